@@ -1,0 +1,114 @@
+#include "cpu/dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "ref/bitplane_gemm.h"
+#include "ref/scaled_gemm.h"
+
+#ifdef LOWBIT_HAVE_AVX512
+#include "cpu/avx512/kernels.h"
+#endif
+
+namespace lowbit::cpu {
+namespace {
+
+constexpr Kernels kReference = {
+    "ref",
+    ref::pack,
+    ref::unpack,
+    ref::prepack,
+    ref::unprepack,
+    ref::quantize,
+    ref::dequantize,
+    ref::stochastic_round,
+    ref::stochastic_round_update,
+    ref::hadamard,
+    ref::bitplane_gemm,
+    ref::dequant_gemm,
+    ref::dequant_gemm_input_grad,
+    ref::scaled_gemm,
+};
+
+// One row an ISA, best first. `supported` asks the processor (and, through libgcc, the operating system's XCR0);
+// `override` replaces entries of the reference table.
+struct Isa {
+  const char* name;
+  bool (*supported)();
+  void (*override)(Kernels*);
+};
+
+constexpr Isa kIsas[] = {
+#ifdef LOWBIT_HAVE_AVX512
+    {"avx512",
+     [] {
+       __builtin_cpu_init();
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+              __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vpopcntdq") &&
+              __builtin_cpu_supports("gfni") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma");
+     },
+     avx512::override_kernels},
+#endif
+    {"ref", [] { return true; }, [](Kernels*) {}},
+};
+
+Kernels table_of(const Isa& isa) {
+  Kernels k = kReference;
+  k.isa = isa.name;
+  isa.override(&k);
+  return k;
+}
+
+struct Choice {
+  Status status;
+  Kernels kernels;
+};
+
+// The best ISA, or the one called `forced`.
+Choice choose(const char* forced) {
+  const bool any = forced == nullptr || *forced == '\0';
+  for (const Isa& isa : kIsas) {
+    if ((any || std::string(forced) == isa.name) && isa.supported()) return {Status(), table_of(isa)};
+  }
+  std::string names;
+  for (const std::string& name : isa_list()) names += (names.empty() ? "" : ", ") + name;
+  return {invalid("LOWBIT_ISA must be one of ", names, " on this machine, got \"", forced,
+                  "\"; unset it to take the best one"),
+          kReference};
+}
+
+Choice& choice() {
+  static Choice c = choose(std::getenv("LOWBIT_ISA"));
+  return c;
+}
+
+std::atomic<const char*> g_last{"none"};
+
+}  // namespace
+
+Status kernels(const Kernels** out) {
+  const Choice& c = choice();
+  *out = &c.kernels;
+  return c.status;
+}
+
+Status force_isa(const char* name) {
+  Choice c = choose(name);
+  if (c.status.ok()) choice() = c;
+  return c.status;
+}
+
+std::vector<std::string> isa_list() {
+  std::vector<std::string> names;
+  for (const Isa& isa : kIsas) {
+    if (isa.supported()) names.emplace_back(isa.name);
+  }
+  return names;
+}
+
+const char* last_kernel() { return g_last.load(std::memory_order_relaxed); }
+void ran(const char* name) { g_last.store(name, std::memory_order_relaxed); }
+
+}  // namespace lowbit::cpu

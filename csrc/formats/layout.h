@@ -1,0 +1,124 @@
+// Where the bits of a matrix of codes lie: the canonical layouts that the API takes and checkpoints store, and the
+// tiled one that kernels read. Each is a map (row, column, bit) <-> position, stated once here.
+#pragma once
+
+#include <cstdint>
+
+#include "formats/format.h"
+
+namespace lowbit {
+
+// kPlanes   [bits, rows, ceil(cols / 32)] int32, most significant plane first: bit j of word w of a row is element
+//           32 w + j; bits past `cols` are zero. Integers, ternary, complex, tables; floats of 3, 5, 7 bits.
+// kBytes    [rows, cols] bytes. Floats of 8 bits.
+// kPacked6  [rows, 3 ceil(cols / 4)] bytes: element 4 q + i at bits 6 i .. 6 i + 5 of the 24-bit little-endian word q.
+// kPacked4  [rows, ceil(cols / 2)] bytes: element 2 q in the low half of byte q. Floats of 4 bits.
+enum class Canonical : uint8_t { kPlanes, kBytes, kPacked6, kPacked4 };
+
+constexpr Canonical canonical(const ElementFormat& f) {
+  if (!f.is_float()) return Canonical::kPlanes;
+  return f.bits == 8   ? Canonical::kBytes
+         : f.bits == 6 ? Canonical::kPacked6
+         : f.bits == 4 ? Canonical::kPacked4
+                       : Canonical::kPlanes;
+}
+
+// Storage elements (int32 words or bytes) in one row (of one plane).
+constexpr int64_t canonical_row(Canonical c, int64_t cols) {
+  switch (c) {
+    case Canonical::kPlanes: return (cols + 31) / 32;
+    case Canonical::kBytes: return cols;
+    case Canonical::kPacked6: return (cols + 3) / 4 * 3;
+    default: return (cols + 1) / 2;
+  }
+}
+
+// Code (r, c) of a canonical matrix. Strides in storage elements; plane_stride only for kPlanes.
+constexpr uint32_t canonical_get(Canonical layout, int bits, const void* data, int64_t row_stride, int64_t plane_stride,
+                                 int64_t r, int64_t c) {
+  switch (layout) {
+    case Canonical::kPlanes: {
+      const auto* p = static_cast<const uint32_t*>(data) + r * row_stride + c / 32;
+      uint32_t code = 0;
+      for (int b = 0; b < bits; ++b) code = code << 1 | (p[b * plane_stride] >> (c % 32) & 1u);
+      return code;
+    }
+    case Canonical::kBytes: return static_cast<const uint8_t*>(data)[r * row_stride + c];
+    case Canonical::kPacked6: {
+      const auto* p = static_cast<const uint8_t*>(data) + r * row_stride + c / 4 * 3;
+      const uint32_t word = p[0] | static_cast<uint32_t>(p[1]) << 8 | static_cast<uint32_t>(p[2]) << 16;
+      return word >> (6 * (c % 4)) & 63u;
+    }
+    default: return static_cast<const uint8_t*>(data)[r * row_stride + c / 2] >> (4 * (c % 2)) & 15u;
+  }
+}
+
+// Stores into a zeroed canonical matrix (bits are or-ed in).
+constexpr void canonical_put(Canonical layout, int bits, void* data, int64_t row_stride, int64_t plane_stride,
+                             int64_t r, int64_t c, uint32_t code) {
+  switch (layout) {
+    case Canonical::kPlanes: {
+      auto* p = static_cast<uint32_t*>(data) + r * row_stride + c / 32;
+      for (int b = 0; b < bits; ++b) p[b * plane_stride] |= (code >> (bits - 1 - b) & 1u) << (c % 32);
+      return;
+    }
+    case Canonical::kBytes: static_cast<uint8_t*>(data)[r * row_stride + c] = static_cast<uint8_t>(code); return;
+    case Canonical::kPacked6: {
+      auto* p = static_cast<uint8_t*>(data) + r * row_stride + c / 4 * 3;
+      const uint32_t word = code << (6 * (c % 4));
+      p[0] = static_cast<uint8_t>(p[0] | word);
+      p[1] = static_cast<uint8_t>(p[1] | word >> 8);
+      p[2] = static_cast<uint8_t>(p[2] | word >> 16);
+      return;
+    }
+    default: {
+      auto& byte = static_cast<uint8_t*>(data)[r * row_stride + c / 2];
+      byte = static_cast<uint8_t>(byte | code << (4 * (c % 2)));
+    }
+  }
+}
+
+// tile16, version 1: [ceil(rows / 16), ceil(cols / 4), 8 * bits] bytes, one tile = 16 rows x 4 columns = 64 codes,
+// rows and columns past the matrix are code 0. Element e = 4 * (row in tile) + (column in tile), so that a decoded tile
+// is one 64-byte register whose 32-bit lane i holds four consecutive columns of row i: the operand of an int8 dot.
+//   bits == 8: byte e is the code.
+//   bits <  8: bit e % 8 of byte (e / 8) * bits + b is bit b of code e (b = 0 least significant), so that eight codes
+//              are an 8 x bits bit matrix that one bit-matrix transpose turns into bytes.
+struct TilePosition {
+  int64_t byte;  // of bit 0 of the code
+  int bit;       // within the byte; for bits == 8 the code is the whole byte
+};
+inline constexpr int64_t kTileRows = 16;
+inline constexpr int64_t kTileCols = 4;
+
+constexpr TilePosition tile16_position(int bits, int64_t cols, int64_t r, int64_t c) {
+  const int64_t tile = (r / kTileRows) * ((cols + kTileCols - 1) / kTileCols) + c / kTileCols;
+  const int64_t e = kTileCols * (r % kTileRows) + c % kTileCols;
+  if (bits == 8) return {tile * 64 + e, 0};
+  return {tile * 8 * bits + e / 8 * bits, static_cast<int>(e % 8)};
+}
+
+constexpr uint32_t tile16_get(int bits, const uint8_t* data, int64_t cols, int64_t r, int64_t c) {
+  const TilePosition at = tile16_position(bits, cols, r, c);
+  if (bits == 8) return data[at.byte];
+  uint32_t code = 0;
+  for (int b = 0; b < bits; ++b) code |= (data[at.byte + b] >> at.bit & 1u) << b;
+  return code;
+}
+
+constexpr void tile16_put(int bits, uint8_t* data, int64_t cols, int64_t r, int64_t c, uint32_t code) {
+  const TilePosition at = tile16_position(bits, cols, r, c);
+  if (bits == 8) {
+    data[at.byte] = static_cast<uint8_t>(code);
+    return;
+  }
+  for (int b = 0; b < bits; ++b) {
+    data[at.byte + b] = static_cast<uint8_t>(data[at.byte + b] | (code >> b & 1u) << at.bit);
+  }
+}
+
+constexpr int64_t tile16_bytes(int bits, int64_t rows, int64_t cols) {
+  return (rows + kTileRows - 1) / kTileRows * ((cols + kTileCols - 1) / kTileCols) * 8 * bits;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,101 @@
+// Tensors and format strings of an op call, checked and turned into the views that the kernels take. Every check that
+// can fail stands before anything is written; each raises one sentence (common/status.h).
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <string>
+
+#include "common/matrix.h"
+#include "common/parallel.h"
+#include "common/qmatrix.h"
+
+namespace lowbit::bind {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using OptTensor = std::optional<Tensor>;
+
+// Raises the Status as a plain C++ exception: kInvalidArgument -> std::invalid_argument (ValueError in Python),
+// kOutOfMemory -> std::bad_alloc, kUnsupported -> std::runtime_error. Returns when ok.
+void check(const Status& status);
+
+// PyTorch's own thread pool.
+Parallel torch_parallel();
+
+// "[2, 3]" for error sentences.
+std::string shape(const Tensor& t);
+std::string dtype_name(ScalarType t);
+
+// Raises unless `t` lives on the CPU (the bindings of this library serve CPU tensors).
+void check_cpu(const char* op, const char* argument, const Tensor& t);
+
+// The float dtype of an output: `asked` when given (float32, bfloat16 or float16), else `fallback`.
+DType out_dtype(const char* op, std::optional<ScalarType> asked, DType fallback);
+ScalarType scalar_type(DType t);
+// The DType of a float32 / bfloat16 / float16 tensor; raises for others.
+DType float_dtype(const char* op, const char* argument, const Tensor& t);
+
+// A new contiguous CPU tensor.
+Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype);
+Tensor empty(const std::vector<int64_t>& sizes, ScalarType dtype);
+
+// `t` as rows x last dimension. Leading dimensions are collapsed without a copy where the strides allow it, else `hold`
+// keeps a contiguous copy alive. A 1-d tensor is one row.
+Matrix rows_of(const char* op, const char* argument, const Tensor& t, Tensor* hold);
+// The same for an output, which may not be copied: raises when it overlaps itself or cannot be collapsed.
+Matrix out_rows_of(const char* op, const char* argument, const Tensor& t);
+// Raises when the memory of `out` overlaps that of `in`.
+void check_no_overlap(const char* op, const char* out_name, const Tensor& out, const char* in_name, const Tensor& in);
+
+// What a packed-matrix argument is made of, kept alive as long as the views.
+struct Hold {
+  Tensor codes;
+  OptTensor scale, zero, scale2, table, second_codes;
+  BlockValues second;
+};
+
+// The arguments that describe one quantized matrix.
+struct QArgs {
+  const char* op;
+  const char* name;  // "w" or "x": arguments are called name, name_scale, name_zero, ...
+  const Tensor& codes;
+  const OptTensor& scale;
+  const OptTensor& zero;
+  const OptTensor& scale2;
+  const OptTensor& table;
+  std::string_view format;
+};
+
+// One matrix, or `experts` of them when the tensors carry a leading expert dimension.
+struct QView {
+  Spec spec;
+  QMatrix matrix;  // of expert 0
+  int64_t experts = 1;
+  // bytes from an expert to the next: codes, scales, scales of scales, zeros
+  int64_t codes_step = 0, scale_step = 0, scale2_step = 0, zero_step = 0;
+
+  // The matrix of expert `e`; `second` is where its second-level scales are written (QMatrix points there).
+  QMatrix expert(int64_t e, BlockValues* second) const;
+};
+
+// Checks and views a quantized matrix of `cols` columns. `rows` is taken from the canonical or plain codes; for
+// prepacked codes from the scale (which must then be [rows, groups]). `with_experts`: a leading dimension of experts.
+// Tensors that are not contiguous in their last dimensions are copied into `hold`.
+QView quantized(const QArgs& args, int64_t cols, bool with_experts, Hold* hold);
+
+// The rank that codes of `f` have in layout `layout` without an expert dimension (3 for planes and tile16, else 2).
+int64_t codes_rank(const ElementFormat& f, Layout layout);
+
+// The layout of a code tensor: `spec.layout`, or kPlain where an int8/uint8 tensor holds a format whose canonical
+// layout is planes.
+Layout layout_of(const Spec& spec, const Tensor& codes);
+
+// seed: int64[2].
+struct Seed {
+  uint64_t seed, offset;
+};
+Seed seed_of(const char* op, const Tensor& seed);
+
+}  // namespace lowbit::bind

@@ -1,0 +1,115 @@
+// lowbit._C: what is not an op. The format tables as records, and which kernels this processor runs.
+#include <pybind11/complex.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <complex>
+#include <stdexcept>
+
+#include "cpu/dispatch.h"
+#include "formats/codec.h"
+#include "formats/layout.h"
+
+namespace py = pybind11;
+
+namespace lowbit {
+namespace {
+
+const char* kind_name(const ElementFormat& f) {
+  switch (f.kind) {
+    case Kind::kInt: {
+      constexpr const char* rules[] = {"signed", "unsigned", "bipolar", "ternary", "complex"};
+      return rules[f.rule];
+    }
+    case Kind::kFloat: return "float";
+    case Kind::kTable: return "table";
+    default: return "codebook";
+  }
+}
+
+py::dict record(const ElementFormat& f) {
+  constexpr const char* specials[] = {"finite", "nan_only", "ieee", "power"};
+  constexpr const char* layouts[] = {"planes", "bytes", "packed6", "packed4"};
+  constexpr const char* ties[] = {"even", "down"};
+  py::dict d;
+  d["name"] = f.name;
+  d["kind"] = kind_name(f);
+  d["bits"] = static_cast<int>(f.bits);
+  d["exponent"] = static_cast<int>(f.exponent);
+  d["mantissa"] = static_cast<int>(f.mantissa);
+  d["bias"] = static_cast<int>(f.bias);
+  d["specials"] = specials[f.specials];
+  d["tie"] = ties[f.tie];
+  d["layout"] = layouts[static_cast<int>(canonical(f))];
+  d["int8_shift"] = int8_shift(f);
+  d["exact_in_bf16"] = exact_in_bf16(f);
+  py::list values;
+  if (f.kind != Kind::kCodebook && !f.is_complex()) {
+    for (int c = 0; c < f.codes(); ++c) values.append(decode(f, static_cast<uint32_t>(c)));
+    d["scale_max"] = scale_max(f);
+    d["max_code"] = max_code(f);
+  }
+  if (f.is_complex()) {
+    for (uint32_t c = 0; c < 4; ++c) {
+      const Complex v = decode_complex(c);
+      values.append(std::complex<float>(static_cast<float>(v.real), static_cast<float>(v.imag)));
+    }
+  }
+  d["values"] = values;
+  return d;
+}
+
+py::dict record(const BlockFormat& b) {
+  constexpr const char* rules[] = {"power_floor", "two_level"};
+  py::dict d;
+  d["name"] = b.name;
+  d["element"] = b.element->name;
+  d["block"] = b.block;
+  d["scale"] = b.scale->name;
+  d["scale_block"] = b.scale_block;
+  d["scale_rule"] = rules[b.scale_rule];
+  d["unit"] = b.unit;
+  return d;
+}
+
+}  // namespace
+}  // namespace lowbit
+
+PYBIND11_MODULE(_C, m) {
+  using namespace lowbit;
+  m.doc() = "Format tables and processor queries of lowbit.";
+  m.def(
+      "element_formats",
+      [] {
+        py::list rows;
+        for (const ElementFormat& f : kFormats) rows.append(record(f));
+        return rows;
+      },
+      "The rows of formats.def, with every code's value.");
+  m.def(
+      "block_formats",
+      [] {
+        py::list rows;
+        for (const BlockFormat& b : kBlocks) rows.append(record(b));
+        return rows;
+      },
+      "The rows of blocks.def.");
+  m.def("isa_list", &cpu::isa_list, "Names LOWBIT_ISA may have on this machine, best first.");
+  m.def(
+      "isa",
+      [] {
+        const cpu::Kernels* k = nullptr;
+        const Status status = cpu::kernels(&k);
+        if (!status.ok()) throw std::invalid_argument(status.message());
+        return std::string(k->isa);
+      },
+      "The ISA whose kernels this process runs.");
+  m.def(
+      "force_isa",
+      [](const std::string& name) {
+        const Status status = cpu::force_isa(name.c_str());
+        if (!status.ok()) throw std::invalid_argument(status.message());
+      },
+      py::arg("name"), "Changes the ISA of this process; for tests and benches.");
+  m.def("last_kernel", [] { return std::string(cpu::last_kernel()); }, "The kernel that ran last, \"<family>:<isa>\".");
+}
