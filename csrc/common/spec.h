@@ -48,7 +48,7 @@ struct Spec {
 
 // Parses `text`; `op` and `argument` open the error sentence. A name that is nearly right is answered with the near
 // one.
-Status parse_spec(const char* op, const char* argument, std::string_view text, Spec* out);
+LOWBIT_EXPORT Status parse_spec(const char* op, const char* argument, std::string_view text, Spec* out);
 
 // An element format by name, for arguments that take no block rule.
 Status parse_element(const char* op, const char* argument, std::string_view text, const ElementFormat** out);

@@ -7,6 +7,9 @@
 #include <string>
 #include <utility>
 
+// Seen outside the op library: the Python module calls these.
+#define LOWBIT_EXPORT __attribute__((visibility("default")))
+
 namespace lowbit {
 
 enum class Code : uint8_t { kOk, kInvalidArgument, kUnsupported, kOutOfMemory };

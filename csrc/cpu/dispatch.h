@@ -5,14 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "common/status.h"
 #include "ref/dequant_gemm.h"
 #include "ref/hadamard.h"
 #include "ref/pack.h"
 #include "ref/quantize.h"
 #include "ref/stochastic_round.h"
-
-// Seen outside the op library: the Python module asks these.
-#define LOWBIT_EXPORT __attribute__((visibility("default")))
 
 namespace lowbit::cpu {
 

@@ -6,6 +6,7 @@
 #include <complex>
 #include <stdexcept>
 
+#include "common/spec.h"
 #include "cpu/dispatch.h"
 #include "formats/codec.h"
 #include "formats/layout.h"
@@ -72,6 +73,20 @@ py::dict record(const BlockFormat& b) {
   return d;
 }
 
+py::dict record(const Spec& s) {
+  constexpr const char* layouts[] = {"canonical", "plain", "tile16"};
+  py::dict d;
+  d["element"] = s.element->name;
+  d["named"] = s.named != nullptr ? py::object(py::str(s.named->name)) : py::none();
+  d["block"] = py::make_tuple(s.block.rows, s.block.cols);
+  d["scale"] = s.scale != nullptr ? py::object(py::str(s.scale->name)) : py::none();
+  d["scale_block"] =
+      s.scale_has_scale ? py::object(py::make_tuple(s.scale_block.rows, s.scale_block.cols)) : py::none();
+  d["unit"] = s.unit;
+  d["layout"] = layouts[static_cast<int>(s.layout)];
+  return d;
+}
+
 }  // namespace
 }  // namespace lowbit
 
@@ -94,6 +109,17 @@ PYBIND11_MODULE(_C, m) {
         return rows;
       },
       "The rows of blocks.def.");
+  m.def(
+      "parse_spec",
+      [](const std::string& text, const std::string& op, const std::string& argument) {
+        Spec spec;
+        const Status status = parse_spec(op.c_str(), argument.c_str(), text, &spec);
+        if (!status.ok()) throw std::invalid_argument(status.message());
+        return record(spec);
+      },
+      py::arg("text"), py::arg("op") = "lowbit", py::arg("argument") = "format",
+      "A format string of the ops, parsed (grammar: common/spec.h). A block is (rows, cols), 0 for all; scale_block is "
+      "None where the scales have no scales. Raises ValueError, in the name of `op` and `argument`.");
   m.def("isa_list", &cpu::isa_list, "Names LOWBIT_ISA may have on this machine, best first.");
   m.def(
       "isa",

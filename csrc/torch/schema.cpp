@@ -8,7 +8,8 @@
 //   scale2           the scales of the scales, where the format has two levels
 //   seed             int64[2] = (seed, offset) of the Philox generator
 //   k                columns of the matrix: packed layouts are padded, so their shape does not tell
-// The overload `autograd` is the differentiable twin of the default one (gradients of activations and bias).
+// The overload `autograd` is the differentiable twin of the default one (gradients of activations and bias). Its
+// tensors may not be keyword-only: torch.library.register_autograd refuses those.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(lowbit, m) {
@@ -45,7 +46,7 @@ STABLE_TORCH_LIBRARY(lowbit, m) {
       "hadamard.out(Tensor x, *, int block=0, Tensor? sign=None, float? scale=None, bool transpose=False, "
       "Tensor(a!) out) -> Tensor(a!)");
   m.def(
-      "hadamard.autograd(Tensor x, *, int block=0, Tensor? sign=None, float? scale=None, bool transpose=False) "
+      "hadamard.autograd(Tensor x, int block=0, Tensor? sign=None, float? scale=None, bool transpose=False) "
       "-> Tensor");
 
   // bitplane_gemm
@@ -54,12 +55,13 @@ STABLE_TORCH_LIBRARY(lowbit, m) {
       "Tensor? w_zero, str w_format, SymInt k, *, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor");
 
   // dequant_gemm
-#define LOWBIT_DEQUANT_GEMM                                                                             \
-  "(Tensor x, Tensor w, Tensor? w_scale, Tensor? w_zero, str w_format, *, Tensor? w_scale2=None, "      \
+#define LOWBIT_DEQUANT_GEMM(star)                                                                       \
+  "(Tensor x, Tensor w, Tensor? w_scale, Tensor? w_zero, str w_format, " star                           \
+  "Tensor? w_scale2=None, "                                                                             \
   "Tensor? w_table=None, Tensor? w_high=None, Tensor? high_groups=None, Tensor? outlier_offsets=None, " \
   "Tensor? outlier_cols=None, Tensor? outlier_values=None, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor"
-  m.def("dequant_gemm" LOWBIT_DEQUANT_GEMM);
-  m.def("dequant_gemm.autograd" LOWBIT_DEQUANT_GEMM);
+  m.def("dequant_gemm" LOWBIT_DEQUANT_GEMM("*, "));
+  m.def("dequant_gemm.autograd" LOWBIT_DEQUANT_GEMM(""));
   // dX = dY W for the weights of dequant_gemm: dy [..., N] -> [..., k]
   m.def(
       "dequant_gemm_input_grad(Tensor dy, Tensor w, Tensor? w_scale, Tensor? w_zero, str w_format, SymInt k, *, "
@@ -74,21 +76,23 @@ STABLE_TORCH_LIBRARY(lowbit, m) {
       "ScalarType? out_dtype=None) -> Tensor");
 
   // gemm
-#define LOWBIT_GEMM(out)                                                                          \
-  "(Tensor x, Tensor w, Tensor? w_scale, Tensor? w_zero, str w_format, *, Tensor? x_scale=None, " \
-  "str? x_format=None, Tensor? bias=None, ScalarType? out_dtype=None, Tensor? x_zero=None, "      \
+#define LOWBIT_GEMM(star, out)                                                               \
+  "(Tensor x, Tensor w, Tensor? w_scale, Tensor? w_zero, str w_format, " star                \
+  "Tensor? x_scale=None, "                                                                   \
+  "str? x_format=None, Tensor? bias=None, ScalarType? out_dtype=None, Tensor? x_zero=None, " \
   "Tensor? x_scale2=None, Tensor? w_scale2=None, Tensor? w_table=None, SymInt? k=None" out
-  m.def("gemm" LOWBIT_GEMM(") -> Tensor"));
-  m.def("gemm.out" LOWBIT_GEMM(", Tensor(a!) out) -> Tensor(a!)"));
-  m.def("gemm.autograd" LOWBIT_GEMM(") -> Tensor"));
+  m.def("gemm" LOWBIT_GEMM("*, ", ") -> Tensor"));
+  m.def("gemm.out" LOWBIT_GEMM("*, ", ", Tensor(a!) out) -> Tensor(a!)"));
+  m.def("gemm.autograd" LOWBIT_GEMM("", ") -> Tensor"));
 
   // grouped_gemm
-#define LOWBIT_GROUPED_GEMM                                                                                    \
-  "(Tensor x, Tensor w, Tensor? w_scale, Tensor? w_zero, Tensor offs, str w_format, *, Tensor? x_scale=None, " \
-  "str? x_format=None, Tensor? bias=None, ScalarType? out_dtype=None, Tensor? x_zero=None, "                   \
+#define LOWBIT_GROUPED_GEMM(star)                                                            \
+  "(Tensor x, Tensor w, Tensor? w_scale, Tensor? w_zero, Tensor offs, str w_format, " star   \
+  "Tensor? x_scale=None, "                                                                   \
+  "str? x_format=None, Tensor? bias=None, ScalarType? out_dtype=None, Tensor? x_zero=None, " \
   "Tensor? x_scale2=None, Tensor? w_scale2=None, Tensor? w_table=None, SymInt? k=None) -> Tensor"
-  m.def("grouped_gemm" LOWBIT_GROUPED_GEMM);
-  m.def("grouped_gemm.autograd" LOWBIT_GROUPED_GEMM);
+  m.def("grouped_gemm" LOWBIT_GROUPED_GEMM("*, "));
+  m.def("grouped_gemm.autograd" LOWBIT_GROUPED_GEMM(""));
   // dX of grouped_gemm: dy [rows, N], offs [experts] -> [rows, k]
   m.def(
       "grouped_gemm_input_grad(Tensor dy, Tensor w, Tensor? w_scale, Tensor? w_zero, Tensor offs, str w_format, "
