@@ -17,6 +17,8 @@ constexpr Kernels kReference = {
     "ref",
     ref::pack,
     ref::unpack,
+    ref::pack_order,
+    ref::unpack_order,
     ref::prepack,
     ref::unprepack,
     ref::quantize,

@@ -18,6 +18,8 @@ struct Kernels {
   const char* isa;
   decltype(&ref::pack) pack;
   decltype(&ref::unpack) unpack;
+  decltype(&ref::pack_order) pack_order;
+  decltype(&ref::unpack_order) unpack_order;
   decltype(&ref::prepack) prepack;
   decltype(&ref::unprepack) unprepack;
   decltype(&ref::quantize) quantize;

@@ -121,4 +121,48 @@ constexpr int64_t tile16_bytes(int bits, int64_t rows, int64_t cols) {
   return (rows + kTileRows - 1) / kTileRows * ((cols + kTileCols - 1) / kTileCols) * 8 * bits;
 }
 
+// Orders of other libraries, which pack writes and unpack reads and no kernel computes on. A unit (byte or int32) holds
+// its codes from the low end up; slots past the matrix are zero.
+//   kPlain       [rows, cols] bytes, one code in each.
+//   kNibbleLow   [rows, ceil(cols / 2)] bytes of two 4-bit codes: element 2 q in the low half of byte q.
+//   kNibbleHigh  the same with element 2 q in the high half (bitsandbytes).
+//   kGptq        [ceil(cols / s), rows] int32 of s = 32 / bits codes, 2, 4 or 8 bits: word (q, r) holds columns
+//                s q .. s q + s - 1 of row r (`qweight` of GPTQ checkpoints; a row is an output feature).
+//   kAwq         [cols, rows / 8] int32 of 4-bit codes: word (c, q) holds rows 8 q + 0, 2, 4, 6, 1, 3, 5, 7 of column c
+//                (`qweight` of AWQ checkpoints).
+enum class Order : uint8_t { kPlain, kNibbleLow, kNibbleHigh, kGptq, kAwq };
+
+struct OrderShape {
+  int64_t lines;
+  int64_t units;  // in a line
+  int unit_bytes;
+  int slots;  // codes in a unit
+};
+
+constexpr OrderShape order_shape(Order order, int bits, int64_t rows, int64_t cols) {
+  switch (order) {
+    case Order::kPlain: return {rows, cols, 1, 1};
+    case Order::kGptq: return {(cols * bits + 31) / 32, rows, 4, 32 / bits};
+    case Order::kAwq: return {cols, (rows + 7) / 8, 4, 8};
+    default: return {rows, (cols + 1) / 2, 1, 2};
+  }
+}
+
+struct ElementIndex {
+  int64_t row;
+  int64_t col;
+};
+
+// The element at bits slot * bits of a unit.
+constexpr ElementIndex order_element(Order order, int bits, int64_t line, int64_t unit, int slot) {
+  constexpr int awq[] = {0, 2, 4, 6, 1, 3, 5, 7};
+  switch (order) {
+    case Order::kPlain: return {line, unit};
+    case Order::kNibbleLow: return {line, 2 * unit + slot};
+    case Order::kNibbleHigh: return {line, 2 * unit + 1 - slot};
+    case Order::kGptq: return {unit, line * (32 / bits) + slot};
+    default: return {8 * unit + awq[slot], line};
+  }
+}
+
 }  // namespace lowbit

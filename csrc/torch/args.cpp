@@ -222,7 +222,8 @@ Tensor readable(const Tensor& t) {
   return t.dim() == 0 || t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) <= 1 ? t : torch::stable::contiguous(t);
 }
 
-// Views `t` (no expert dimension counted when `lead` is 1) as codes; rows unknown for tile16 (0).
+}  // namespace
+
 Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,
                  int64_t cols, int64_t lead, Tensor* hold) {
   check_cpu(op, name.c_str(), t);
@@ -267,6 +268,8 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   c.plane_stride = planes ? hold->stride(lead) : 0;
   return c;
 }
+
+namespace {
 
 // Views `t` as one value per block of a rows x cols matrix. rows == 0: rows are read off the tensor.
 BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,

@@ -92,6 +92,11 @@ int64_t codes_rank(const ElementFormat& f, Layout layout);
 // layout is planes.
 Layout layout_of(const Spec& spec, const Tensor& codes);
 
+// Views `t` as codes of `cols` columns under `lead` leading dimensions, of which the view is the first matrix; rows are
+// unknown for tile16 (0). Copied into `hold` when the last dimension is not contiguous.
+Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,
+                 int64_t cols, int64_t lead, Tensor* hold);
+
 // seed: int64[2].
 struct Seed {
   uint64_t seed, offset;

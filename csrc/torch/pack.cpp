@@ -1,7 +1,10 @@
-// pack, unpack, prepack, unprepack: checks, views, calls.
+// pack, unpack, prepack, unprepack, truncate: checks, views, calls.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
+#include <cmath>
+#include <tuple>
 #include <vector>
 
 #include "cpu/dispatch.h"
@@ -16,34 +19,298 @@ const cpu::Kernels& kernels() {
   return *k;
 }
 
+// `batch` matrices one after another, `step` bytes apart.
+struct Batch {
+  std::vector<int64_t> sizes;  // the leading dimensions
+  int64_t count = 1;
+
+  Batch(const Tensor& t, int64_t rank) {
+    for (int64_t i = 0; i < t.dim() - rank; ++i) sizes.push_back(t.size(i)), count *= t.size(i);
+  }
+  // A new tensor of the leading dimensions and `last`.
+  Tensor make(std::initializer_list<int64_t> last, ScalarType dtype) const {
+    std::vector<int64_t> all = sizes;
+    all.insert(all.end(), last);
+    return empty(all, dtype);
+  }
+  int64_t step(const Tensor& t) const {
+    return count == 0 ? 0 : t.numel() / count * static_cast<int64_t>(t.element_size());
+  }
+};
+
+const char* at(const Tensor& t, int64_t bytes) { return static_cast<const char*>(t.data_ptr()) + bytes; }
+char* to(const Tensor& t, int64_t bytes) { return static_cast<char*>(t.data_ptr()) + bytes; }
+
+void check_rank(const char* op, const char* argument, const Tensor& t, int64_t rank, const char* layout) {
+  check_cpu(op, argument, t);
+  if (t.dim() < rank) {
+    check(invalid(op, ": ", argument, " must be ", layout, ", got shape ", shape(t), "; see lowbit.pack for layouts"));
+  }
+}
+
+void check_count(const char* op, const char* argument, int64_t value) {
+  if (value < 0) check(invalid(op, ": ", argument, " must be at least 0, got ", value, "; it counts elements"));
+}
+
+// True and `order` for an order of another library, false for "canonical".
+bool find_order(const char* op, const std::string& layout, const ElementFormat& f, Order* order) {
+  if (layout == "canonical") return false;
+  const int bits = f.bits;
+  bool fits = true;
+  const char* widths = "";
+  if (layout == "plain") {
+    *order = Order::kPlain;
+  } else if (layout == "gptq") {
+    *order = Order::kGptq, fits = bits == 2 || bits == 4 || bits == 8, widths = "2, 4 or 8";
+  } else if (layout == "awq" || layout == "nibble_low" || layout == "nibble_high") {
+    *order = layout == "awq" ? Order::kAwq : layout == "nibble_low" ? Order::kNibbleLow : Order::kNibbleHigh;
+    fits = bits == 4, widths = "4";
+  } else {
+    check(invalid(op,
+                  ": layout must be \"canonical\", \"plain\", \"nibble_low\", \"nibble_high\", \"gptq\" or \"awq\", ",
+                  "got \"", layout, "\"; leave it out for the canonical layout"));
+  }
+  if (!fits) {
+    check(invalid(op, ": format must have ", widths, " bits for layout \"", layout, "\", got ", f.name,
+                  "; use \"canonical\""));
+  }
+  return true;
+}
+
+// Canonical or plain (or tile16) codes of any number of leading dimensions, the last matrix dimensions contiguous where
+// there is more than one matrix.
+Codes batched_codes(const char* op, const char* name, const Tensor& t, const ElementFormat& f, Layout layout,
+                    int64_t cols, Tensor* hold) {
+  const int64_t rank = codes_rank(f, layout);
+  const Tensor whole = t.dim() > rank ? torch::stable::contiguous(t) : t;
+  const int64_t lead = t.dim() > rank ? t.dim() - rank : 0;
+  return codes_view(op, name, whole, f, layout, cols, lead, hold);
+}
+
+Tensor make_canonical(const Batch& batch, const ElementFormat& f, int64_t rows, int64_t cols) {
+  const Canonical kind = canonical(f);
+  const int64_t width = canonical_row(kind, cols);
+  return kind == Canonical::kPlanes ? batch.make({f.bits, rows, width}, ScalarType::Int)
+                                    : batch.make({rows, width}, ScalarType::Byte);
+}
+
 Tensor pack(const Tensor& codes, std::string format, std::string layout) {
   const ElementFormat* f = nullptr;
+  Order order = Order::kPlain;
   check(parse_element("pack", "format", format, &f));
+  const bool foreign = find_order("pack", layout, *f, &order);
   check_cpu("pack", "codes", codes);
-  if (layout != "canonical") check(invalid("pack: layout must be canonical, got \"", layout, "\""));
   if (codes.scalar_type() != ScalarType::Byte || codes.dim() < 2) {
     check(invalid("pack: codes must be uint8 [..., rows, K], got ", dtype_name(codes.scalar_type()), " ", shape(codes),
                   "; convert them with .to(torch.uint8)"));
   }
-  const Tensor in = torch::stable::contiguous(codes);
-  const int64_t d = in.dim(), rows = in.size(d - 2), cols = in.size(d - 1);
-  const bool planes = canonical(*f) == Canonical::kPlanes;
-  std::vector<int64_t> sizes;
-  int64_t batch = 1;
-  for (int64_t i = 0; i + 2 < d; ++i) sizes.push_back(in.size(i)), batch *= in.size(i);
-  if (planes) sizes.push_back(f->bits);
-  sizes.push_back(rows);
-  sizes.push_back(canonical_row(canonical(*f), cols));
-  Tensor out = empty(sizes, planes ? ScalarType::Int : ScalarType::Byte);
-  const int64_t step = batch == 0 ? 0 : out.numel() / batch * static_cast<int64_t>(out.element_size());
-  for (int64_t b = 0; b < batch; ++b) {
-    check(kernels().pack(*f, static_cast<const uint8_t*>(in.data_ptr()) + b * rows * cols, cols, rows, cols,
-                         static_cast<char*>(out.data_ptr()) + b * step, torch_parallel()));
+  const int64_t d = codes.dim(), rows = codes.size(d - 2), cols = codes.size(d - 1);
+  if (foreign && order == Order::kAwq && rows % 8 != 0) {
+    check(invalid("pack: codes must have a multiple of 8 rows for layout \"awq\", got ", rows,
+                  "; AWQ checkpoints have no other, use \"canonical\""));
+  }
+  const bool strided = d == 2 && (codes.stride(1) == 1 || cols <= 1);
+  const Tensor in = strided ? codes : torch::stable::contiguous(codes);
+  const Batch batch(in, 2);
+  Tensor out;
+  if (foreign) {
+    const OrderShape s = order_shape(order, f->bits, rows, cols);
+    out = batch.make({s.lines, s.units}, s.unit_bytes == 4 ? ScalarType::Int : ScalarType::Byte);
+  } else {
+    out = make_canonical(batch, *f, rows, cols);
+  }
+  for (int64_t b = 0; b < batch.count; ++b) {
+    const auto* from = reinterpret_cast<const uint8_t*>(at(in, b * rows * cols));
+    char* dest = to(out, b * batch.step(out));
+    const int64_t stride = strided ? in.stride(0) : cols;
+    check(foreign ? kernels().pack_order(order, *f, from, stride, rows, cols, dest, torch_parallel())
+                  : kernels().pack(*f, from, stride, rows, cols, dest, torch_parallel()));
   }
   return out;
+}
+
+Tensor unpack_foreign(Order order, const ElementFormat& f, const std::string& layout, const Tensor& packed,
+                      int64_t cols) {
+  check_rank("unpack", "packed", packed, 2, "[..., lines, units]");
+  const int64_t d = packed.dim();
+  const bool by_column = order == Order::kGptq || order == Order::kAwq;
+  const int64_t rows = order == Order::kAwq    ? 8 * packed.size(d - 1)
+                       : order == Order::kGptq ? packed.size(d - 1)
+                                               : packed.size(d - 2);
+  const OrderShape s = order_shape(order, f.bits, rows, cols);
+  const ScalarType want = s.unit_bytes == 4 ? ScalarType::Int : ScalarType::Byte;
+  if (packed.scalar_type() != want || packed.size(d - 2) != s.lines || packed.size(d - 1) != s.units) {
+    check(invalid("unpack: packed must be ", dtype_name(want), " [..., ",
+                  by_column ? std::to_string(s.lines) : std::string("rows"), ", ",
+                  by_column ? std::string(order == Order::kAwq ? "rows / 8" : "rows") : std::to_string(s.units),
+                  "] for K = ", cols, " in layout \"", layout, "\", got ", dtype_name(packed.scalar_type()), " ",
+                  shape(packed), "; K and the layout must be those that it was packed with"));
+  }
+  const Tensor in = torch::stable::contiguous(packed);
+  const Batch batch(in, 2);
+  Tensor out = batch.make({rows, cols}, ScalarType::Byte);
+  for (int64_t b = 0; b < batch.count; ++b) {
+    check(kernels().unpack_order(order, f, at(in, b * batch.step(in)), rows, cols,
+                                 reinterpret_cast<uint8_t*>(to(out, b * rows * cols)), torch_parallel()));
+  }
+  return out;
+}
+
+Tensor unpack(const Tensor& packed, std::string format, int64_t cols, std::string layout) {
+  const ElementFormat* f = nullptr;
+  Order order = Order::kPlain;
+  check(parse_element("unpack", "format", format, &f));
+  check_count("unpack", "k", cols);
+  if (find_order("unpack", layout, *f, &order)) return unpack_foreign(order, *f, layout, packed, cols);
+  Tensor hold;
+  Codes codes = batched_codes("unpack", "packed", packed, *f, Layout::kCanonical, cols, &hold);
+  const Batch batch(hold, codes_rank(*f, Layout::kCanonical));
+  Tensor out = batch.make({codes.rows, cols}, ScalarType::Byte);
+  for (int64_t b = 0; b < batch.count; ++b) {
+    codes.data = at(hold, b * batch.step(hold));
+    check(kernels().unpack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
+  }
+  return out;
+}
+
+Tensor prepack(const Tensor& w, std::string format, int64_t cols) {
+  Spec spec;
+  check(parse_spec("prepack", "format", format, &spec));
+  check_count("prepack", "k", cols);
+  const Layout layout = layout_of(spec, w);
+  if (layout == Layout::kTile16) {
+    check(invalid("prepack: format must name the layout of w before, got \"", format,
+                  "\"; leave \"@tile16\" out, or keep w if it is prepacked already"));
+  }
+  const ElementFormat& f = *spec.element;
+  Tensor hold;
+  Codes codes = batched_codes("prepack", "w", w, f, layout, cols, &hold);
+  const Batch batch(hold, codes_rank(f, layout));
+  Tensor out = batch.make({ceil_div(codes.rows, kTileRows), ceil_div(cols, kTileCols), 8 * f.bits}, ScalarType::Byte);
+  for (int64_t b = 0; b < batch.count; ++b) {
+    codes.data = at(hold, b * batch.step(hold));
+    check(kernels().prepack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
+  }
+  return out;
+}
+
+Tensor unprepack(const Tensor& w, std::string format, int64_t rows, int64_t cols) {
+  Spec spec;
+  check(parse_spec("unprepack", "format", format, &spec));
+  check_count("unprepack", "n", rows);
+  check_count("unprepack", "k", cols);
+  const ElementFormat& f = *spec.element;
+  Tensor hold;
+  Codes codes = batched_codes("unprepack", "w", w, f, Layout::kTile16, cols, &hold);
+  if (hold.size(hold.dim() - 3) != ceil_div(rows, kTileRows)) {
+    check(invalid("unprepack: n must fit the tiles of 16 rows in w, got n = ", rows, " for w of shape ", shape(w),
+                  "; give the n it was prepacked with"));
+  }
+  codes.rows = rows;
+  const Batch batch(hold, 3);
+  Tensor out = make_canonical(batch, f, rows, cols);
+  for (int64_t b = 0; b < batch.count; ++b) {
+    codes.data = at(hold, b * batch.step(hold));
+    check(kernels().unprepack(codes, to(out, b * batch.step(out)), torch_parallel()));
+  }
+  return out;
+}
+
+std::vector<int64_t> sizes_of(const Tensor& t) {
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < t.dim(); ++i) sizes.push_back(t.size(i));
+  return sizes;
+}
+
+// The scale times 2^drop in its own dtype, which must hold it.
+Tensor truncate_scale(const Tensor& scale, int drop) {
+  check_cpu("truncate", "scale", scale);
+  const DType dtype = float_dtype("truncate", "scale", scale);
+  const Tensor in = torch::stable::contiguous(scale);
+  Tensor out = empty(sizes_of(scale), scale.scalar_type());
+  for (int64_t i = 0; i < in.numel(); ++i) {
+    store_float(out.data_ptr(), dtype, i, ref::truncated_scale(load_float(in.data_ptr(), dtype, i), drop));
+    if (!std::isfinite(load_float(out.data_ptr(), dtype, i))) {
+      check(invalid("truncate: scale must be finite after times ", 1 << drop, " in ", dtype_name(scale.scalar_type()),
+                    ", got ", load_float(in.data_ptr(), dtype, i), " at element ", i,
+                    "; convert it with .to(torch.float32)"));
+    }
+  }
+  return out;
+}
+
+Tensor truncate_zero(const ElementFormat& f, const Tensor& zero, int drop) {
+  check_cpu("truncate", "zero", zero);
+  const ScalarType type = zero.scalar_type();
+  const DType dtype = type == ScalarType::Int    ? DType::kI32
+                      : type == ScalarType::Char ? DType::kI8
+                      : type == ScalarType::Byte ? DType::kU8
+                                                 : float_dtype("truncate", "zero", zero);
+  const Tensor in = torch::stable::contiguous(zero);
+  Tensor out = empty(sizes_of(zero), ScalarType::Float);
+  for (int64_t i = 0; i < in.numel(); ++i) {
+    static_cast<float*>(out.data_ptr())[i] = ref::truncated_zero(f, load_float(in.data_ptr(), dtype, i), drop);
+  }
+  return out;
+}
+
+Tensor filled(const std::vector<int64_t>& sizes, float value) {
+  Tensor t = empty(sizes, ScalarType::Float);
+  std::fill_n(static_cast<float*>(t.data_ptr()), t.numel(), value);
+  return t;
+}
+
+std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, OptTensor zero, std::string format,
+                                            int64_t bits) {
+  Spec spec;
+  check(parse_spec("truncate", "format", format, &spec));
+  const ElementFormat& f = *spec.element;
+  if (ref::truncated(f, f.bits) == nullptr) {
+    check(invalid("truncate: format must be a signed, unsigned or bipolar integer, got ", f.name,
+                  "; only their first planes are codes of a narrower format"));
+  }
+  if (bits < 1 || bits > f.bits) {
+    check(invalid("truncate: bits must be 1 to ", static_cast<int>(f.bits), " for format ", f.name, ", got ", bits,
+                  "; a wider format takes a new quantization"));
+  }
+  if (spec.scale != nullptr) {
+    check(invalid("truncate: format must have float scales, got \"", format,
+                  "\"; dequantize the scale codes and leave their format out"));
+  }
+  const Layout layout = layout_of(spec, w);
+  if (layout == Layout::kTile16) {
+    check(invalid("truncate: w must be canonical or plain, got format \"", format, "\"; unprepack it first"));
+  }
+  const int64_t rank = codes_rank(f, layout);
+  check_rank("truncate", "w", w, rank,
+             layout == Layout::kPlain ? "uint8 [..., rows, K]" : "int32 [..., bits, rows, words]");
+  const int64_t cols = w.size(w.dim() - 1) * (layout == Layout::kPlain ? 1 : 32);
+  Tensor hold;
+  Codes codes = batched_codes("truncate", "w", w, f, layout, cols, &hold);
+  const Batch batch(hold, rank);
+
+  const int keep = static_cast<int>(bits), drop = f.bits - keep;
+  std::vector<int64_t> one = batch.sizes;
+  one.push_back(1);
+  const Tensor new_scale = scale ? truncate_scale(*scale, drop) : filled(one, ref::truncated_scale(1.0f, drop));
+  const Tensor new_zero =
+      zero ? truncate_zero(f, *zero, drop) : filled(sizes_of(new_scale), ref::truncated_zero(f, 0.0f, drop));
+  Tensor out = layout == Layout::kPlain ? batch.make({codes.rows, cols}, ScalarType::Byte)
+                                        : make_canonical(batch, *ref::truncated(f, keep), codes.rows, cols);
+  for (int64_t b = 0; b < batch.count; ++b) {
+    codes.data = at(hold, b * batch.step(hold));
+    check(ref::truncate(codes, keep, to(out, b * batch.step(out)), torch_parallel()));
+  }
+  return {out, new_scale, new_zero};
 }
 
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) { m.impl("pack", TORCH_BOX(&lowbit::bind::pack)); }
+STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
+  m.impl("pack", TORCH_BOX(&lowbit::bind::pack));
+  m.impl("unpack", TORCH_BOX(&lowbit::bind::unpack));
+  m.impl("prepack", TORCH_BOX(&lowbit::bind::prepack));
+  m.impl("unprepack", TORCH_BOX(&lowbit::bind::unprepack));
+  m.impl("truncate", TORCH_BOX(&lowbit::bind::truncate));
+}
