@@ -1,0 +1,1 @@
+"""Quantization methods as pure functions on tensors: weight, configuration and statistics in, QuantTensor out."""

@@ -1,0 +1,1 @@
+"""lowbit together with other libraries."""
