@@ -110,6 +110,31 @@ std::vector<std::string> isa_list() {
   return names;
 }
 
+std::vector<std::pair<std::string, std::vector<std::string>>> own_kernels() {
+  std::vector<std::pair<std::string, std::vector<std::string>>> ops;
+  auto add = [&](const char* name, auto member) {
+    std::vector<std::string> isas;
+    for (const Isa& isa : kIsas) {
+      if (isa.supported() && table_of(isa).*member != kReference.*member) isas.emplace_back(isa.name);
+    }
+    ops.emplace_back(name, isas);
+  };
+  add("pack", &Kernels::pack);
+  add("unpack", &Kernels::unpack);
+  add("prepack", &Kernels::prepack);
+  add("unprepack", &Kernels::unprepack);
+  add("quantize", &Kernels::quantize);
+  add("dequantize", &Kernels::dequantize);
+  add("stochastic_round", &Kernels::stochastic_round);
+  add("stochastic_round_update", &Kernels::stochastic_round_update);
+  add("hadamard", &Kernels::hadamard);
+  add("bitplane_gemm", &Kernels::bitplane_gemm);
+  add("dequant_gemm", &Kernels::dequant_gemm);
+  add("dequant_gemm_input_grad", &Kernels::dequant_gemm_input_grad);
+  add("scaled_gemm", &Kernels::scaled_gemm);
+  return ops;
+}
+
 const char* last_kernel() { return g_last.load(std::memory_order_relaxed); }
 void ran(const char* name) { g_last.store(name, std::memory_order_relaxed); }
 

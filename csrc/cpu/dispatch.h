@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/status.h"
@@ -38,6 +39,9 @@ LOWBIT_EXPORT Status kernels(const Kernels** out);
 
 // Names for LOWBIT_ISA that this build and processor can run, best first ("avx512", ..., "ref").
 LOWBIT_EXPORT std::vector<std::string> isa_list();
+
+// For every op of the table: its name, and the ISAs of isa_list() whose kernel is their own and not the reference.
+LOWBIT_EXPORT std::vector<std::pair<std::string, std::vector<std::string>>> own_kernels();
 
 // Changes the table of a running process. For tests and benches: no op may be running.
 LOWBIT_EXPORT Status force_isa(const char* name);

@@ -131,6 +131,14 @@ PYBIND11_MODULE(_C, m) {
       },
       "The ISA whose kernels this process runs.");
   m.def(
+      "kernels",
+      [] {
+        py::dict d;
+        for (const auto& [op, isas] : cpu::own_kernels()) d[py::str(op)] = isas;
+        return d;
+      },
+      "For every op with a kernel table entry, the ISAs that have a kernel of their own for it.");
+  m.def(
       "force_isa",
       [](const std::string& name) {
         const Status status = cpu::force_isa(name.c_str());

@@ -1,7 +1,10 @@
 """lowbit: low-bit kernels for PyTorch."""
 
-from pathlib import Path
+from lowbit import library
 
-import torch
+library.load()
 
-torch.ops.load_library(str(Path(__file__).parent / "_ops.so"))
+from lowbit import ops  # noqa: E402
+from lowbit.capabilities import capabilities  # noqa: E402
+
+__all__ = ["capabilities", "ops"]

@@ -24,15 +24,15 @@ class FormatSpec:
     block_rows: int  # elements under one scale; 0: all rows
     block_cols: int  # 0: all columns
     scale: str | None  # the element format of coded scales; None: float scales
-    two_level: bool  # the scales have scales of their own
+    scale_block: tuple[int, int] | None  # scales (rows, columns) under one scale of their own, 0: all; None: no such
     unit: float  # an element's value is its code's value times this
     layout: str  # canonical, plain, tile16
 
     @staticmethod
     @lru_cache(maxsize=256)
-    def parse(text: str, argument: str = "format") -> FormatSpec:
+    def parse(text: str, argument: str = "format", op: str = "lowbit") -> FormatSpec:
         """Reads `text`. Raises ValueError that names the rule, and the near name for a typo."""
-        parts = _C.parse_spec(text, "lowbit", argument)
+        parts = _C.parse_spec(text, op, argument)
         row = _ELEMENTS[parts["element"]]
         return FormatSpec(
             text=text.partition("@")[0],
@@ -42,7 +42,7 @@ class FormatSpec:
             block_rows=parts["block"][0],
             block_cols=parts["block"][1],
             scale=parts["scale"],
-            two_level=parts["scale_block"] is not None,
+            scale_block=parts["scale_block"],
             unit=parts["unit"],
             layout=parts["layout"],
         )
@@ -50,6 +50,11 @@ class FormatSpec:
     def groups(self, cols: int) -> int:
         """Scales in a row of `cols` elements."""
         return 1 if self.block_cols == 0 else -(-cols // self.block_cols)
+
+    @property
+    def two_level(self) -> bool:
+        """Whether the scales have scales of their own."""
+        return self.scale_block is not None
 
     @property
     def is_integer(self) -> bool:

@@ -1,0 +1,193 @@
+"""quantize, dequantize, embedding: floats to codes and scales, and back."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lowbit.ops import shapes
+
+_ops = torch.ops.lowbit
+
+
+def quantize(
+    x: Tensor,
+    format: str,
+    *,
+    scale: Tensor | None = None,
+    zero: Tensor | None = None,
+    scale2: Tensor | None = None,
+    table: Tensor | None = None,
+    asymmetric: bool = False,
+    rounding: str = "nearest",
+    seed: Tensor | None = None,
+    hadamard: int = 0,
+    scale_dtype: torch.dtype | None = None,
+    layout: str = "canonical",
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Quantizes a matrix in one pass: scales from each block's range, then codes.
+
+    Float scales are amax / (largest value of the element format); MX formats take the power of two of the OCP
+    Microscaling specification v1.0; NVFP4 and other two-level formats a scale for the tensor and coded scales below it.
+    Rules: `csrc/ref/quantize.h`, `csrc/formats/blocks.def`.
+
+    Args:
+        x: float32, bfloat16 or float16 `[..., N, K]`, any stride.
+        format: a format string, as in "int4:g64", "float8_e4m3fn:b128x128", "nvfp4".
+        scale, zero, scale2: static values to quantize with; None: computed.
+        table: float32 `[2^bits]` ascending, for the formats "table1" .. "table8".
+        asymmetric: unsigned integers only: zero points, so that the range [min, max] of a block is covered.
+        rounding: "nearest" (ties as the format says) or "stochastic" (needs `seed`).
+        seed: int64 `[2]` = (seed, offset) of the Philox generator.
+        hadamard: > 0: each block of this many columns is first transformed (orthonormal, see `hadamard`).
+        scale_dtype: of computed float scales; None: float32.
+        layout: "canonical", or "plain" for one code per byte.
+
+    Returns:
+        codes, scale, zero, scale2. What the format does not have is an empty tensor `[0]`.
+
+    Raises:
+        ValueError: a non-finite x or scale, `asymmetric` with a signed format, or an unknown rounding.
+    """
+    return _ops.quantize.default(
+        x,
+        format,
+        scale=scale,
+        zero=zero,
+        scale2=scale2,
+        table=table,
+        asymmetric=asymmetric,
+        rounding=rounding,
+        seed=seed,
+        hadamard=hadamard,
+        scale_dtype=scale_dtype,
+        layout=layout,
+    )
+
+
+def dequantize(
+    w: Tensor,
+    scale: Tensor | None,
+    zero: Tensor | None,
+    format: str,
+    k: int,
+    *,
+    scale2: Tensor | None = None,
+    table: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The values of a quantized matrix, `scale * (code value - zero)`: `[..., N, k]`.
+
+    Args:
+        w: codes in any layout; prepacked ones need scales of shape `[N, groups]`.
+        scale, zero, scale2: as `quantize` returns them.
+        format: the format string of w.
+        k: columns.
+        table: the values of a "table<bits>" format.
+        out_dtype: float32, bfloat16 or float16; None: float32.
+
+    Returns:
+        `[..., N, k]`; complex2: `[..., N, 2 k]`, real parts, then imaginary parts.
+    """
+    return _ops.dequantize.default(w, scale, zero, format, k, scale2=scale2, table=table, out_dtype=out_dtype)
+
+
+def embedding(
+    ids: Tensor,
+    w: Tensor,
+    scale: Tensor | None,
+    zero: Tensor | None,
+    format: str,
+    k: int,
+    *,
+    scale2: Tensor | None = None,
+    table: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Rows `ids` of a quantized matrix, dequantized: `[*ids.shape, k]`, as `torch.nn.functional.embedding`.
+
+    Args:
+        ids: int64 or int32, any shape, each in 0 .. N - 1.
+        others: as for `dequantize`.
+
+    Raises:
+        ValueError: an id outside the matrix.
+    """
+    return _ops.embedding.default(ids, w, scale, zero, format, k, scale2=scale2, table=table, out_dtype=out_dtype)
+
+
+@torch.library.register_fake("lowbit::quantize")
+def _(
+    x: Tensor,
+    format: str,
+    *,
+    scale: Tensor | None = None,
+    zero: Tensor | None = None,
+    scale2: Tensor | None = None,
+    table: Tensor | None = None,
+    asymmetric: bool = False,
+    rounding: str = "nearest",
+    seed: Tensor | None = None,
+    hadamard: int = 0,
+    scale_dtype: torch.dtype | None = None,
+    layout: str = "canonical",
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    spec = shapes.parse("quantize", format, "format")
+    lead, n, k = list(x.shape[:-2]), x.size(-2), x.size(-1)
+    if layout == "plain":
+        codes = x.new_empty(x.shape, dtype=torch.uint8)
+    else:
+        size, dtype = shapes.canonical(spec.element, n, k)
+        codes = x.new_empty([*lead, *size], dtype=dtype)
+    grid = (shapes.blocks(n, spec.block_rows), shapes.blocks(k, spec.block_cols))
+    none = x.new_empty([0], dtype=torch.float32)
+    float_dtype = scale_dtype or torch.float32
+    if spec.scale is None:
+        new_scale = x.new_empty([*lead, *grid], dtype=float_dtype)
+    else:
+        size, dtype = shapes.canonical(spec.scale, *grid)
+        new_scale = x.new_empty([*lead, *size], dtype=dtype)
+    new_zero = x.new_empty([*lead, *grid], dtype=torch.int32) if asymmetric else none
+    new_scale2 = none
+    if spec.scale_block is not None:
+        size2 = [shapes.blocks(n, b) for n, b in zip(grid, spec.scale_block, strict=True)]
+        new_scale2 = x.new_empty([*lead, *size2], dtype=float_dtype)
+    return codes, new_scale, new_zero, new_scale2
+
+
+def _values(op: str, lead: Sequence[int], x: Tensor, k: int, format: str, out_dtype: torch.dtype | None) -> Tensor:
+    spec = shapes.parse(op, format, "format")
+    return x.new_empty([*lead, 2 * k if spec.is_complex else k], dtype=out_dtype or torch.float32)
+
+
+@torch.library.register_fake("lowbit::dequantize")
+def _(
+    w: Tensor,
+    scale: Tensor | None,
+    zero: Tensor | None,
+    format: str,
+    k: int,
+    *,
+    scale2: Tensor | None = None,
+    table: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    spec = shapes.parse("dequantize", format, "format")
+    lead = [*shapes.batch(spec, w), shapes.rows("dequantize", w, scale, spec)]
+    return _values("dequantize", lead, w, k, format, out_dtype)
+
+
+@torch.library.register_fake("lowbit::embedding")
+def _(
+    ids: Tensor,
+    w: Tensor,
+    scale: Tensor | None,
+    zero: Tensor | None,
+    format: str,
+    k: int,
+    *,
+    scale2: Tensor | None = None,
+    table: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    return _values("embedding", ids.shape, w, k, format, out_dtype)
