@@ -9,7 +9,8 @@
 //   seed             int64[2] = (seed, offset) of the Philox generator
 //   k                columns of the matrix: packed layouts are padded, so their shape does not tell
 // The overload `autograd` is the differentiable twin of the default one (gradients of activations and bias). Its
-// tensors may not be keyword-only: torch.library.register_autograd refuses those.
+// tensors may not be keyword-only: torch.library.register_autograd refuses those. An overload `out` returns nothing:
+// torch.compile refuses to functionalize an op that returns its argument.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(lowbit, m) {
@@ -44,7 +45,7 @@ STABLE_TORCH_LIBRARY(lowbit, m) {
   m.def("hadamard(Tensor x, *, int block=0, Tensor? sign=None, float? scale=None, bool transpose=False) -> Tensor");
   m.def(
       "hadamard.out(Tensor x, *, int block=0, Tensor? sign=None, float? scale=None, bool transpose=False, "
-      "Tensor(a!) out) -> Tensor(a!)");
+      "Tensor(a!) out) -> ()");
   m.def(
       "hadamard.autograd(Tensor x, int block=0, Tensor? sign=None, float? scale=None, bool transpose=False) "
       "-> Tensor");
@@ -82,7 +83,7 @@ STABLE_TORCH_LIBRARY(lowbit, m) {
   "str? x_format=None, Tensor? bias=None, ScalarType? out_dtype=None, Tensor? x_zero=None, " \
   "Tensor? x_scale2=None, Tensor? w_scale2=None, Tensor? w_table=None, SymInt? k=None" out
   m.def("gemm" LOWBIT_GEMM("*, ", ") -> Tensor"));
-  m.def("gemm.out" LOWBIT_GEMM("*, ", ", Tensor(a!) out) -> Tensor(a!)"));
+  m.def("gemm.out" LOWBIT_GEMM("*, ", ", Tensor(a!) out) -> ()"));
   m.def("gemm.autograd" LOWBIT_GEMM("", ") -> Tensor"));
 
   // grouped_gemm

@@ -56,7 +56,7 @@ def gemm(
             not exist.
     """
     if out is not None:
-        return _ops.gemm.out(
+        _ops.gemm.out(
             x,
             w,
             w_scale,
@@ -73,6 +73,7 @@ def gemm(
             k=k,
             out=out,
         )
+        return out
     op = _ops.gemm.default
     if gradient.needed(x, bias, w_scale, w_zero, x_scale, x_zero, x_scale2, w_scale2, w_table):
         op = _ops.gemm.autograd
@@ -134,8 +135,8 @@ def _(
     w_table: Tensor | None = None,
     k: int | None = None,
     out: Tensor,
-) -> Tensor:
-    return out
+) -> None:
+    return None
 
 
 _ARGUMENTS = (

@@ -41,7 +41,8 @@ def hadamard(
         ValueError: no Hadamard matrix of that size is known (the near sizes are named), or block does not divide K.
     """
     if out is not None:
-        return _ops.hadamard.out(x, block=block, sign=sign, scale=scale, transpose=transpose, out=out)
+        _ops.hadamard.out(x, block=block, sign=sign, scale=scale, transpose=transpose, out=out)
+        return out
     if gradient.needed(x, sign):
         return _ops.hadamard.autograd(x, block, sign, scale, transpose)
     return _ops.hadamard.default(x, block=block, sign=sign, scale=scale, transpose=transpose)
@@ -68,8 +69,8 @@ def _(
     scale: float | None = None,
     transpose: bool = False,
     out: Tensor,
-) -> Tensor:
-    return out
+) -> None:
+    return None
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
