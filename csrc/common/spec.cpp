@@ -23,12 +23,17 @@ int edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// The name with the fewest edits, of several the one that agrees for longest from the start.
 std::string nearest_name(std::string_view name, bool blocks) {
-  const char* best = kFormats[0].name;
-  int least = 1 << 20;
-  auto consider = [&](const char* candidate) {
-    const int d = edit_distance(name, candidate);
-    if (d < least) least = d, best = candidate;
+  const char* best = nullptr;
+  int least = 0;
+  size_t longest = 0;
+  auto consider = [&](std::string_view candidate) {
+    const int edits = edit_distance(name, candidate);
+    size_t common = 0;
+    while (common < name.size() && common < candidate.size() && name[common] == candidate[common]) ++common;
+    if (best != nullptr && (edits > least || (edits == least && common <= longest))) return;
+    best = candidate.data(), least = edits, longest = common;
   };
   for (const ElementFormat& f : kFormats) consider(f.name);
   if (blocks) {

@@ -57,22 +57,21 @@ constexpr float decode_float(const ElementFormat& f, uint32_t c) {
   return sign * static_cast<float>(significand) * pow2(e);
 }
 
-// The value of code `c`. `codebook` holds the values of a kCodebook. A complex2 code has no single real value: see
-// decode_complex.
-constexpr float decode(const ElementFormat& f, uint32_t c, const float* codebook = nullptr) {
-  switch (f.kind) {
-    case Kind::kInt: return static_cast<float>(decode_int(f, c));
-    case Kind::kFloat: return decode_float(f, c);
-    case Kind::kTable: return f.values[c];
-    default: return codebook[c];
-  }
-}
-
 struct Complex {
   int real;
   int imag;
 };
 constexpr Complex decode_complex(uint32_t c) { return {c == 0 ? 1 : c == 2 ? -1 : 0, c == 1 ? 1 : c == 3 ? -1 : 0}; }
+
+// The value of code `c`; of a complex one the real part. `codebook` holds the values of a kCodebook.
+constexpr float decode(const ElementFormat& f, uint32_t c, const float* codebook = nullptr) {
+  switch (f.kind) {
+    case Kind::kInt: return static_cast<float>(f.is_complex() ? decode_complex(c).real : decode_int(f, c));
+    case Kind::kFloat: return decode_float(f, c);
+    case Kind::kTable: return f.values[c];
+    default: return codebook[c];
+  }
+}
 
 // The largest finite magnitude code (sign bit clear).
 constexpr uint32_t max_code(const ElementFormat& f) {
@@ -101,33 +100,25 @@ constexpr float scale_max(const ElementFormat& f, const float* codebook = nullpt
   return decode(f, max_code(f));
 }
 
-constexpr uint32_t nan_code(const ElementFormat& f) {
-  return f.specials == kPower || f.specials == kNanOnly
-             ? (f.specials == kPower ? (1u << f.bits) - 1u : (1u << (f.bits - 1)) - 1u)
-             : max_code(f) + 2u;  // kIeee: infinity is max + 1
-}
+// The NaN that encode makes, where the format has one: all ones but the sign.
+constexpr uint32_t nan_code(const ElementFormat& f) { return (1u << (f.exponent + f.mantissa)) - 1u; }
 
 namespace codec_detail {
 
 constexpr uint32_t encode_int(const ElementFormat& f, float x) {
   const uint32_t mask = (1u << f.bits) - 1u;
-  if (x != x) return f.rule == kBipolar ? 1u << (f.bits - 1) : 0u;
+  if (x != x) x = 0.0f;
   if (f.rule == kBipolar) {
-    // code = (x + 2^bits - 1) / 2; halving and the sum are exact once x is clamped near the range
-    const float top = static_cast<float>((1 << f.bits) - 1);
-    const float clamped = x < -top ? -top : x > top ? top : x;
-    // nearest odd integer: 2 * round((clamped - 1) / 2) + 1 keeps a small x exact, ties to the even code
-    const float half = clamped * 0.5f;  // in [-top/2, top/2]; code = half + top/2, top/2 = k + 0.5
-    const int k = (1 << (f.bits - 1)) - 1;
-    int low = static_cast<int>(half);
-    if (static_cast<float>(low) > half) --low;  // floor(half)
-    const float rest = half - static_cast<float>(low);
-    // half + 0.5 rounded: low when rest < 0 never; the codes are at half = j + 0.5 (code k + 1 + j)
-    // distance to j = low (value low + 0.5) and to its neighbours: nearest is j = low unless rest == 0 (a tie)
-    int code = k + 1 + low;
-    if (rest == 0.0f && (code & 1)) --code;  // tie between low - 1 and low: the even code
-    const int last = (1 << f.bits) - 1;
-    return static_cast<uint32_t>(code < 0 ? 0 : code > last ? last : code);
+    const int top = (1 << f.bits) - 1;
+    const auto limit = static_cast<float>(top);
+    const float clamped = x < -limit ? -limit : x > limit ? limit : x;
+    int floor = static_cast<int>(clamped);
+    if (static_cast<float>(floor) > clamped) --floor;
+    // values are the odd integers: from an even floor up, unless x is even itself and between two of them
+    const bool odd = (floor & 1) != 0;
+    const bool tie = !odd && static_cast<float>(floor) == clamped;
+    const auto code = static_cast<uint32_t>(((odd ? floor : floor + 1) + top) / 2);
+    return tie ? code & ~1u : code;
   }
   const int low = f.rule == kUnsigned ? 0 : f.rule == kTernary ? -1 : -(1 << (f.bits - 1));
   const int high = static_cast<int>(max_code(f));
@@ -155,8 +146,7 @@ constexpr float scale_by_pow2(float a, int e) {           // exact when the resu
 constexpr uint32_t encode_float(const ElementFormat& f, float x) {
   const bool negative = x < 0 || (x == 0 && 1.0f / x < 0);
   const float a = negative ? -x : x;
-  const bool has_nan = f.specials != kFinite;
-  if (x != x) return has_nan ? nan_code(f) : 0u;
+  if (x != x) return f.specials != kFinite ? nan_code(f) : 0u;
   if (f.specials == kPower) {
     if (x < 0) return nan_code(f);
     if (a <= pow2(-f.bias)) return 0u;
@@ -178,37 +168,42 @@ constexpr uint32_t encode_float(const ElementFormat& f, float x) {
   return sign | (code > last ? last : code);
 }
 
+// Whether `x` is nearer to `high` than to `low`, exactly: 2 x > low + high, with the rounding error of the sum.
+constexpr bool above_midpoint(double low, double high, double x) {
+  const double sum = low + high;
+  if (sum != x + x) return sum < x + x;
+  const double high_part = sum - low;
+  return (low - (sum - high_part)) + (high - high_part) < 0;
+}
+
 constexpr uint32_t encode_table(const ElementFormat& f, float x, const float* values) {
   if (x != x) x = 0.0f;
   uint32_t best = 0;
-  const auto n = static_cast<uint32_t>(f.codes());
-  // ascending: the midpoint in double is exact, ties go down
-  while (best + 1 < n &&
-         (static_cast<double>(values[best]) + static_cast<double>(values[best + 1])) * 0.5 < static_cast<double>(x)) {
-    ++best;
-  }
+  const auto last = static_cast<uint32_t>(f.codes()) - 1u;
+  while (best < last && above_midpoint(values[best], values[best + 1], x)) ++best;
   return best;
 }
 
 }  // namespace codec_detail
 
-// The code nearest to `x` under the format's tie and overflow rules (formats.def).
-constexpr uint32_t encode(const ElementFormat& f, float x, const float* codebook = nullptr) {
-  switch (f.kind) {
-    case Kind::kInt: return codec_detail::encode_int(f, x);
-    case Kind::kFloat: return codec_detail::encode_float(f, x);
-    case Kind::kTable: return codec_detail::encode_table(f, x, f.values);
-    default: return codec_detail::encode_table(f, x, codebook);
-  }
-}
-
 // The phase class of a complex number, as iFairy (Wang et al. 2025) has it: +1 for a phase in [-pi/4, pi/4), -1 for
-// |phase| >= 3 pi/4, else +-i. Zero is +1.
+// |phase| >= 3 pi/4, else +-i. Zero and NaN are +1.
 constexpr uint32_t encode_complex(float re, float im) {
+  if (re != re || im != im) return 0u;
   const float abs_re = re < 0 ? -re : re;
   const float abs_im = im < 0 ? -im : im;
   const bool real = abs_re > abs_im || (abs_re == abs_im && !(re > 0 && im > 0));
   return real ? (re < 0 ? 2u : 0u) : (im < 0 ? 3u : 1u);
+}
+
+// The code nearest to `x` under the format's tie and overflow rules (formats.def).
+constexpr uint32_t encode(const ElementFormat& f, float x, const float* codebook = nullptr) {
+  switch (f.kind) {
+    case Kind::kInt: return f.is_complex() ? encode_complex(x, 0.0f) : codec_detail::encode_int(f, x);
+    case Kind::kFloat: return codec_detail::encode_float(f, x);
+    case Kind::kTable: return codec_detail::encode_table(f, x, f.values);
+    default: return codec_detail::encode_table(f, x, codebook);
+  }
 }
 
 // Whether code `c` is a value of the format (only ternary has one that is not).

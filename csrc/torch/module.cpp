@@ -1,11 +1,17 @@
 // lowbit._C: what is not an op. The format tables as records, and which kernels this processor runs.
 #include <pybind11/complex.h>
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <complex>
+#include <optional>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
+#include "common/philox.h"
 #include "common/spec.h"
 #include "cpu/dispatch.h"
 #include "formats/codec.h"
@@ -87,6 +93,67 @@ py::dict record(const Spec& s) {
   return d;
 }
 
+template <class T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+const ElementFormat& format_of(const std::string& name) {
+  Spec spec;
+  const Status status = parse_spec("lowbit", "format", name, &spec);
+  if (!status.ok()) throw std::invalid_argument(status.message());
+  return *spec.element;
+}
+
+const float* codebook_of(const ElementFormat& f, const std::optional<Array<float>>& table) {
+  if (f.kind != Kind::kCodebook) return nullptr;
+  if (!table || table->size() != f.codes()) {
+    throw std::invalid_argument(std::string("lowbit: table must hold the ") + std::to_string(f.codes()) +
+                                " values of format " + f.name + ", got " +
+                                (table ? std::to_string(table->size()) : "None") + "; one a code, ascending");
+  }
+  return table->data();
+}
+
+template <class From, class To, class F>
+Array<To> each(const Array<From>& in, F f) {
+  Array<To> out(std::vector<py::ssize_t>(in.shape(), in.shape() + in.ndim()));
+  const From* from = in.data();
+  To* to = out.mutable_data();
+  for (py::ssize_t i = 0; i < in.size(); ++i) to[i] = f(from[i]);
+  return out;
+}
+
+Array<uint8_t> encode_array(const std::string& name, const Array<float>& values,
+                            const std::optional<Array<float>>& table) {
+  const ElementFormat& f = format_of(name);
+  const float* codebook = codebook_of(f, table);
+  return each<float, uint8_t>(values, [&](float x) { return static_cast<uint8_t>(encode(f, x, codebook)); });
+}
+
+Array<float> decode_array(const std::string& name, const Array<uint8_t>& codes,
+                          const std::optional<Array<float>>& table) {
+  const ElementFormat& f = format_of(name);
+  const float* codebook = codebook_of(f, table);
+  const uint32_t mask = (1u << f.bits) - 1u;
+  return each<uint8_t, float>(codes, [&](uint8_t c) { return decode(f, c & mask, codebook); });
+}
+
+Array<uint32_t> philox_words(uint64_t seed, uint64_t offset, py::ssize_t blocks) {
+  Array<uint32_t> out({blocks, py::ssize_t{4}});
+  for (py::ssize_t i = 0; i < blocks; ++i) {
+    const PhiloxBlock block = Philox{seed, offset}.block(static_cast<uint64_t>(i));
+    for (int w = 0; w < 4; ++w) out.mutable_at(i, w) = block.word[w];
+  }
+  return out;
+}
+
+Array<uint16_t> philox_bits(uint64_t seed, uint64_t offset, py::ssize_t count) {
+  Array<uint16_t> out(count);
+  for (py::ssize_t i = 0; i < count; ++i) {
+    out.mutable_at(i) = static_cast<uint16_t>(Philox{seed, offset}.bits(static_cast<uint64_t>(i)));
+  }
+  return out;
+}
+
 }  // namespace
 }  // namespace lowbit
 
@@ -120,6 +187,28 @@ PYBIND11_MODULE(_C, m) {
       py::arg("text"), py::arg("op") = "lowbit", py::arg("argument") = "format",
       "A format string of the ops, parsed (grammar: common/spec.h). A block is (rows, cols), 0 for all; scale_block is "
       "None where the scales have no scales. Raises ValueError, in the name of `op` and `argument`.");
+  m.def("encode", &encode_array, py::arg("format"), py::arg("values"), py::arg("table") = py::none(),
+        "The code of every float32 value, uint8.");
+  m.def("decode", &decode_array, py::arg("format"), py::arg("codes"), py::arg("table") = py::none(),
+        "The float32 value of every code (the real part of a complex one).");
+  m.def(
+      "encode_complex",
+      [](const Array<std::complex<float>>& values) {
+        return each<std::complex<float>, uint8_t>(
+            values, [](std::complex<float> z) { return static_cast<uint8_t>(encode_complex(z.real(), z.imag())); });
+      },
+      py::arg("values"), "The phase class of every complex64 value, codes of complex2.");
+  m.def(
+      "philox4x32_10",
+      [](std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
+        const PhiloxBlock block = philox4x32_10({c[0], c[1], c[2], c[3]}, {k[0], k[1]});
+        return std::array<uint32_t, 4>{block.word[0], block.word[1], block.word[2], block.word[3]};
+      },
+      py::arg("counter"), py::arg("key"), "One block of the Philox4x32-10 generator.");
+  m.def("philox", &philox_words, py::arg("seed"), py::arg("offset"), py::arg("blocks"),
+        "The words of `blocks` blocks from counter `offset` on, uint32 [blocks, 4].");
+  m.def("philox_bits", &philox_bits, py::arg("seed"), py::arg("offset"), py::arg("count"),
+        "The 16 random bits of elements 0 .. count - 1 of a stochastic op, uint16.");
   m.def("isa_list", &cpu::isa_list, "Names LOWBIT_ISA may have on this machine, best first.");
   m.def(
       "isa",
