@@ -295,7 +295,7 @@ std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, Op
   const Tensor new_scale = scale ? truncate_scale(*scale, drop) : filled(one, ref::truncated_scale(1.0f, drop));
   const Tensor new_zero =
       zero ? truncate_zero(f, *zero, drop) : filled(sizes_of(new_scale), ref::truncated_zero(f, 0.0f, drop));
-  Tensor out = layout == Layout::kPlain ? batch.make({codes.rows, cols}, ScalarType::Byte)
+  Tensor out = layout == Layout::kPlain ? batch.make({codes.rows, cols}, w.scalar_type())
                                         : make_canonical(batch, *ref::truncated(f, keep), codes.rows, cols);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));

@@ -6,11 +6,22 @@ The grammar stands in ``csrc/common/spec.h``; the parser and every number here c
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import lru_cache
 
-import lowbit._C as _C
+import torch
 
-_ELEMENTS = {row["name"]: row for row in _C.element_formats()}
+import lowbit._C as _C
+from lowbit.formats import ElementFormat
+from lowbit.formats import element as element_format
+
+
+def _blocks(n: int, block: int) -> int:
+    return 1 if block == 0 else -(-n // block)
+
+
+def _bits_of(dtype: torch.dtype) -> int:
+    return 8 * dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +44,12 @@ class FormatSpec:
     def parse(text: str, argument: str = "format", op: str = "lowbit") -> FormatSpec:
         """Reads `text`. Raises ValueError that names the rule, and the near name for a typo."""
         parts = _C.parse_spec(text, op, argument)
-        row = _ELEMENTS[parts["element"]]
+        row = element_format(parts["element"])
         return FormatSpec(
             text=text.partition("@")[0],
             element=parts["element"],
-            kind=row["kind"],
-            bits=row["bits"],
+            kind=row.kind,
+            bits=row.bits,
             block_rows=parts["block"][0],
             block_cols=parts["block"][1],
             scale=parts["scale"],
@@ -47,9 +58,52 @@ class FormatSpec:
             layout=parts["layout"],
         )
 
+    @property
+    def element_format(self) -> ElementFormat:
+        """The record of the element format."""
+        return element_format(self.element)
+
     def groups(self, cols: int) -> int:
         """Scales in a row of `cols` elements."""
-        return 1 if self.block_cols == 0 else -(-cols // self.block_cols)
+        return _blocks(cols, self.block_cols)
+
+    def scale_shape(self, rows: int, cols: int) -> tuple[int, int]:
+        """Shape of the scales (and zero points) of a rows x cols matrix."""
+        return _blocks(rows, self.block_rows), _blocks(cols, self.block_cols)
+
+    def scale2_shape(self, rows: int, cols: int) -> tuple[int, int] | None:
+        """Shape of the scales of the scales; None where there is one level."""
+        if self.scale_block is None:
+            return None
+        scale_rows, scale_cols = self.scale_shape(rows, cols)
+        return _blocks(scale_rows, self.scale_block[0]), _blocks(scale_cols, self.scale_block[1])
+
+    def bits_per_weight(
+        self,
+        rows: int,
+        cols: int,
+        *,
+        scale_dtype: torch.dtype = torch.float32,
+        zero_dtype: torch.dtype | None = None,
+    ) -> float:
+        """Bits per element of a rows x cols matrix: codes, scales of both levels and zero points.
+
+        Padding to whole words is left out: what is stored counts it (`lowbit.accounting`).
+
+        Args:
+            rows, cols: at least 1.
+            scale_dtype: of float scales, of the second level where the first is coded.
+            zero_dtype: of the zero points, one a scale; None: there are none.
+        """
+        scales = math.prod(self.scale_shape(rows, cols))
+        coded = None if self.scale is None else element_format(self.scale).bits
+        bits = rows * cols * self.bits + scales * (coded or _bits_of(scale_dtype))
+        second = self.scale2_shape(rows, cols)
+        if second is not None:
+            bits += math.prod(second) * _bits_of(scale_dtype)
+        if zero_dtype is not None:
+            bits += scales * _bits_of(zero_dtype)
+        return bits / (rows * cols)
 
     @property
     def two_level(self) -> bool:
@@ -66,14 +120,14 @@ class FormatSpec:
         return self.kind == "complex"
 
     @property
-    def values(self) -> tuple[float, ...]:
+    def values(self) -> tuple[float | complex, ...]:
         """The value of every code, in the order of the codes; empty for a codebook, whose values come with a tensor."""
-        return tuple(_ELEMENTS[self.element]["values"])
+        return self.element_format.values
 
     @property
     def canonical_layout(self) -> str:
         """planes, bytes, packed6 or packed4: see ``csrc/formats/layout.h``."""
-        return _ELEMENTS[self.element]["layout"]
+        return self.element_format.layout
 
     @property
     def text_with_layout(self) -> str:
