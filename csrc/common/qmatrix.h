@@ -78,7 +78,8 @@ struct Outliers {
 struct QMatrix {
   Codes codes;
   BlockValues scale;
-  BlockValues zero;  // integer (exact) or float
+  BlockValues scale_imaginary;  // complex2 with a scale of its own for the imaginary codes; absent: `scale` is theirs
+  BlockValues zero;             // integer (exact) or float
   Outliers outliers;
   const Codes* high = nullptr;
   const int32_t* high_groups = nullptr;

@@ -269,9 +269,6 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   return c;
 }
 
-namespace {
-
-// Views `t` as one value per block of a rows x cols matrix. rows == 0: rows are read off the tensor.
 BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,
                         Block block, int64_t rows, int64_t cols, int64_t lead, bool zero, Tensor* hold) {
   check_cpu(op, name.c_str(), t);
@@ -323,6 +320,24 @@ BlockValues values_view(const char* op, const std::string& name, const Tensor& t
   return v;
 }
 
+const float* codebook_of(const char* op, const std::string& name, const ElementFormat& f, const OptTensor& table,
+                         OptTensor* hold) {
+  if (f.kind != Kind::kCodebook) return nullptr;
+  if (!table) {
+    check(invalid(op, ": ", name, " must hold the ", f.codes(), " values of format ", f.name,
+                  ", got None; pass a float32 tensor in ascending order"));
+  }
+  if (table->scalar_type() != ScalarType::Float || table->numel() != f.codes()) {
+    check(invalid(op, ": ", name, " must be float32 with ", f.codes(), " values, got ",
+                  dtype_name(table->scalar_type()), " ", shape(*table), "; one value per code, ascending"));
+  }
+  check_cpu(op, name.c_str(), *table);
+  *hold = torch::stable::contiguous(*table);
+  return static_cast<const float*>((*hold)->data_ptr());
+}
+
+namespace {
+
 int64_t expert_step(const Tensor& t) { return t.stride(0) * static_cast<int64_t>(t.element_size()); }
 
 const void* step(const void* p, int64_t bytes) { return static_cast<const char*>(p) + bytes; }
@@ -339,28 +354,16 @@ QView quantized(const QArgs& a, int64_t cols, bool with_experts, Hold* hold) {
   m.cols = cols;
   m.codes = codes_view(a.op, name, a.codes, *spec.element, layout_of(spec, a.codes), cols, lead, &hold->codes);
 
-  if (spec.element->kind == Kind::kCodebook) {
-    if (!a.table) {
-      check(invalid(a.op, ": ", name, "_table must hold the ", spec.element->codes(), " values of format ",
-                    spec.element->name, ", got None; pass a float32 tensor in ascending order"));
-    }
-    if (a.table->scalar_type() != ScalarType::Float || a.table->numel() != spec.element->codes()) {
-      check(invalid(a.op, ": ", name, "_table must be float32 with ", spec.element->codes(), " values, got ",
-                    dtype_name(a.table->scalar_type()), " ", shape(*a.table), "; one value per code, ascending"));
-    }
-    check_cpu(a.op, (name + "_table").c_str(), *a.table);
-    hold->table = torch::stable::contiguous(*a.table);
-    m.codes.codebook = static_cast<const float*>(hold->table->data_ptr());
-  }
+  m.codes.codebook = codebook_of(a.op, name + "_table", *spec.element, a.table, &hold->table);
 
   int64_t rows = m.codes.rows;
   if (m.codes.layout == Layout::kTile16) {
-    if (!a.scale || a.scale->dim() != 2 + lead) {
+    if (!a.scale || a.scale->dim() < 2 + lead || a.scale->dim() > 3 + lead) {
       check(invalid(a.op, ": ", name, "_scale must be [rows, groups] when ", name,
                     " is prepacked (it tells the rows), got ", a.scale ? shape(*a.scale) : std::string("None"),
                     "; expand a tensor scale to [rows, 1]"));
     }
-    const bool planes = a.scale->scalar_type() == ScalarType::Int;
+    const bool planes = a.scale->dim() == 3 + lead;  // of coded scales, or the two of complex2
     rows = planes ? a.scale->size(lead + 1) : a.scale->size(lead);
     if (spec.block.rows > 1) {
       check(invalid(a.op, ": ", name, "_format must have one scale row a matrix row when prepacked, got \"",
@@ -375,9 +378,16 @@ QView quantized(const QArgs& a, int64_t cols, bool with_experts, Hold* hold) {
 
   if (a.scale) {
     Tensor kept;
-    m.scale = values_view(a.op, name + "_scale", *a.scale, spec.scale, spec.block, rows, cols, lead, false, &kept);
+    // complex2: [2, rows, groups] has one scale for the real and one for the imaginary codes
+    const bool pair = spec.element->is_complex() && a.scale->dim() == 3 + lead && a.scale->size(lead) == 2;
+    const Tensor real = pair ? torch::stable::select(*a.scale, lead, 0) : *a.scale;
+    m.scale = values_view(a.op, name + "_scale", real, spec.scale, spec.block, rows, cols, lead, false, &kept);
     m.scale.unit = spec.unit;
     hold->scale = kept;
+    if (pair) {
+      m.scale_imaginary = m.scale;
+      m.scale_imaginary.data = step(m.scale.data, a.scale->stride(lead) * static_cast<int64_t>(kept.element_size()));
+    }
     if (with_experts) view.scale_step = expert_step(kept);
   } else if (spec.scale != nullptr) {
     check(invalid(a.op, ": ", name, "_scale must be given for format \"", std::string(a.format), "\", got None; ",
@@ -424,6 +434,7 @@ QMatrix QView::expert(int64_t e, BlockValues* second) const {
   if (m.scale) {
     m.scale.data = step(m.scale.data, e * scale_step);
     if (m.scale.codes.format != nullptr) m.scale.codes.data = m.scale.data;
+    if (m.scale_imaginary) m.scale_imaginary.data = step(m.scale_imaginary.data, e * scale_step);
     if (m.scale.second != nullptr) {
       *second = *m.scale.second;
       second->data = step(second->data, e * scale2_step);

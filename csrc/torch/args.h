@@ -97,6 +97,16 @@ Layout layout_of(const Spec& spec, const Tensor& codes);
 Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,
                  int64_t cols, int64_t lead, Tensor* hold);
 
+// Views `t` as one value per block of a rows x cols matrix under `lead` (0 or 1) leading dimensions, of which the view
+// is the first matrix: floats, integers too for a zero point, or codes of `format`. rows == 0: they are read off the
+// tensor.
+BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,
+                        Block block, int64_t rows, int64_t cols, int64_t lead, bool zero, Tensor* hold);
+
+// The float32 values of a codebook format, checked, kept alive by `hold`; nullptr for other formats.
+const float* codebook_of(const char* op, const std::string& name, const ElementFormat& f, const OptTensor& table,
+                         OptTensor* hold);
+
 // seed: int64[2].
 struct Seed {
   uint64_t seed, offset;

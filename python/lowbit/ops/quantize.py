@@ -32,19 +32,23 @@ def quantize(
     Rules: `csrc/ref/quantize.h`, `csrc/formats/blocks.def`.
 
     Args:
-        x: float32, bfloat16 or float16 `[..., N, K]`, any stride.
+        x: float32, bfloat16 or float16 `[..., N, K]`, any stride; leading dimensions are matrices of their own (a
+            "tensor" scale is one for each). complex2: complex64, or pairs `[..., N, K, 2]`.
         format: a format string, as in "int4:g64", "float8_e4m3fn:b128x128", "nvfp4".
-        scale, zero, scale2: static values to quantize with; None: computed.
+        scale, zero, scale2: static values to quantize with, which are not returned again; None: computed.
         table: float32 `[2^bits]` ascending, for the formats "table1" .. "table8".
         asymmetric: unsigned integers only: zero points, so that the range [min, max] of a block is covered.
         rounding: "nearest" (ties as the format says) or "stochastic" (needs `seed`).
         seed: int64 `[2]` = (seed, offset) of the Philox generator.
-        hadamard: > 0: each block of this many columns is first transformed (orthonormal, see `hadamard`).
+        hadamard: > 0: each block of this many columns is first transformed (orthonormal, see `hadamard`); a power of
+            two up to 4096 that divides K.
         scale_dtype: of computed float scales; None: float32.
-        layout: "canonical", or "plain" for one code per byte.
+        layout: "canonical"; "plain" for one code per byte (int8 for signed and ternary integers, else uint8);
+            "tile16" for a weight that is prepacked at once.
 
     Returns:
-        codes, scale, zero, scale2. What the format does not have is an empty tensor `[0]`.
+        codes, scale `[..., rows, groups]`, zero (uint8, like scale), scale2. What the format does not have, or what was
+        given, is an empty tensor `[0]`. complex2 has two scales a block: `[..., 2, rows, groups]`.
 
     Raises:
         ValueError: a non-finite x or scale, `asymmetric` with a signed format, or an unknown rounding.
@@ -87,7 +91,7 @@ def dequantize(
         out_dtype: float32, bfloat16 or float16; None: float32.
 
     Returns:
-        `[..., N, k]`; complex2: `[..., N, 2 k]`, real parts, then imaginary parts.
+        `[..., N, k]`; complex2: `[..., N, k, 2]`, (real, imaginary) pairs as `torch.view_as_complex` takes them.
     """
     return _ops.dequantize.default(w, scale, zero, format, k, scale2=scale2, table=table, out_dtype=out_dtype)
 
@@ -133,22 +137,29 @@ def _(
     layout: str = "canonical",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     spec = shapes.parse("quantize", format, "format")
-    lead, n, k = list(x.shape[:-2]), x.size(-2), x.size(-1)
+    pairs = spec.is_complex and not x.is_complex()
+    size = x.shape[:-1] if pairs else x.shape
+    lead, n, k = list(size[:-2]), size[-2], size[-1]
+    layout = spec.layout if layout == "canonical" else layout
     if layout == "plain":
-        codes = x.new_empty(x.shape, dtype=torch.uint8)
+        codes = x.new_empty(list(size), dtype=shapes.plain_dtype(spec.element))
+    elif layout == "tile16":
+        codes = x.new_empty([*lead, *shapes.tile16(spec.element, n, k)], dtype=torch.uint8)
     else:
-        size, dtype = shapes.canonical(spec.element, n, k)
-        codes = x.new_empty([*lead, *size], dtype=dtype)
+        codes_size, dtype = shapes.canonical(spec.element, n, k)
+        codes = x.new_empty([*lead, *codes_size], dtype=dtype)
+    none = [x.new_empty([0], dtype=torch.float32) for _ in range(3)]
+    if scale is not None:
+        return codes, none[0], none[1], none[2]
     grid = (shapes.blocks(n, spec.block_rows), shapes.blocks(k, spec.block_cols))
-    none = x.new_empty([0], dtype=torch.float32)
     float_dtype = scale_dtype or torch.float32
     if spec.scale is None:
-        new_scale = x.new_empty([*lead, *grid], dtype=float_dtype)
+        new_scale = x.new_empty([*lead, *([2] if spec.is_complex else []), *grid], dtype=float_dtype)
     else:
-        size, dtype = shapes.canonical(spec.scale, *grid)
-        new_scale = x.new_empty([*lead, *size], dtype=dtype)
-    new_zero = x.new_empty([*lead, *grid], dtype=torch.int32) if asymmetric else none
-    new_scale2 = none
+        scale_size, dtype = shapes.canonical(spec.scale, *grid)
+        new_scale = x.new_empty([*lead, *scale_size], dtype=dtype)
+    new_zero = x.new_empty([*lead, *grid], dtype=torch.uint8) if asymmetric else none[1]
+    new_scale2 = none[2]
     if spec.scale_block is not None:
         size2 = [shapes.blocks(n, b) for n, b in zip(grid, spec.scale_block, strict=True)]
         new_scale2 = x.new_empty([*lead, *size2], dtype=float_dtype)
@@ -157,7 +168,7 @@ def _(
 
 def _values(op: str, lead: Sequence[int], x: Tensor, k: int, format: str, out_dtype: torch.dtype | None) -> Tensor:
     spec = shapes.parse(op, format, "format")
-    return x.new_empty([*lead, 2 * k if spec.is_complex else k], dtype=out_dtype or torch.float32)
+    return x.new_empty([*lead, k, *([2] if spec.is_complex else [])], dtype=out_dtype or torch.float32)
 
 
 @torch.library.register_fake("lowbit::dequantize")

@@ -30,6 +30,16 @@ def canonical(element: str, rows: int, cols: int) -> tuple[list[int], torch.dtyp
     return [rows, width[row["layout"]]], torch.uint8
 
 
+def tile16(element: str, rows: int, cols: int) -> list[int]:
+    """Shape of the tile16 codes of rows x cols elements."""
+    return [blocks(rows, TILE_ROWS), blocks(cols, TILE_COLS), 8 * _ELEMENTS[element]["bits"]]
+
+
+def plain_dtype(element: str) -> torch.dtype:
+    """The dtype of one code per byte."""
+    return torch.int8 if _ELEMENTS[element]["kind"] in ("signed", "ternary") else torch.uint8
+
+
 def is_plain(spec: FormatSpec, codes: Tensor) -> bool:
     """Whether `codes` has one code per byte."""
     if spec.layout != "canonical":
