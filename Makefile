@@ -63,7 +63,7 @@ bench: $(VENV)/.lowbit
 	$(BIN)/lowbit bench --out bench/results/gemm.json
 
 docs: $(VENV)/.lowbit
-	$(BIN)/python -m lowbit.formats > docs/formats.md
+	$(BIN)/python docs/formats.py > docs/formats.md
 
 gpu-check: build
 	@echo "gpu-check: this build has no CUDA kernels, so there is nothing to check on a GPU; run make test" >&2; exit 1
