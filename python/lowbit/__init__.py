@@ -4,8 +4,29 @@ from lowbit import library
 
 library.load()
 
-from lowbit import ops  # noqa: E402
+from lowbit import nn, ops, recipes  # noqa: E402
+from lowbit.accounting import measure  # noqa: E402
+from lowbit.calibration import Statistics, calibrate  # noqa: E402
 from lowbit.capabilities import capabilities  # noqa: E402
+from lowbit.checkpoint import load, save  # noqa: E402
+from lowbit.config import Recipe  # noqa: E402
 from lowbit.formats import formats  # noqa: E402
+from lowbit.quantization import Report, quantize  # noqa: E402
+from lowbit.tensor import QuantTensor  # noqa: E402
 
-__all__ = ["capabilities", "formats", "ops"]
+__all__ = [
+    "QuantTensor",
+    "Recipe",
+    "Report",
+    "Statistics",
+    "calibrate",
+    "capabilities",
+    "formats",
+    "load",
+    "measure",
+    "nn",
+    "ops",
+    "quantize",
+    "recipes",
+    "save",
+]

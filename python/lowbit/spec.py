@@ -5,6 +5,7 @@ The grammar stands in ``csrc/common/spec.h``; the parser and every number here c
 
 from __future__ import annotations
 
+import cmath
 import dataclasses
 import math
 from functools import lru_cache
@@ -123,6 +124,13 @@ class FormatSpec:
     def values(self) -> tuple[float | complex, ...]:
         """The value of every code, in the order of the codes; empty for a codebook, whose values come with a tensor."""
         return self.element_format.values
+
+    @property
+    def invalid_codes(self) -> tuple[int, ...]:
+        """Codes that stand for no finite number."""
+        if self.kind == "ternary":
+            return (2,)
+        return tuple(code for code, value in enumerate(self.values) if not cmath.isfinite(value))
 
     @property
     def canonical_layout(self) -> str:

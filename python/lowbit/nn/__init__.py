@@ -1,9 +1,18 @@
-"""Quantized modules."""
+"""Quantized modules, and the one function that swaps them in."""
 
-from torch import nn
+from lowbit.nn.embedding import QuantEmbedding
+from lowbit.nn.linear import QuantLinear
+from lowbit.nn.rotated import RotatedLinear, Unrotate
+from lowbit.nn.swap import Edits, QuantLayer, swap
+from lowbit.nn.weight import QuantWeight
 
-
-class QuantWeight(nn.Module):
-    rows: int
-    cols: int
-    nbytes: int
+__all__ = [
+    "Edits",
+    "QuantEmbedding",
+    "QuantLayer",
+    "QuantLinear",
+    "QuantWeight",
+    "RotatedLinear",
+    "Unrotate",
+    "swap",
+]

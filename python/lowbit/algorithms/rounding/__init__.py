@@ -1,0 +1,1 @@
+"""How a weight finds its codes: one method a file."""

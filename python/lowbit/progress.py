@@ -1,0 +1,37 @@
+"""The progress bar of everything slow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+# advance(steps) moves the bar
+Advance = Callable[[float], None]
+
+
+@contextlib.contextmanager
+def bar(description: str, total: float, *, show: bool = True) -> Iterator[Advance]:
+    """A progress bar on stderr with the time left; nothing where `show` is false."""
+    if not show:
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda steps: progress.advance(task, steps)
