@@ -236,6 +236,11 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
     }
     if (asymmetric) zero_out = make_store(q.lead, 1, block_rows, groups, DType::kU8, nullptr, &to.zero);
     if (tall) to.scale.rows = to.zero.rows = rows;
+    if (q.rows == 0) {  // a scale for the whole of nothing is that of zeros
+      for (const Tensor& t : {scale_out, zero_out, scale2_out}) {
+        torch::stable::fill_(t, t.scalar_type() == scalar_type(q.scale_dtype) ? 1.0 : 0.0);
+      }
+    }
   }
 
   const ElementFormat& f = *spec.element;

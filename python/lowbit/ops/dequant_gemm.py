@@ -41,8 +41,8 @@ def dequant_gemm(
         w_format: format string of w, as in "int3:g64", "nf4:g64", "mxfp4", "uint2:g16/uint4:g16".
         w_scale2: float scales of coded scales.
         w_table: float32 `[2^bits]` ascending, the values of "table<bits>".
-        w_high: mixed widths: canonical 4-bit codes of the groups in `high_groups`; w holds the other groups. Scales and
-            zero points are those of all groups in order.
+        w_high: mixed widths: codes of twice the bits of w_format, of the groups in `high_groups`; w holds the other
+            groups. Scales and zero points are those of all groups in order.
         high_groups: int32, ascending indices of the groups that w_high holds.
         outlier_offsets: int32 `[N + 1]`; row r has the outliers offsets[r] .. offsets[r + 1].
         outlier_cols: int32, their columns.

@@ -81,13 +81,16 @@ def grouped_gemm_input_grad(
     w_table: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """The gradient of `grouped_gemm` with respect to x: dy `[rows, N]` -> `[rows, k]`.
+    """The gradient of `grouped_gemm` with respect to x: each row of dy times the weight of its expert.
 
     Args:
         dy: float32, bfloat16 or float16 `[rows, N]`.
         k: columns of the weights.
         out_dtype: float32, bfloat16 or float16; None: that of dy.
         others: as for `grouped_gemm`.
+
+    Returns:
+        `[rows, k]`; rows past the last end are zero.
     """
     return _ops.grouped_gemm_input_grad.default(
         dy, w, w_scale, w_zero, offs, w_format, k, w_scale2=w_scale2, w_table=w_table, out_dtype=out_dtype

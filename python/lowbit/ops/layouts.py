@@ -29,13 +29,16 @@ def pack(codes: Tensor, format: str, *, layout: str = "canonical") -> Tensor:
 
 
 def unpack(packed: Tensor, format: str, k: int, *, layout: str = "canonical") -> Tensor:
-    """The codes of a packed matrix, one per byte: uint8 `[..., N, k]`. The inverse of `pack`.
+    """The codes of a packed matrix, one per byte. The inverse of `pack`.
 
     Args:
         packed: codes in `layout`, `[..., N, ...]`.
         format: an element format.
         k: columns; packed rows are padded, so their length does not tell.
         layout: of `packed`.
+
+    Returns:
+        uint8 `[..., N, k]`.
 
     Raises:
         ValueError: `packed` has not the dtype or row length that format and k ask for.
@@ -59,7 +62,19 @@ def prepack(w: Tensor, format: str, k: int) -> Tensor:
 
 
 def unprepack(w: Tensor, format: str, n: int, k: int) -> Tensor:
-    """The canonical codes of a prepacked weight of n x k elements. The inverse of `prepack`, bit for bit."""
+    """The inverse of `prepack`, bit for bit.
+
+    Args:
+        w: what `prepack` returned.
+        format: an element format or format string; only the element matters here.
+        n, k: rows and columns; tiles are padded, so their shape does not tell.
+
+    Returns:
+        The canonical codes of the n x k elements.
+
+    Raises:
+        ValueError: w has not the tiles of an n x k matrix.
+    """
     return _ops.unprepack.default(w, format, n, k)
 
 

@@ -108,11 +108,14 @@ def embedding(
     table: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Rows `ids` of a quantized matrix, dequantized: `[*ids.shape, k]`, as `torch.nn.functional.embedding`.
+    """Rows of a quantized matrix, dequantized, as `torch.nn.functional.embedding` takes them.
 
     Args:
         ids: int64 or int32, any shape, each in 0 .. N - 1.
         others: as for `dequantize`.
+
+    Returns:
+        `[*ids.shape, k]`.
 
     Raises:
         ValueError: an id outside the matrix.

@@ -77,8 +77,8 @@ def lead(op: str, x: Tensor, x_format: str | None) -> list[int]:
     """The dimensions of activations before K: of a float tensor, or of codes in any layout."""
     if x_format is None or x.dtype in FLOATS:
         return list(x.shape[:-1])
-    spec = parse(op, x_format, "x_format")
-    return [*batch(spec, x), x.size(-2)]
+    planes = parse(op, x_format, "x_format").canonical_layout == "planes" and x.dtype == torch.int32
+    return [*x.shape[:-3], x.size(-2)] if planes else list(x.shape[:-1])
 
 
 def columns(op: str, x: Tensor, w_format: str) -> int:
