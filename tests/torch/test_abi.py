@@ -16,7 +16,7 @@ SHIMS = [
     "stable/c/shim.h",
     "inductor/aoti_torch/c/shim.h",
     "inductor/aoti_torch/c/shim_deprecated.h",
-    "inductor/aoti_torch/generated/c_shim_cpu.h",
+    "inductor/aoti_torch/generated/c_shim_aten.h",
 ]
 TARGET = library.OLDEST_TORCH
 
