@@ -36,6 +36,9 @@ DType out_dtype(const char* op, std::optional<ScalarType> asked, DType fallback)
 ScalarType scalar_type(DType t);
 // The DType of a float32 / bfloat16 / float16 tensor; raises for others.
 DType float_dtype(const char* op, const char* argument, const Tensor& t);
+bool is_float(const Tensor& t);  // one of those three
+// The DType of a tensor of any dtype that this library reads; bytes of other dtypes are kU8.
+DType any_dtype(const Tensor& t);
 
 // A new contiguous CPU tensor.
 Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype);
@@ -52,7 +55,7 @@ void check_no_overlap(const char* op, const char* out_name, const Tensor& out, c
 // What a packed-matrix argument is made of, kept alive as long as the views.
 struct Hold {
   Tensor codes;
-  OptTensor scale, zero, scale2, table, second_codes;
+  OptTensor scale, zero, scale2, table;
   BlockValues second;
 };
 
@@ -80,10 +83,23 @@ struct QView {
   QMatrix expert(int64_t e, BlockValues* second) const;
 };
 
-// Checks and views a quantized matrix of `cols` columns. `rows` is taken from the canonical or plain codes; for
-// prepacked codes from the scale (which must then be [rows, groups]). `with_experts`: a leading dimension of experts.
-// Tensors that are not contiguous in their last dimensions are copied into `hold`.
-QView quantized(const QArgs& args, int64_t cols, bool with_experts, Hold* hold);
+// Checks and views a quantized matrix of `cols` columns. Its rows are those of the canonical or plain codes; of
+// prepacked codes those of the scale. `with_experts`: a leading dimension of experts. `code_cols`: columns of the codes
+// themselves, where some groups lie in another tensor. Tensors that cannot be read in place are copied into `hold`,
+// which must outlive the view.
+QView quantized(const QArgs& args, int64_t cols, bool with_experts, Hold* hold, int64_t code_cols = -1);
+
+// The scales, zero points and scales of scales of a rows x cols matrix alone; `view->spec` is parsed already and
+// `args.codes` not looked at.
+void block_values(const QArgs& args, int64_t rows, int64_t cols, bool with_experts, Hold* hold, QView* view);
+
+// One value per block of a rows x cols matrix:
+//   [rows / block rows, cols / block cols] (rounded up), of `format` codes or floats (zero: or int32, int8, uint8)
+//   [rows / block rows]                    where there is one block along K
+//   one element                            for all
+// under `lead` (0 or 1) leading dimensions, of which the view is the first matrix.
+BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,
+                        Block block, int64_t rows, int64_t cols, int64_t lead, bool zero, Tensor* hold);
 
 // The rank that codes of `f` have in layout `layout` without an expert dimension (3 for planes and tile16, else 2).
 int64_t codes_rank(const ElementFormat& f, Layout layout);
@@ -96,12 +112,6 @@ Layout layout_of(const Spec& spec, const Tensor& codes);
 // unknown for tile16 (0). Copied into `hold` when the last dimension is not contiguous.
 Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,
                  int64_t cols, int64_t lead, Tensor* hold);
-
-// Views `t` as one value per block of a rows x cols matrix under `lead` (0 or 1) leading dimensions, of which the view
-// is the first matrix: floats, integers too for a zero point, or codes of `format`. rows == 0: they are read off the
-// tensor.
-BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,
-                        Block block, int64_t rows, int64_t cols, int64_t lead, bool zero, Tensor* hold);
 
 // The float32 values of a codebook format, checked, kept alive by `hold`; nullptr for other formats.
 const float* codebook_of(const char* op, const std::string& name, const ElementFormat& f, const OptTensor& table,

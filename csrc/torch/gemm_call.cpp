@@ -1,0 +1,213 @@
+#include "torch/gemm_call.h"
+
+#include <torch/csrc/stable/ops.h>
+
+namespace lowbit::bind {
+namespace {
+
+// `t` with its leading dimensions merged into the rows: planes [..., bits, rows, words] to [bits, rows', words], others
+// [..., rows, n] to [rows', n]; `dims` is the number of dimensions that are rows. Values with one number a row may lack
+// the last dimension. Left as it is where the shape is another: the checks that follow name it.
+Tensor merge_rows(const Tensor& t, bool planes, const std::vector<int64_t>& rows) {
+  const auto dims = static_cast<int64_t>(rows.size());
+  if (planes) {
+    if (t.dim() != dims + 2 || dims < 2) return t;
+    const Tensor batches = torch::stable::flatten(t, 0, dims - 2);  // [batches, bits, rows, words]
+    return torch::stable::flatten(torch::stable::transpose(batches, 0, 1), 1, 2);
+  }
+  if (dims == 0) return t.dim() == 1 ? torch::stable::unsqueeze(t, 0) : t;
+  if (t.dim() < dims || dims == 1) return t;
+  for (int64_t d = 0; d < dims; ++d) {
+    if (t.size(d) != rows[static_cast<size_t>(d)]) return t;
+  }
+  return t.dim() <= dims + 1 ? torch::stable::flatten(t, 0, dims - 1) : t;
+}
+
+OptTensor merge_rows(const OptTensor& t, const ElementFormat* format, const std::vector<int64_t>& rows) {
+  if (!t || t->numel() == 1) return t;
+  const bool planes =
+      format != nullptr && canonical(*format) == Canonical::kPlanes && t->scalar_type() == ScalarType::Int;
+  return merge_rows(*t, planes, rows);
+}
+
+void check_k(const char* op, int64_t k) {
+  if (k < 1) check(invalid(op, ": k must be at least 1, got ", k, "; it is the number of columns of the matrix"));
+}
+
+}  // namespace
+
+GemmCall::GemmCall(const char* op, std::string_view w_format, bool experts) : op_(op), experts_(experts) {
+  check(parse_spec(op, "w_format", w_format, &w_spec_));
+}
+
+void GemmCall::dense_x(const char* name, const Tensor& x) {
+  dense_dtype_ = float_dtype(op_, name, x);
+  args.x = rows_of(op_, name, x, &dense_hold_);
+  args.m = args.x.rows;
+  for (int64_t d = 0; d + 1 < x.dim(); ++d) lead_.push_back(x.size(d));
+  const bool complex = w_spec_.element->is_complex();
+  if (args.x.cols < 1 || (complex && args.x.cols % 2 != 0)) {
+    check(invalid(op_, ": ", name, " must have ",
+                  complex ? "2 K columns (real part, then imaginary part) for complex2 weights" : "at least one column",
+                  ", got shape ", shape(x), "; the last dimension is K"));
+  }
+  args.k = complex ? args.x.cols / 2 : args.x.cols;
+}
+
+void GemmCall::coded_x(const QArgs& x, int64_t k) {
+  coded_ = true;
+  check_k(op_, k);
+  args.k = k;
+  Spec spec;
+  check(parse_spec(op_, "x_format", x.format, &spec));
+  if (spec.element->is_complex() || spec.layout == Layout::kTile16) {
+    check(invalid(op_, ": x_format must be a real format in the canonical or plain layout, got \"",
+                  std::string(x.format), "\"; complex and prepacked operands go to w"));
+  }
+  const bool planes = layout_of(spec, x.codes) == Layout::kCanonical && canonical(*spec.element) == Canonical::kPlanes;
+  const int64_t dims = x.codes.dim();
+  if (planes ? dims < 3 : dims < 1) {
+    check(invalid(op_, ": x must be ", planes ? "planes [..., bits, M, ceil(K / 32)]" : "codes [..., K]",
+                  " for format \"", std::string(x.format), "\", got shape ", shape(x.codes),
+                  "; lowbit.pack makes the canonical layout from codes [M, K]"));
+  }
+  for (int64_t d = 0; d < dims - 1; ++d) {
+    if (!planes || d != dims - 3) lead_.push_back(x.codes.size(d));
+  }
+  const Tensor codes = merge_rows(x.codes, planes, lead_);
+  const OptTensor scale = merge_rows(x.scale, spec.scale, lead_), zero = merge_rows(x.zero, nullptr, lead_);
+  x_ = quantized({op_, x.name, codes, scale, zero, x.scale2, x.table, x.format}, width(k), false, &x_hold_);
+  args.xq = &x_.matrix;
+  args.m = x_.matrix.codes.rows;
+}
+
+void GemmCall::quantize_x(const QArgs& x) {
+  dense_x(x.name, x.codes);
+  dynamic_ = true;
+  check(parse_spec(op_, "x_format", x.format, &x_.spec));
+  const Spec& spec = x_.spec;
+  if (spec.element->is_complex() || spec.element->kind == Kind::kCodebook || spec.layout == Layout::kTile16) {
+    check(invalid(op_, ": x_format must be an integer, float or nf4 format when x is float, got \"",
+                  std::string(x.format), "\"; quantize x with lowbit.quantize first"));
+  }
+  if (!x.scale) {
+    if (x.zero || x.scale2) {
+      check(invalid(op_,
+                    ": x_zero and x_scale2 must come with x_scale, got x_scale=None; leave all three out and x is "
+                    "quantized block by block"));
+    }
+    return;
+  }
+  const OptTensor scale = merge_rows(x.scale, spec.scale, lead_), zero = merge_rows(x.zero, nullptr, lead_);
+  block_values({op_, x.name, x.codes, scale, zero, x.scale2, x.table, x.format}, args.m, args.x.cols, false, &x_hold_,
+               &x_);
+}
+
+void GemmCall::gradient(const Tensor& dy, int64_t k) {
+  check_k(op_, k);
+  dense_x("dy", dy);
+  gradient_ = true;
+  args.k = k;
+}
+
+void GemmCall::weight(const QArgs& w, int64_t code_cols) {
+  w_ = quantized(w, args.k, experts_, &w_hold_, code_cols);
+  if (w_.spec.element->is_complex() && w.zero) {
+    check(invalid(op_, ": w_zero must be None for complex2 weights, got a tensor; they have no zero point"));
+  }
+  args.w = w_.matrix;
+  args.n = w_.matrix.codes.rows;
+  if (gradient_ && args.x.cols != width(args.n)) {
+    check(invalid(op_, ": dy must have ", width(args.n), " columns, one per output of the weight, got ", args.x.cols,
+                  "; pass the gradient of the output"));
+  }
+}
+
+void GemmCall::bias(const OptTensor& bias) {
+  if (!bias) return;
+  check_cpu(op_, "bias", *bias);
+  args.bias_dtype = float_dtype(op_, "bias", *bias);
+  const int64_t rank = experts_ ? 2 : 1;
+  if (bias->dim() != rank || bias->size(rank - 1) != out_cols() || (experts_ && bias->size(0) != w_.experts)) {
+    check(invalid(op_, ": bias must have shape [", experts_ ? std::to_string(w_.experts) + ", " : std::string(),
+                  out_cols(), "], got ", shape(*bias), "; one value per row of the weight"));
+  }
+  bias_hold_ = *bias;
+  args.bias = bias->data_ptr();
+  args.bias_stride = bias->stride(rank - 1);
+}
+
+std::vector<int64_t> GemmCall::out_sizes() const {
+  std::vector<int64_t> sizes = lead_;
+  sizes.push_back(out_cols());
+  return sizes;
+}
+
+Tensor GemmCall::output(DType dtype) {
+  const Tensor out = empty(out_sizes(), scalar_type(dtype));
+  args.out = {out.data_ptr(), dtype, args.m, out_cols(), out_cols(), 1};
+  return out;
+}
+
+void GemmCall::output_into(const Tensor& out, std::optional<ScalarType> asked) {
+  const DType dtype = float_dtype(op_, "out", out);
+  if (asked && *asked != out.scalar_type()) {
+    check(invalid(op_, ": out_dtype must be the dtype of out, got ", dtype_name(*asked), " for ",
+                  dtype_name(out.scalar_type()), "; leave it out"));
+  }
+  const std::vector<int64_t> sizes = out_sizes();
+  bool fits = out.dim() == static_cast<int64_t>(sizes.size());
+  for (size_t d = 0; fits && d < sizes.size(); ++d) fits = out.size(static_cast<int64_t>(d)) == sizes[d];
+  if (!fits) {
+    std::string want;
+    for (const int64_t s : sizes) want += (want.empty() ? "" : ", ") + std::to_string(s);
+    check(invalid(op_, ": out must have shape [", want, "], got ", shape(out), "; make it with torch.empty"));
+  }
+  args.out = out_rows_of(op_, "out", out);
+  args.out.dtype = dtype;
+}
+
+cpu::Family GemmCall::family() const {
+  if (!coded_ && !dynamic_) return cpu::family_of(nullptr, Layout::kPlain, *w_spec_.element);
+  return cpu::family_of(x_.spec.element, dynamic_ ? Layout::kPlain : x_.matrix.codes.layout, *w_spec_.element);
+}
+
+void GemmCall::finish_x() {
+  if (!dynamic_) return;
+  check(cpu::quantize_rows(op_, x_.spec, args.x, x_.matrix.scale, x_.matrix.zero, torch_parallel(), &quantized_));
+  args.xq = &quantized_.matrix;
+}
+
+void GemmCall::run(cpu::Family family) {
+  if (args.m == 0 || args.n == 0) return;
+  finish_x();
+  check(cpu::run(family, args, torch_parallel()));
+}
+
+std::vector<GemmArgs> GemmCall::experts(const std::vector<int64_t>& ends, std::vector<Expert>* storage) const {
+  std::vector<GemmArgs> all;
+  storage->resize(ends.size());
+  int64_t begin = 0;
+  for (size_t e = 0; e < ends.size(); ++e) {
+    Expert& expert = (*storage)[e];
+    const auto index = static_cast<int64_t>(e);
+    expert.args = cpu::rows_of(args, begin, ends[e], &expert.x, &expert.x_second);
+    expert.args.w = w_.expert(index, &expert.w_second);
+    if (args.bias != nullptr) {
+      expert.args.bias = static_cast<const char*>(args.bias) + index * bias_hold_.stride(0) * size_of(args.bias_dtype);
+    }
+    all.push_back(expert.args);
+    begin = ends[e];
+  }
+  return all;
+}
+
+void GemmCall::run_grouped(cpu::Family family, const std::vector<int64_t>& ends) {
+  if (args.m == 0 || args.n == 0) return;
+  finish_x();
+  std::vector<Expert> storage;
+  const std::vector<GemmArgs> all = experts(ends, &storage);
+  check(cpu::grouped(family, all.data(), static_cast<int64_t>(all.size()), torch_parallel()));
+}
+
+}  // namespace lowbit::bind
