@@ -141,7 +141,7 @@ namespace {
 int64_t tiled_rows(const QArgs& a, const Spec& spec, int64_t lead, int64_t tiles) {
   const std::string name = a.name;
   const bool planes = a.scale && spec.scale != nullptr && a.scale->scalar_type() == ScalarType::Int;
-  if (!a.scale || a.scale->dim() < 1 + lead + (planes ? 1 : 0)) {
+  if (!a.scale || a.scale->dim() != 2 + lead + (planes ? 1 : 0)) {
     check(invalid(a.op, ": ", name, "_scale must be [rows, groups] when ", name,
                   " is prepacked (it tells the rows), got ", a.scale ? shape(*a.scale) : std::string("None"),
                   "; expand a tensor scale to [rows, 1]"));
