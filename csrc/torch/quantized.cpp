@@ -140,8 +140,11 @@ namespace {
 // Rows of a prepacked matrix: tiles hold whole sixteens, so the scale tells.
 int64_t tiled_rows(const QArgs& a, const Spec& spec, int64_t lead, int64_t tiles) {
   const std::string name = a.name;
-  const bool planes = a.scale && spec.scale != nullptr && a.scale->scalar_type() == ScalarType::Int;
-  if (!a.scale || a.scale->dim() != 2 + lead + (planes ? 1 : 0)) {
+  // a leading dimension of coded scales in planes, or of the two scales of complex2
+  const bool may_have_more =
+      spec.scale != nullptr ? a.scale && a.scale->scalar_type() == ScalarType::Int : spec.element->is_complex();
+  const int64_t more = may_have_more && a.scale && a.scale->dim() == 3 + lead ? 1 : 0;
+  if (!a.scale || a.scale->dim() != 2 + lead + more) {
     check(invalid(a.op, ": ", name, "_scale must be [rows, groups] when ", name,
                   " is prepacked (it tells the rows), got ", a.scale ? shape(*a.scale) : std::string("None"),
                   "; expand a tensor scale to [rows, 1]"));
