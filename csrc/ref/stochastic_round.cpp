@@ -32,7 +32,7 @@ int neighbour(const ElementFormat& f, uint32_t code, bool up) {
 uint32_t encode_stochastic(const ElementFormat& f, float x, uint32_t random, const float* codebook) {
   const uint32_t nearest = encode(f, x, codebook);
   const double v = decode(f, nearest, codebook);
-  if (!std::isfinite(x) || v == static_cast<double>(x)) return nearest;
+  if (!std::isfinite(x) || std::isnan(v) || v == static_cast<double>(x)) return nearest;
   const bool below = v < static_cast<double>(x);  // nearest is the lower neighbour
   const int other = neighbour(f, nearest, below);
   if (other < 0) return nearest;

@@ -30,7 +30,7 @@ struct StochasticRoundArgs {
 };
 
 // W <- SR(W + dW) on the codes of w, per element, in fp32:
-//   as they are   y = decode(code) + fl(dw / scale)        the zero point drops out; dw = 0 never moves a code
+//   as they are   y = decode(code) + fl(dw / scale)        the zero point drops out; dw = 0 moves nothing
 //   rescale       v = fl(fl(fl(decode(code) - zero) * scale) + dw); new scales (and integer zero points) of v's blocks
 //                 by scaling.h; y = fl(v / new scale), then + new zero
 //   new code = SR(y)
