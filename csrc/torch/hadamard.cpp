@@ -81,10 +81,9 @@ Tensor hadamard(const Tensor& x, int64_t block, OptTensor sign, std::optional<do
   return out;
 }
 
-Tensor hadamard_out(const Tensor& x, int64_t block, OptTensor sign, std::optional<double> scale, bool transpose,
-                    Tensor out) {
+void hadamard_out(const Tensor& x, int64_t block, OptTensor sign, std::optional<double> scale, bool transpose,
+                  Tensor out) {
   run(x, block, sign, scale, transpose, out);
-  return out;
 }
 
 }  // namespace
@@ -92,5 +91,6 @@ Tensor hadamard_out(const Tensor& x, int64_t block, OptTensor sign, std::optiona
 
 STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
   m.impl("hadamard", TORCH_BOX(&lowbit::bind::hadamard));
+  m.impl("hadamard.autograd", TORCH_BOX(&lowbit::bind::hadamard));
   m.impl("hadamard.out", TORCH_BOX(&lowbit::bind::hadamard_out));
 }

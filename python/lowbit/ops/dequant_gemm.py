@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lowbit.ops import gradient, shapes
 
@@ -191,6 +192,7 @@ _ARGUMENTS = (
     "bias",
     "out_dtype",
 )
+_BIAS = _ARGUMENTS.index("bias")
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -201,16 +203,17 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.bias_dtype = None if bias is None else bias.dtype
 
 
+@once_differentiable
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    names = _ARGUMENTS[5:12]
+    names = _ARGUMENTS[5:_BIAS]
     w, w_scale, w_zero, *rest = ctx.saved_tensors
     grads: list[Tensor | None] = [None] * len(_ARGUMENTS)
     if ctx.needs_input_grad[0]:
         grads[0] = _ops.dequant_gemm_input_grad.default(
             dy, w, w_scale, w_zero, ctx.w_format, ctx.k, out_dtype=ctx.x_dtype, **dict(zip(names, rest, strict=True))
         )
-    if ctx.needs_input_grad[12]:
-        grads[12] = gradient.of_bias(dy, ctx.bias_dtype)
+    if ctx.bias_dtype is not None and ctx.needs_input_grad[_BIAS]:
+        grads[_BIAS] = gradient.of_bias(dy, ctx.bias_dtype)
     return tuple(grads)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lowbit.ops import gradient, shapes
 
@@ -167,6 +168,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.bias_dtype = None if a["bias"] is None else a["bias"].dtype
 
 
+@once_differentiable
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     w, w_scale, w_zero, w_scale2, w_table = ctx.saved_tensors
     grads: list[Tensor | None] = [None] * len(_ARGUMENTS)
@@ -174,7 +176,7 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         grads[0] = _ops.dequant_gemm_input_grad.default(
             dy, w, w_scale, w_zero, ctx.w_format, ctx.k, w_scale2=w_scale2, w_table=w_table, out_dtype=ctx.x_dtype
         )
-    if ctx.needs_input_grad[_BIAS]:
+    if ctx.bias_dtype is not None and ctx.needs_input_grad[_BIAS]:
         grads[_BIAS] = gradient.of_bias(dy, ctx.bias_dtype)
     return tuple(grads)
 

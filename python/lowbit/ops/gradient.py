@@ -1,4 +1,8 @@
-"""What the autograd overloads share."""
+"""What the autograd overloads share.
+
+The dispatcher leaves trailing arguments out that equal their defaults: `ctx.needs_input_grad` may be shorter than the
+schema, so a formula asks for the entry of an argument only when it was given.
+"""
 
 import torch
 from torch import Tensor

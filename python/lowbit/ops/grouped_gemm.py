@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lowbit.ops import gradient, shapes
 
@@ -35,16 +36,16 @@ def grouped_gemm(
         w: codes of all experts, one more leading dimension: `[experts, bits, N, ceil(K / 32)]`, plain
             `[experts, N, K]`, or prepacked.
         w_scale, w_zero, w_scale2: of w, `[experts, N, groups]`.
-        offs: int32 `[experts]`, ascending ends of the experts' rows. An expert may have no rows.
+        offs: int32 `[experts]`, ascending ends of the experts' rows, the last one all rows. An expert may have none.
         w_format: format string of w.
         bias: float `[experts, N]`.
         others: as for `gemm`.
 
     Returns:
-        `[rows, N]`; rows past the last end are zero. Differentiable in float x and bias.
+        `[rows, N]` (complex weights: `[rows, 2 N]`). Differentiable in float x and bias, as `gemm`.
 
     Raises:
-        ValueError: offs is not int32 `[experts]`, not ascending, or ends past the rows of x.
+        ValueError: offs is not int32 `[experts]`, not ascending, or does not end at the rows of x.
     """
     op = _ops.grouped_gemm.default
     if gradient.needed(x, bias, w_scale, w_zero, x_scale, x_zero, x_scale2, w_scale2, w_table):
@@ -90,7 +91,7 @@ def grouped_gemm_input_grad(
         others: as for `grouped_gemm`.
 
     Returns:
-        `[rows, k]`; rows past the last end are zero.
+        `[rows, k]`.
     """
     return _ops.grouped_gemm_input_grad.default(
         dy, w, w_scale, w_zero, offs, w_format, k, w_scale2=w_scale2, w_table=w_table, out_dtype=out_dtype
@@ -169,10 +170,11 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _of_bias(dy: Tensor, offs: Tensor, dtype: torch.dtype) -> Tensor:
     experts = torch.searchsorted(offs, torch.arange(dy.size(0), dtype=offs.dtype), right=True)
-    sums = dy.new_zeros([offs.size(0) + 1, dy.size(1)], dtype=torch.float32)  # last: rows past the last end
-    return sums.index_add(0, experts, dy.float())[:-1].to(dtype)
+    sums = dy.new_zeros([offs.size(0), dy.size(1)], dtype=torch.float32)
+    return sums.index_add(0, experts, dy.float()).to(dtype)
 
 
+@once_differentiable
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     w, w_scale, w_zero, offs, w_scale2, w_table = ctx.saved_tensors
     grads: list[Tensor | None] = [None] * len(_ARGUMENTS)
@@ -180,7 +182,7 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         grads[0] = _ops.grouped_gemm_input_grad.default(
             dy, w, w_scale, w_zero, offs, ctx.w_format, ctx.k, w_scale2=w_scale2, w_table=w_table, out_dtype=ctx.x_dtype
         )
-    if ctx.needs_input_grad[_BIAS]:
+    if ctx.bias_dtype is not None and ctx.needs_input_grad[_BIAS]:
         grads[_BIAS] = _of_bias(dy, offs, ctx.bias_dtype)
     return tuple(grads)
 
