@@ -1,7 +1,13 @@
 #include "cpu/avx512/kernels.h"
 
+#include "cpu/avx512/gemm.h"
+
 namespace lowbit::avx512 {
 
-void override_kernels(cpu::Kernels*) {}
+void override_kernels(cpu::Kernels* table) {
+  table->bitplane_gemm = bitplane_gemm;
+  table->dequant_gemm = dequant_gemm;
+  table->scaled_gemm = scaled_gemm;
+}
 
 }  // namespace lowbit::avx512

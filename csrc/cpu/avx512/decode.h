@@ -1,0 +1,84 @@
+// Decoding of codes in registers. Everything here is static: this header is compiled with AVX-512 flags only.
+//
+// A tile16 tile (formats/layout.h) of a width below 8 is eight 8 x 8 bit matrices, of which `bits` rows are stored: one
+// vpermb puts row b of each at byte 7 - b of its 64-bit lane, and vgf2p8affineqb with the identity as data transposes
+// all eight. The 64 codes come out in the order of the tile: 32-bit lane i holds 4 consecutive columns of row i.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace lowbit::avx512 {
+namespace {
+
+// Byte i of every 64-bit lane is 1 << i.
+inline __m512i identity_bytes() { return _mm512_set1_epi64(static_cast<long long>(0x8040201008040201ull)); }
+
+template <int kBits>
+struct TileDecoder {
+  static constexpr int kBytes = 8 * kBits;
+  // the narrowest register that holds a tile
+  static constexpr int kLoad = kBytes <= 16 ? 16 : kBytes <= 32 ? 32 : 64;
+
+  __m512i spread, identity;
+  __mmask64 rows;  // bytes of the bit matrices that are stored
+
+  TileDecoder() : identity(identity_bytes()) {
+    alignas(64) uint8_t index[64] = {};
+    rows = 0;
+    for (int lane = 0; lane < 8; ++lane) {
+      for (int b = 0; b < kBits && kBits < 8; ++b) {
+        index[8 * lane + 7 - b] = static_cast<uint8_t>(lane * kBits + b);
+        rows |= __mmask64{1} << (8 * lane + 7 - b);
+      }
+    }
+    spread = _mm512_load_si512(index);
+  }
+
+  // The codes of the tile at p; `whole` promises that kLoad bytes may be read.
+  __m512i operator()(const uint8_t* p, bool whole) const {
+    if constexpr (kBits == 8) {
+      return _mm512_loadu_si512(p);
+    } else {
+      __m512i raw;
+      if (!whole) {
+        raw = _mm512_maskz_loadu_epi8(~__mmask64{0} >> (64 - kBytes), p);
+      } else if constexpr (kLoad == 16) {
+        raw = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+      } else if constexpr (kLoad == 32) {
+        raw = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+      } else {
+        raw = _mm512_loadu_si512(p);
+      }
+      return _mm512_gf2p8affine_epi64_epi8(identity, _mm512_maskz_permutexvar_epi8(rows, spread, raw), 0);
+    }
+  }
+};
+
+// table[code] for 64 codes of kBits bits (bits above must be zero for 7 and 8).
+template <int kBits>
+struct ByteTable {
+  __m512i t[kBits <= 6 ? 1 : kBits == 7 ? 2 : 4];
+
+  explicit ByteTable(const void* table) {
+    for (int i = 0; i < static_cast<int>(sizeof(t) / 64); ++i) {
+      t[i] = _mm512_loadu_si512(static_cast<const char*>(table) + 64 * i);
+    }
+  }
+  __m512i operator()(__m512i codes) const {
+    if constexpr (kBits <= 6) {
+      return _mm512_permutexvar_epi8(codes, t[0]);
+    } else if constexpr (kBits == 7) {
+      return _mm512_permutex2var_epi8(t[0], codes, t[1]);
+    } else {
+      const __m512i low = _mm512_permutex2var_epi8(t[0], codes, t[1]);
+      const __m512i high = _mm512_permutex2var_epi8(t[2], codes, t[3]);
+      return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(codes), high);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace lowbit::avx512

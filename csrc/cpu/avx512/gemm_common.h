@@ -1,0 +1,22 @@
+// What the GEMM engines of this folder share (see cpu/gemm_driver.h for the meaning of each).
+#pragma once
+
+#include "cpu/gemm_driver.h"
+
+namespace lowbit::avx512 {
+
+// 64 raw codes of one row from column c (a multiple of 4), in columns order; columns past the matrix are 0.
+// Column c + 63 may lie past the end.
+void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
+
+// The raw codes of 16 rows and `quads` quads from quad `quad` in the order of tile16 tiles, 64 bytes a quad; codes of
+// any layout but tile16. Rows past the matrix repeat the last.
+void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out);
+
+extern const cpu::Engine kInt8Engine;
+extern const cpu::Engine kBF16Engine;
+extern const cpu::Engine kF32Engine;
+
+extern const cpu::GemmIsa kGemmIsa;
+
+}  // namespace lowbit::avx512

@@ -1,0 +1,601 @@
+// Blocking and threads of every GEMM.
+//
+//   for each superblock of rows of x (packed once, at most kPackedBytes)
+//     for each task = (64 or 128 rows of w) x (up to kChunkRows rows of x)
+//       for each K block: decode its weights into a panel that stays in L1 or L2,
+//         for each block of up to kRows rows of x: kernel
+//       finish: row scale, outliers, bias, output dtype
+//
+// A weight is decoded once for every kChunkRows rows of x. Sizes follow from shapes alone, and no sum's order depends
+// on the cut of M or N: results do not change with threads, M or the position in a batch. Workspace: packed x (at most
+// kPackedBytes, or kRows rows of it), and below 1 MiB for each thread.
+#include "cpu/gemm_driver.h"
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace lowbit::cpu {
+namespace {
+
+constexpr int64_t kPackedBytes = int64_t{32} << 20;
+constexpr int64_t kChunkRows = 42 * kRows;
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+using Buffer = std::unique_ptr<char, Free>;
+
+Buffer allocate(int64_t bytes) {
+  return Buffer(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(round_up(bytes + 64, 64)))));
+}
+
+// A buffer of this thread, kept between calls; at least `bytes`, or nullptr.
+char* thread_scratch(int64_t bytes) {
+  thread_local Buffer buffer;
+  thread_local int64_t size = 0;
+  if (size < bytes) {
+    buffer = allocate(bytes);
+    size = buffer ? bytes : 0;
+  }
+  return buffer.get();
+}
+
+// Hands out consecutive 64-byte aligned parts of a buffer; first run with nullptr to measure.
+struct Carver {
+  char* base;
+  int64_t used = 0;
+  template <class T>
+  T* take(int64_t count) {
+    T* p = base ? reinterpret_cast<T*>(base + used) : nullptr;
+    used += round_up(count * static_cast<int64_t>(sizeof(T)), 64);
+    return p;
+  }
+};
+
+struct Call {
+  const GemmArgs& args;
+  const GemmIsa& isa;
+  const Engine& engine;
+  Plan plan;
+  bool raw;                     // int32 output
+  bool use_wsum;                // x has an offset or zero points, w integer codes
+  float w_factor[2], x_factor;  // 2^-shift
+};
+
+// Rows [row, row + rows) of a superblock, packed.
+struct PackedRows {
+  char* x;
+  int32_t* start;  // [block][piece][kRows]
+  int32_t* sum;
+  int32_t* zero;
+  float* float_sum;
+  float* scale;
+  float* row_scale;  // [rows]
+};
+
+int64_t blocks_of(int64_t rows) { return ceil_div(rows, kRows); }
+int64_t block_row(int64_t block, int64_t blocks, int64_t rows) { return block * rows / blocks; }
+
+PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver) {
+  const Plan& plan = call.plan;
+  const int64_t values = blocks_of(rows) * static_cast<int64_t>(plan.pieces.size()) * kRows;
+  const bool integer = plan.numbers == Numbers::kInt8;
+  PackedRows p{};
+  p.x = carver->take<char>(rows * plan.quads * call.engine.x_quad);
+  if (integer) p.start = carver->take<int32_t>(values);
+  if (integer) p.sum = carver->take<int32_t>(values);
+  if (call.use_wsum) p.zero = carver->take<int32_t>(values);
+  if (plan.w_float_zero) p.float_sum = carver->take<float>(values);
+  if (plan.x_scale_along_k) p.scale = carver->take<float>(values);
+  p.row_scale = carver->take<float>(rows);
+  return p;
+}
+
+// An integer zero point; BlockValues::at() would round those beyond 2^24.
+int32_t int_at(const BlockValues& v, int64_t r, int64_t c) {
+  if (v.dtype != DType::kI32) return static_cast<int32_t>(v.at(r, c));
+  const int64_t i = v.block.rows == 0 ? 0 : r / v.block.rows, j = v.block.cols == 0 ? 0 : c / v.block.cols;
+  return static_cast<const int32_t*>(v.data)[i * v.row_stride + j * v.col_stride];
+}
+
+// Row m of x in the engine's numbers. `codes` and `floats` hold K elements each.
+const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
+  const GemmArgs& a = call.args;
+  const GemmIsa& isa = call.isa;
+  const int64_t k = a.k;
+  if (call.plan.numbers == Numbers::kInt8) {
+    const Codes& c = a.xq->codes;
+    const bool plain_int8 =
+        c.layout == Layout::kPlain && c.format->bits == 8 && c.format->is_int() && c.format->rule == kSigned;
+    if (plain_int8) return static_cast<const int8_t*>(c.data) + m * c.row_stride;
+    isa.unpack(c, m, 0, k, codes);
+    isa.lookup8(codes, k, call.plan.x.s8, reinterpret_cast<int8_t*>(numbers));
+    return numbers;
+  }
+  const float* row = floats;
+  if (a.xq != nullptr) {
+    isa.unpack(a.xq->codes, m, 0, k, codes);
+    isa.lookup32(codes, k, call.plan.x.f32, floats);
+    if (a.xq->zero) {
+      for (int64_t c = 0; c < k; ++c) floats[c] -= a.xq->zero.at(m, c);
+    }
+  } else {
+    const Matrix& x = a.x;
+    const char* p = static_cast<const char*>(x.data) + m * x.row_stride * size_of(x.dtype);
+    if (x.col_stride != 1) {
+      for (int64_t c = 0; c < k; ++c) floats[c] = x.at(m, c);
+    } else if (call.plan.numbers == Numbers::kBF16) {
+      return p;
+    } else if (x.dtype == DType::kF32) {
+      row = reinterpret_cast<const float*>(p);
+    } else {
+      isa.to_float(p, x.dtype, k, floats);
+    }
+  }
+  if (call.plan.numbers == Numbers::kF32) return row;
+  isa.to_bf16(row, k, reinterpret_cast<uint16_t*>(numbers));
+  return numbers;
+}
+
+// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around.
+template <int kBytes>  // of one number
+void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
+  constexpr int kQuad = 4 * kBytes;
+  const auto put = [&](char* to, const char* from) {
+    if (kBytes == 2) {  // vdpbf16ps pairs columns 0, 2 and 1, 3: the order in which a tile's bytes decode
+      std::memcpy(to, from, 2);
+      std::memcpy(to + 2, from + 4, 2);
+      std::memcpy(to + 4, from + 2, 2);
+      std::memcpy(to + 6, from + 6, 2);
+    } else {
+      std::memcpy(to, from, kQuad);
+    }
+  };
+  const int64_t head = p.source_column % kTileCols;
+  const char* in = row + (p.column - head) * kBytes;
+  const auto edge = [&](int64_t q) {  // a quad of which some columns lie outside
+    alignas(16) char quad[kQuad] = {};
+    for (int64_t i = 0; i < kTileCols; ++i) {
+      const int64_t c = q * kTileCols + i - head;
+      if (c >= 0 && c < p.columns) std::memcpy(quad + i * kBytes, row + (p.column + c) * kBytes, kBytes);
+    }
+    put(out + q * stride, quad);
+  };
+  const int64_t begin = head != 0 ? 1 : 0;
+  const int64_t end = (head + p.columns) % kTileCols != 0 ? p.quads - 1 : p.quads;
+  if (begin == 1) edge(0);
+  for (int64_t q = begin; q < end; ++q) put(out + q * stride, in + q * kQuad);
+  if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
+}
+
+void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
+                char* scratch) {
+  const GemmArgs& a = call.args;
+  const Plan& plan = call.plan;
+  Carver carver{scratch};
+  auto* codes = carver.take<uint8_t>(a.k);
+  auto* floats = carver.take<float>(a.k);
+  auto* numbers = carver.take<char>(2 * a.k);
+  const int64_t begin = block_row(block, blocks, rows), end = block_row(block + 1, blocks, rows);
+  const auto pieces = static_cast<int64_t>(plan.pieces.size());
+  const int64_t stride = (end - begin) * call.engine.x_quad;
+  const bool integer = plan.numbers == Numbers::kInt8;
+  const QMatrix* xq = a.xq;
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t m = m0 + r;
+    const void* row = x_row(call, m, codes, floats, numbers);
+    char* to = out.x + (begin * plan.quads + (r - begin)) * call.engine.x_quad;
+    int64_t segment_sum = 0;
+    for (int64_t i = 0; i < pieces; ++i) {
+      const Piece& p = plan.pieces[static_cast<size_t>(i)];
+      const int64_t at = (block * pieces + i) * kRows + (r - begin);
+      const auto* bytes = static_cast<const char*>(row);
+      if (integer) {
+        pack_piece<1>(p, bytes, to, stride);
+        const int32_t offset = plan.x.s8_offset - (plan.x_zero ? int_at(xq->zero, m, p.column) << plan.x.shift : 0);
+        const int32_t sum =
+            plan.x.factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns) + offset * p.columns;
+        out.sum[at] = sum;
+        out.start[at] =
+            static_cast<int32_t>(static_cast<uint32_t>(sum) * static_cast<uint32_t>(-plan.w[p.source].offset));
+        if (call.use_wsum) out.zero[at] = offset;
+        segment_sum = (p.first ? 0 : segment_sum) + sum;
+      } else {
+        plan.numbers == Numbers::kBF16 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
+      }
+      if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
+      if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
+      to += p.quads * stride;
+    }
+    out.row_scale[r] = plan.x_scale_along_k         ? 1.0f
+                       : xq != nullptr && xq->scale ? xq->scale.at(m, 0) * call.x_factor
+                                                    : call.x_factor;
+  }
+}
+
+int64_t value_column(const BlockValues& v, const Piece& p) { return v.block.cols == 0 ? 0 : p.column / v.block.cols; }
+
+// One tile of load_values, by rows.
+void load_tile_by_element(const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t row0,
+                          int64_t rows, uint32_t* out, int64_t stride) {
+  for (int32_t p = 0; p < count; ++p) {
+    for (int64_t i = 0; i < rows; ++i) {
+      uint32_t* to = out + p * stride + i;
+      const int64_t r = v.block.rows == 0 ? 0 : (row0 + i) / v.block.rows;
+      const bool again = i > 0 && (v.block.rows == 0 || (row0 + i - 1) / v.block.rows == r);
+      if (again) {
+        *to = to[-1];
+      } else {
+        *to = as_int ? static_cast<uint32_t>(int_at(v, row0 + i, pieces[p].column))
+                     : float_to_bits(v.at(row0 + i, pieces[p].column));
+      }
+    }
+  }
+}
+
+// Scales or zero points (integers where as_int) of a block's pieces for `tiles` tiles from row n0, as
+// out[piece][tile][16]; zeros for rows past the matrix. `scratch`: kValuesScratch bytes.
+constexpr int64_t kBlockPieces = 64;  // of a K block, at most
+constexpr int64_t kValuesScratch = kBlockPieces * kTileRows * 9;
+void load_values(const Call& call, const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t n0,
+                 int tiles, uint32_t* out, char* scratch) {
+  const int64_t stride = tiles * kTileRows;
+  const int64_t j0 = value_column(v, pieces[0]), cols = value_column(v, pieces[count - 1]) - j0 + 1;
+  const bool coded = v.codes.format != nullptr;
+  // zero points that are codes are not made by any op; they take the plain way
+  const bool by_rows = v.block.rows == 1 && cols <= kBlockPieces &&
+                       (coded ? !as_int && &v != &call.args.w.zero : v.row_stride != 0 && v.col_stride == 1);
+  Carver carver{scratch};
+  auto* columns = carver.take<uint32_t>(kBlockPieces * kTileRows);  // [column][16]
+  auto* values = carver.take<float>(kBlockPieces * kTileRows);      // [16][column]
+  auto* codes = carver.take<uint8_t>(kBlockPieces);
+  for (int t = 0; t < tiles; ++t) {
+    const int64_t row0 = n0 + t * kTileRows;
+    const int64_t rows = row0 + kTileRows <= call.args.n ? kTileRows : call.args.n - row0;
+    uint32_t* to = out + t * kTileRows;
+    if (rows < kTileRows) {
+      for (int32_t p = 0; p < count; ++p) std::memset(to + p * stride, 0, 4 * kTileRows);
+    }
+    if (rows <= 0) continue;
+    if (!by_rows) {
+      load_tile_by_element(v, as_int, pieces, count, row0, rows, to, stride);
+      continue;
+    }
+    if (!coded && v.second == nullptr && v.unit == 1.0f) {
+      const char* from = static_cast<const char*>(v.data) + (row0 * v.row_stride + j0) * size_of(v.dtype);
+      call.isa.transpose(from, v.dtype, v.row_stride, rows, cols, columns, kTileRows);
+    } else {
+      for (int64_t i = 0; i < rows; ++i) {
+        float* row = values + i * cols;
+        if (coded) {
+          call.isa.unpack(v.codes, row0 + i, j0, cols, codes);
+          call.isa.lookup32(codes, cols, call.plan.w_scale.f32, row);
+        } else {
+          const char* from = static_cast<const char*>(v.data) + ((row0 + i) * v.row_stride + j0) * size_of(v.dtype);
+          call.isa.to_float(from, v.dtype, cols, row);
+        }
+        for (int64_t j = 0; v.second != nullptr && j < cols;) {
+          const int64_t end = v.second->block_end(j0 + j, j0 + cols) - j0;
+          const float second = v.second->at(row0 + i, j0 + j);
+          for (; j < end; ++j) row[j] *= second;
+        }
+        if (v.unit != 1.0f) {
+          for (int64_t j = 0; j < cols; ++j) row[j] *= v.unit;
+        }
+      }
+      call.isa.transpose(values, DType::kF32, cols, rows, cols, columns, kTileRows);
+    }
+    for (int32_t p = 0; p < count; ++p) {
+      std::memcpy(to + p * stride, columns + (value_column(v, pieces[p]) - j0) * kTileRows,
+                  4 * static_cast<size_t>(rows));
+    }
+  }
+}
+
+// The sums of one piece, I_g in int64, and their join. `carry` holds the kernel's int32 sums of this piece.
+void join_wide(const Call& call, const PackedRows& x, int64_t block, int64_t piece, int64_t at, int64_t rows,
+               int64_t stride, const BlockArgs& a, const int32_t* carry, int64_t* sums, float* y) {
+  const Plan& plan = call.plan;
+  const Piece& p = plan.pieces[static_cast<size_t>(piece)];
+  const CodeTables& w = plan.w[p.source];
+  const auto pieces = static_cast<int64_t>(plan.pieces.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t xi = (block * pieces + piece) * kRows + r;
+    const int64_t x_sum = x.sum[xi];
+    const int64_t x_zero = call.use_wsum ? x.zero[xi] : 0;
+    for (int64_t i = 0; i < stride; ++i) {
+      const int64_t at_piece = at * stride + i;
+      const int64_t zero = a.w_zero != nullptr ? a.w_zero[at_piece] : -w.offset;
+      int64_t sum = static_cast<int64_t>(w.factor) * plan.x.factor * carry[r * stride + i] + zero * x_sum;
+      if (a.w_sum != nullptr) sum += x_zero * w.factor * a.w_sum[at_piece];
+      if (!p.first || call.raw) sum += sums[r * stride + i];
+      sums[r * stride + i] = sum;
+      if (!p.last || call.raw) continue;
+      float s = a.w_scale[at_piece];
+      if (x.scale != nullptr) s *= x.scale[xi];
+      float out = std::fma(static_cast<float>(sum), s, y[r * stride + i]);
+      if (a.w_float_zero != nullptr) out = std::fma(x.float_sum[xi], -(s * a.w_float_zero[at_piece]), out);
+      y[r * stride + i] = out;
+    }
+  }
+}
+
+// What a task of one thread works in.
+struct TaskScratch {
+  char* panel;
+  float* y;
+  char* carry;
+  int64_t* sums;   // wide
+  float* w_scale;  // [piece][tile][16], as the following
+  float* w_float_zero;
+  int32_t* w_zero;
+  float* w_value_zero;  // floats
+  int32_t* w_sum;
+  float* bias;
+  char* values;
+};
+
+TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver) {
+  const int64_t width = tiles * kTileRows, values = kBlockPieces * width;
+  const bool integer = call.plan.numbers == Numbers::kInt8;
+  TaskScratch t{};
+  t.panel = carver->take<char>(static_cast<int64_t>(call.engine.quads) * tiles * call.engine.w_quad);
+  t.y = carver->take<float>(rows * width);
+  t.carry = carver->take<char>(rows * width * 4);
+  if (call.plan.wide) t.sums = carver->take<int64_t>(rows * width);
+  t.w_scale = carver->take<float>(values);
+  if (call.plan.w_float_zero) t.w_float_zero = carver->take<float>(values);
+  if (call.plan.w_zero && integer) t.w_zero = carver->take<int32_t>(values);
+  if (call.plan.w_zero && !integer) t.w_value_zero = carver->take<float>(values);
+  if (call.use_wsum) t.w_sum = carver->take<int32_t>(values);
+  t.bias = carver->take<float>(width);
+  t.values = carver->take<char>(kValuesScratch);
+  return t;
+}
+
+// Decodes the weights of K block `b` and loads what goes with them.
+void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const TaskScratch& t) {
+  const Plan& plan = call.plan;
+  const QMatrix& w = call.args.w;
+  const int64_t width = tiles * kTileRows;
+  const Piece* pieces = plan.pieces.data() + b.piece;
+  bool any_last = false;
+  for (int32_t i = 0; i < b.pieces; ++i) any_last = any_last || pieces[i].last;
+  if (any_last && !call.raw) {
+    if (w.scale) {
+      load_values(call, w.scale, false, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_scale), t.values);
+    }
+    for (int32_t p = 0; p < b.pieces; ++p) {
+      const float factor = call.w_factor[pieces[p].source];
+      for (int64_t i = p * width; i < (p + 1) * width; ++i) t.w_scale[i] = w.scale ? t.w_scale[i] * factor : factor;
+    }
+    if (t.w_float_zero != nullptr) {
+      load_values(call, w.zero, false, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_float_zero),
+                  t.values);
+      for (int32_t p = 0; p < b.pieces; ++p) {
+        const auto unit = static_cast<float>(1 << plan.w[pieces[p].source].shift);
+        for (int64_t i = p * width; i < (p + 1) * width; ++i) t.w_float_zero[i] *= unit;
+      }
+    }
+  }
+  if (t.w_zero != nullptr) {
+    load_values(call, w.zero, true, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_zero), t.values);
+    for (int32_t p = 0; p < b.pieces; ++p) {
+      const CodeTables& table = plan.w[pieces[p].source];
+      for (int64_t i = p * width; i < (p + 1) * width; ++i) {
+        t.w_zero[i] = -(table.offset + t.w_zero[i] * (1 << table.shift));
+      }
+    }
+  }
+  if (t.w_value_zero != nullptr) {
+    const bool as_int = !is_float(w.zero);
+    load_values(call, w.zero, as_int, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_value_zero),
+                t.values);
+    for (int64_t i = 0; as_int && i < b.pieces * width; ++i) {
+      t.w_value_zero[i] = static_cast<float>(static_cast<int32_t>(float_to_bits(t.w_value_zero[i])));
+    }
+  }
+  char* out = t.panel;
+  for (int32_t i = 0; i < b.pieces; ++i) {
+    const Piece& p = pieces[i];
+    FillArgs f{};
+    f.codes = p.source == 0 ? &w.codes : w.high;
+    f.tables = &plan.w[p.source];
+    f.quad = p.source_column / kTileCols;
+    f.quads = p.quads;
+    f.head = static_cast<int32_t>(p.source_column % kTileCols);
+    f.tail = static_cast<int32_t>(p.quads * kTileCols - f.head - p.columns);
+    f.out_stride = static_cast<int64_t>(tiles) * call.engine.w_quad;
+    for (int tile = 0; tile < tiles; ++tile) {
+      f.row = n0 + tile * kTileRows;
+      if (f.row >= call.args.n) break;
+      f.out = out + tile * call.engine.w_quad;
+      if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + i * width + tile * kTileRows;
+      if (t.w_sum != nullptr) f.sum = t.w_sum + i * width + tile * kTileRows;
+      call.engine.fill(f);
+    }
+    out += p.quads * f.out_stride;
+  }
+}
+
+// Outliers of w, in order within a row of it; takes x's row scale first, which the join leaves to the end.
+void add_outliers(const Call& call, const PackedRows& x, int64_t m0, int64_t row0, int64_t rows, int64_t n0,
+                  int64_t width, float* y) {
+  const Outliers& o = call.args.w.outliers;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < width && n0 + i < call.args.n; ++i) {
+      float sum = y[r * width + i] * x.row_scale[row0 + r];
+      for (int32_t e = o.offsets[n0 + i]; e < o.offsets[n0 + i + 1]; ++e) {
+        sum = std::fma(call.args.x.at(m0 + row0 + r, o.cols[e]), load_float(o.values, o.dtype, e), sum);
+      }
+      y[r * width + i] = sum;
+    }
+  }
+}
+
+// Rows [row0, row0 + rows) of the superblock at m0, whole blocks of x, times `tiles` tiles from row n0 of w.
+void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_rows, int64_t block0, int64_t block1,
+              int64_t n0, int tiles, const TaskScratch& t) {
+  const GemmArgs& a = call.args;
+  const Plan& plan = call.plan;
+  const int64_t blocks = blocks_of(super_rows), width = tiles * kTileRows;
+  const auto pieces = static_cast<int64_t>(plan.pieces.size());
+  const int64_t row0 = block_row(block0, blocks, super_rows), rows = block_row(block1, blocks, super_rows) - row0;
+  std::memset(t.y, 0, static_cast<size_t>(rows * width) * 4);
+  if (call.raw) std::memset(t.carry, 0, static_cast<size_t>(rows * width) * 4);
+  if (call.raw && plan.wide) std::memset(t.sums, 0, static_cast<size_t>(rows * width) * 8);
+
+  for (const KBlock& b : plan.blocks) {
+    fill_block(call, b, n0, tiles, t);
+    PieceRun runs[kBlockPieces];
+    for (int32_t i = 0; i < b.pieces; ++i) {
+      const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
+      runs[i] = {p.quads, p.first && !call.raw, p.last && !call.raw};
+    }
+    for (int64_t block = block0; block < block1; ++block) {
+      const int64_t begin = block_row(block, blocks, super_rows), end = block_row(block + 1, blocks, super_rows);
+      const int64_t at = (block * pieces + b.piece) * kRows;
+      const auto values = [&](auto* p) { return p == nullptr ? nullptr : p + at; };
+      BlockArgs k{};
+      k.x = x.x + (begin * plan.quads + b.quad * (end - begin)) * call.engine.x_quad;
+      k.w = t.panel;
+      k.pieces = runs;
+      k.count = b.pieces;
+      k.w_scale = t.w_scale;
+      k.w_float_zero = t.w_float_zero;
+      k.w_zero = t.w_zero;
+      k.w_sum = t.w_sum;
+      k.x_start = t.w_zero == nullptr ? values(x.start) : nullptr;
+      k.x_sum = values(x.sum);
+      k.x_zero = values(x.zero);
+      k.x_float_sum = values(x.float_sum);
+      k.x_scale = values(x.scale);
+      k.y = t.y + (begin - row0) * width;
+      k.carry = t.carry + (begin - row0) * width * 4;
+      if (!plan.wide) {
+        call.engine.kernel(tiles, static_cast<int>(end - begin), k);
+        continue;
+      }
+      for (int32_t i = 0; i < b.pieces; ++i) {
+        const PieceRun whole{runs[i].quads, true, false};
+        BlockArgs one{};
+        one.x = k.x;
+        one.w = k.w;
+        one.pieces = &whole;
+        one.count = 1;
+        one.carry = k.carry;
+        call.engine.kernel(tiles, static_cast<int>(end - begin), one);
+        join_wide(call, x, block, b.piece + i, i, end - begin, width, k, static_cast<const int32_t*>(k.carry),
+                  t.sums + (begin - row0) * width, k.y);
+        k.x = static_cast<const char*>(k.x) + runs[i].quads * (end - begin) * call.engine.x_quad;
+        k.w = static_cast<const char*>(k.w) + static_cast<int64_t>(runs[i].quads) * tiles * call.engine.w_quad;
+      }
+    }
+  }
+
+  FinishArgs f{};
+  f.y = t.y;
+  f.rows = rows;
+  f.columns = n0 + width <= a.n ? width : a.n - n0;
+  f.y_stride = width;
+  if (call.raw) {
+    f.y = reinterpret_cast<const float*>(t.carry);
+    if (plan.wide) {
+      auto* out = reinterpret_cast<int32_t*>(t.carry);
+      for (int64_t i = 0; i < rows * width; ++i) out[i] = static_cast<int32_t>(t.sums[i]);
+    }
+  } else {
+    const bool row_scale = a.xq != nullptr && !plan.x_scale_along_k && (a.xq->scale || call.x_factor != 1.0f);
+    f.x_scale = row_scale ? x.row_scale + row0 : nullptr;
+    if (a.w.outliers.offsets != nullptr) {
+      add_outliers(call, x, m0, row0, rows, n0, width, t.y);
+      f.x_scale = nullptr;
+    }
+    if (a.bias != nullptr) {
+      for (int64_t i = 0; i < f.columns; ++i) t.bias[i] = load_float(a.bias, a.bias_dtype, (n0 + i) * a.bias_stride);
+      f.bias = t.bias;
+    }
+  }
+  f.out = a.out;
+  f.out.data =
+      static_cast<char*>(a.out.data) + ((m0 + row0) * a.out.row_stride + n0 * a.out.col_stride) * size_of(a.out.dtype);
+  call.isa.finish(f);
+}
+
+int tiles_for(int64_t rest, int most) {
+  int tiles = 1;
+  while (tiles < most && tiles < rest) tiles *= 2;
+  return tiles;
+}
+
+}  // namespace
+
+Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel) {
+  if (a.m == 0 || a.n == 0) return Status();
+  const Numbers numbers = numbers_of(a);
+  const Engine& engine = *isa.engines[static_cast<int>(numbers)];
+  Call call{a, isa, engine, Plan(), a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f};
+  make_plan(a, numbers, engine.quads, &call.plan);
+  if (numbers == Numbers::kInt8) {
+    call.use_wsum = call.plan.x_zero || call.plan.x.s8_offset != 0;
+    for (int i = 0; i < 2; ++i) call.w_factor[i] = std::ldexp(1.0f, -call.plan.w[i].shift);
+    call.x_factor = std::ldexp(1.0f, -call.plan.x.shift);
+  }
+
+  const int64_t row_bytes = call.plan.quads * engine.x_quad;
+  int64_t super_rows = kPackedBytes / row_bytes / kChunkRows * kChunkRows;
+  if (super_rows < kRows)
+    super_rows = kPackedBytes / row_bytes < kRows ? kRows : kPackedBytes / row_bytes / kRows * kRows;
+  if (super_rows > a.m) super_rows = a.m;
+  const int most_tiles = super_rows <= kMaxRowsWide ? kMaxTiles : 4;
+  const int64_t block_tiles = most_tiles, n_tiles = ceil_div(a.n, kTileRows);
+  const int64_t n_blocks = ceil_div(n_tiles, block_tiles);
+
+  Carver rows_size{nullptr};
+  carve_rows(call, super_rows, &rows_size);
+  const Buffer rows_buffer = allocate(rows_size.used);
+  if (!rows_buffer) return Status(Code::kOutOfMemory, "gemm: out of memory");
+  Carver task_size{nullptr};
+  carve_task(call, most_tiles, super_rows < kChunkRows ? super_rows : kChunkRows, &task_size);
+  std::atomic<bool> failed{false};
+
+  for (int64_t m0 = 0; m0 < a.m; m0 += super_rows) {
+    const int64_t rows = a.m - m0 < super_rows ? a.m - m0 : super_rows;
+    const int64_t blocks = blocks_of(rows);
+    Carver carver{rows_buffer.get()};
+    const PackedRows x = carve_rows(call, rows, &carver);
+    parallel(blocks, 1 + 65536 / (row_bytes * kRows), [&](int64_t begin, int64_t end) {
+      char* scratch = thread_scratch(7 * a.k + 256);
+      if (scratch == nullptr) {
+        failed = true;
+        return;
+      }
+      for (int64_t b = begin; b < end; ++b) pack_block(call, m0, b, blocks, rows, x, scratch);
+    });
+    const int64_t chunks = ceil_div(blocks, kChunkRows / kRows);
+    parallel(n_blocks * chunks, 1, [&](int64_t begin, int64_t end) {
+      char* scratch = thread_scratch(task_size.used);
+      if (scratch == nullptr || failed) {
+        failed = true;
+        return;
+      }
+      for (int64_t task = begin; task < end; ++task) {
+        // chunks of one block of weights follow each other: its codes are still in cache
+        const int64_t n_block = task / chunks, chunk = task % chunks;
+        const int64_t first_tile = n_block * block_tiles;
+        const int tiles = tiles_for(n_tiles - first_tile, most_tiles);
+        Carver task_carver{scratch};
+        const TaskScratch t = carve_task(call, tiles, super_rows < kChunkRows ? super_rows : kChunkRows, &task_carver);
+        run_task(call, x, m0, rows, chunk * blocks / chunks, (chunk + 1) * blocks / chunks, first_tile * kTileRows,
+                 tiles, t);
+      }
+    });
+    if (failed) return Status(Code::kOutOfMemory, "gemm: out of memory");
+  }
+  return Status();
+}
+
+}  // namespace lowbit::cpu

@@ -1,0 +1,99 @@
+// What an instruction set brings to a GEMM: plain functions on plain data, called by the driver in gemm_driver.cpp.
+//
+// A block of weights is 1, 2, 4 or 8 tiles of 16 rows, a block of activations up to kRows rows. Operands:
+//   weights   panel[quad][tile][16 rows][4 columns]   in the engine's numbers
+//   x         packed[quad][row][4 columns]            in the engine's numbers, zeros outside the piece
+// Values of weights per piece are [piece][tile][16], of activations [piece][kRows]. Null pointers mean absent.
+#pragma once
+
+#include "cpu/gemm_plan.h"
+
+namespace lowbit::cpu {
+
+inline constexpr int kRows = 6;
+inline constexpr int kMaxTiles = 8;
+inline constexpr int kMaxRowsWide = 3;  // rows of a block of 8 tiles
+
+struct PieceRun {
+  int32_t quads;
+  bool first;  // of its segment: else `carry` is added
+  bool last;   // the sum joins y: else it goes to `carry`
+};
+
+// One block of activations times one panel, over the pieces of a K block. The sum of a piece starts at
+//   int8      x_start, or x_sum * w_zero; plus x_zero * w_sum        floats    0
+// and joins as ref/gemm_args.h says: y = fma(sum, s, y), y = fma(x_float_sum, -(s * w_float_zero), y), where
+// s = w_scale or w_scale * x_scale.
+struct BlockArgs {
+  const void* x;
+  const void* w;
+  const PieceRun* pieces;
+  int32_t count;
+  const float* w_scale;
+  const float* w_float_zero;
+  const int32_t* w_zero;
+  const int32_t* w_sum;
+  const int32_t* x_start;
+  const int32_t* x_sum;
+  const int32_t* x_zero;
+  const float* x_float_sum;
+  const float* x_scale;
+  float* y;     // [row][tile][16]
+  void* carry;  // the same, int32 or float
+};
+
+// One tile of 16 rows, the quads of one piece.
+struct FillArgs {
+  const Codes* codes;
+  const CodeTables* tables;
+  int64_t row;   // the first; what stands in the place of rows past the matrix does not matter
+  int64_t quad;  // the first, of the codes' matrix
+  int32_t quads;
+  int32_t head, tail;  // columns of the first and last quad that lie outside the piece
+  const float* zero;   // floats: [16], subtracted from the values
+  int32_t* sum;        // int8: [16] sums over the piece
+  void* out;           // of the first quad
+  int64_t out_stride;  // bytes from quad to quad
+};
+
+// Writes x rows of a chunk to the output.
+struct FinishArgs {
+  const float* y;  // [rows][tiles][16]; int32 for a raw output
+  int64_t rows, columns;
+  int64_t y_stride;
+  const float* x_scale;  // [rows]
+  const float* bias;     // [columns]
+  Matrix out;            // data at the first element
+};
+
+struct Engine {
+  int32_t quads;   // of a panel
+  int32_t x_quad;  // bytes of 4 activations
+  int32_t w_quad;  // bytes of a tile's quad
+  void (*kernel)(int tiles, int rows, const BlockArgs& args);
+  void (*fill)(const FillArgs& args);
+};
+
+struct GemmIsa {
+  const Engine* engines[3];  // by Numbers
+  // n codes of row r from column c, one a byte.
+  void (*unpack)(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
+  // out[i] = table[codes[i]] with 256 entries.
+  void (*lookup8)(const uint8_t* codes, int64_t n, const int8_t* table, int8_t* out);
+  void (*lookup32)(const uint8_t* codes, int64_t n, const float* table, float* out);
+  // n floats of `type`, contiguous, to fp32; fp32 to bf16 (nearest even).
+  void (*to_float)(const void* in, DType type, int64_t n, float* out);
+  void (*to_bf16)(const float* in, int64_t n, uint16_t* out);
+  // The sum of n bytes.
+  int32_t (*sum8)(const int8_t* in, int64_t n);
+  // Up to 16 rows of `cols` numbers, contiguous in a row, to out[col * out_stride + row]: floats as fp32, ints as
+  // int32.
+  void (*transpose)(const void* in, DType type, int64_t row_stride, int64_t rows, int64_t cols, void* out,
+                    int64_t out_stride);
+  void (*finish)(const FinishArgs& args);
+};
+
+// The GEMM of ref/gemm_args.h.
+Status blocked_gemm(const GemmArgs& args, const GemmIsa& isa, const Parallel& parallel);
+
+}  // namespace lowbit::cpu
