@@ -12,7 +12,8 @@ def assert_bits(got: torch.Tensor, want: np.ndarray) -> None:
     """Equal to the last bit, after the rounding of `want` (float32) to the output dtype."""
     expected = torch.from_numpy(np.ascontiguousarray(want)).to(got.dtype)
     assert got.shape == expected.shape
-    same = torch.equal(got.contiguous().view(torch.uint8), expected.view(torch.uint8))
+    bits = torch.int32 if got.element_size() == 4 else torch.int16
+    same = torch.equal(got.contiguous().view(bits), expected.view(bits))
     assert same, f"first difference at {torch.nonzero(got != expected)[:1].tolist()}: {got} for {expected}"
 
 

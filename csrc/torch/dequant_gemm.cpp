@@ -137,7 +137,7 @@ Tensor dequant_gemm(const Tensor& x, const Tensor& w, const OptTensor& w_scale, 
   constexpr const char* op = "dequant_gemm";
   GemmCall call(op, w_format);
   ExtrasHold hold;
-  call.dense_x("x", x);
+  call.dense_x(x);
   view_weight(op, &call, {op, "w", w, w_scale, w_zero, w_scale2, w_table, w_format},
               {w_high, high_groups, outlier_offsets, outlier_cols, outlier_values}, &hold);
   call.bias(bias);

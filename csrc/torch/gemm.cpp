@@ -31,7 +31,7 @@ void gemm_x(GemmCall* call, const QArgs& x, const std::optional<std::string>& fo
       check(invalid(x.op, ": x_format must be given when x holds codes, got None for ",
                     dtype_name(x.codes.scalar_type()), "; for instance \"int8\""));
     }
-    call->dense_x("x", x.codes);
+    call->dense_x(x.codes);
   } else if (is_float(x.codes)) {
     call->quantize_x(x);
   } else {

@@ -40,14 +40,18 @@ GemmCall::GemmCall(const char* op, std::string_view w_format, bool experts) : op
   check(parse_spec(op, "w_format", w_format, &w_spec_));
 }
 
-void GemmCall::dense_x(const char* name, const Tensor& x) {
+void GemmCall::rows(const char* name, const Tensor& x) {
   dense_dtype_ = float_dtype(op_, name, x);
   args.x = rows_of(op_, name, x, &dense_hold_);
   args.m = args.x.rows;
   for (int64_t d = 0; d + 1 < x.dim(); ++d) lead_.push_back(x.size(d));
+}
+
+void GemmCall::dense_x(const Tensor& x) {
+  rows("x", x);
   const bool complex = w_spec_.element->is_complex();
   if (args.x.cols < 1 || (complex && args.x.cols % 2 != 0)) {
-    check(invalid(op_, ": ", name, " must have ",
+    check(invalid(op_, ": x must have ",
                   complex ? "2 K columns (real part, then imaginary part) for complex2 weights" : "at least one column",
                   ", got shape ", shape(x), "; the last dimension is K"));
   }
@@ -82,7 +86,7 @@ void GemmCall::coded_x(const QArgs& x, int64_t k) {
 }
 
 void GemmCall::quantize_x(const QArgs& x) {
-  dense_x(x.name, x.codes);
+  dense_x(x.codes);
   dynamic_ = true;
   check(parse_spec(op_, "x_format", x.format, &x_.spec));
   const Spec& spec = x_.spec;
@@ -105,7 +109,7 @@ void GemmCall::quantize_x(const QArgs& x) {
 
 void GemmCall::gradient(const Tensor& dy, int64_t k) {
   check_k(op_, k);
-  dense_x("dy", dy);
+  rows("dy", dy);
   gradient_ = true;
   args.k = k;
 }

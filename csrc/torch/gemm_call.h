@@ -17,7 +17,7 @@ class GemmCall {
   GemmCall(const GemmCall&) = delete;
 
   // Activations as floats [..., K] (complex weights: [..., 2 K]).
-  void dense_x(const char* name, const Tensor& x);
+  void dense_x(const Tensor& x);
   // Activations as codes: [..., M, K], or planes [..., bits, M, ceil(K / 32)]. Their values: the shapes of
   // values_view(), with the leading dimensions of x. `k` is that of the weight.
   void coded_x(const QArgs& x, int64_t k);
@@ -58,6 +58,7 @@ class GemmCall {
   int64_t width(int64_t k) const { return w_spec_.element->is_complex() ? 2 * k : k; }
   int64_t out_cols() const { return width(gradient_ ? args.k : args.n); }
   std::vector<int64_t> out_sizes() const;
+  void rows(const char* name, const Tensor& x);
   void finish_x();
 
   const char* op_;

@@ -14,6 +14,7 @@
 #include "common/philox.h"
 #include "common/spec.h"
 #include "cpu/dispatch.h"
+#include "cpu/gemm.h"
 #include "formats/codec.h"
 #include "formats/layout.h"
 
@@ -234,5 +235,16 @@ PYBIND11_MODULE(_C, m) {
         if (!status.ok()) throw std::invalid_argument(status.message());
       },
       py::arg("name"), "Changes the ISA of this process; for tests and benches.");
+  m.def(
+      "gemm_family",
+      [](const std::optional<std::string>& x_format, bool x_planes, const std::string& w_format) {
+        Spec x, w;
+        Status status = parse_spec("gemm_family", "w_format", w_format, &w);
+        if (status.ok() && x_format) status = parse_spec("gemm_family", "x_format", *x_format, &x);
+        if (!status.ok()) throw std::invalid_argument(status.message());
+        return cpu::name_of(cpu::family_of(x.element, x_planes ? Layout::kCanonical : Layout::kPlain, *w.element));
+      },
+      py::arg("x_format"), py::arg("x_planes"), py::arg("w_format"),
+      "The op that serves lowbit.gemm; x_format is None where x stays float.");
   m.def("last_kernel", [] { return std::string(cpu::last_kernel()); }, "The kernel that ran last, \"<family>:<isa>\".");
 }
