@@ -356,8 +356,8 @@ TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver
   return t;
 }
 
-// Decodes the weights of K block `b` and loads what goes with them.
-void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const TaskScratch& t) {
+// Loads what goes with the weights of K block `b`.
+void load_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
   const int64_t width = tiles * kTileRows;
@@ -398,9 +398,16 @@ void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const 
       t.w_value_zero[i] = static_cast<float>(static_cast<int32_t>(float_to_bits(t.w_value_zero[i])));
     }
   }
+}
+
+// Decodes the weights of K block `b`.
+void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const TaskScratch& t) {
+  const Plan& plan = call.plan;
+  const QMatrix& w = call.args.w;
+  const int64_t width = tiles * kTileRows;
   char* out = t.panel;
   for (int32_t i = 0; i < b.pieces; ++i) {
-    const Piece& p = pieces[i];
+    const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
     FillArgs f{};
     f.codes = p.source == 0 ? &w.codes : w.high;
     f.tables = &plan.w[p.source];
@@ -444,16 +451,18 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   const int64_t blocks = blocks_of(super_rows), width = tiles * kTileRows;
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
   const int64_t row0 = block_row(block0, blocks, super_rows), rows = block_row(block1, blocks, super_rows) - row0;
+  const bool direct = tiles == kDirectTiles;
   std::memset(t.y, 0, static_cast<size_t>(rows * width) * 4);
   if (call.raw) std::memset(t.carry, 0, static_cast<size_t>(rows * width) * 4);
   if (call.raw && plan.wide) std::memset(t.sums, 0, static_cast<size_t>(rows * width) * 8);
 
   for (const KBlock& b : plan.blocks) {
-    fill_block(call, b, n0, tiles, t);
+    load_block(call, b, n0, tiles, t);
+    if (!direct) fill_block(call, b, n0, tiles, t);
     PieceRun runs[kBlockPieces];
     for (int32_t i = 0; i < b.pieces; ++i) {
       const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
-      runs[i] = {p.quads, p.first && !call.raw, p.last && !call.raw};
+      runs[i] = {p.source_column / kTileCols, p.quads, p.first && !call.raw, p.last && !call.raw};
     }
     for (int64_t block = block0; block < block1; ++block) {
       const int64_t begin = block_row(block, blocks, super_rows), end = block_row(block + 1, blocks, super_rows);
@@ -462,6 +471,13 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       BlockArgs k{};
       k.x = x.x + (begin * plan.quads + b.quad * (end - begin)) * call.engine.x_quad;
       k.w = t.panel;
+      if (direct) {
+        k.w = nullptr;
+        k.codes = &a.w.codes;
+        k.tables = &plan.w[0];
+        k.row = n0;
+        k.w_value_zero = t.w_value_zero;
+      }
       k.pieces = runs;
       k.count = b.pieces;
       k.w_scale = t.w_scale;
@@ -475,19 +491,23 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       k.x_scale = values(x.scale);
       k.y = t.y + (begin - row0) * width;
       k.carry = t.carry + (begin - row0) * width * 4;
+      if (direct) {
+        call.engine.direct(static_cast<int>(end - begin), k);
+        continue;
+      }
       if (!plan.wide) {
-        call.engine.kernel(tiles, static_cast<int>(end - begin), k);
+        call.engine.panel(tiles, static_cast<int>(end - begin), k);
         continue;
       }
       for (int32_t i = 0; i < b.pieces; ++i) {
-        const PieceRun whole{runs[i].quads, true, false};
+        const PieceRun whole{runs[i].quad, runs[i].quads, true, false};
         BlockArgs one{};
         one.x = k.x;
         one.w = k.w;
         one.pieces = &whole;
         one.count = 1;
         one.carry = k.carry;
-        call.engine.kernel(tiles, static_cast<int>(end - begin), one);
+        call.engine.panel(tiles, static_cast<int>(end - begin), one);
         join_wide(call, x, block, b.piece + i, i, end - begin, width, k, static_cast<const int32_t*>(k.carry),
                   t.sums + (begin - row0) * width, k.y);
         k.x = static_cast<const char*>(k.x) + runs[i].quads * (end - begin) * call.engine.x_quad;
@@ -525,11 +545,8 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   call.isa.finish(f);
 }
 
-int tiles_for(int64_t rest, int most) {
-  int tiles = 1;
-  while (tiles < most && tiles < rest) tiles *= 2;
-  return tiles;
-}
+// Of a panel, with `rest` tiles to go.
+int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles; }
 
 }  // namespace
 
@@ -550,9 +567,13 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows < kRows)
     super_rows = kPackedBytes / row_bytes < kRows ? kRows : kPackedBytes / row_bytes / kRows * kRows;
   if (super_rows > a.m) super_rows = a.m;
-  const int most_tiles = super_rows <= kMaxRowsWide ? kMaxTiles : 4;
-  const int64_t block_tiles = most_tiles, n_tiles = ceil_div(a.n, kTileRows);
-  const int64_t n_blocks = ceil_div(n_tiles, block_tiles);
+  // blocks of kDirectTiles first, where they serve; then of kPanelTiles
+  const int64_t n_tiles = ceil_div(a.n, kTileRows);
+  const bool direct = super_rows <= kDirectRows && a.w.codes.layout == Layout::kTile16 && a.w.high == nullptr &&
+                      !call.use_wsum && !call.plan.wide;
+  const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
+  const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
+  const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;
 
   Carver rows_size{nullptr};
   carve_rows(call, super_rows, &rows_size);
@@ -585,8 +606,10 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       for (int64_t task = begin; task < end; ++task) {
         // chunks of one block of weights follow each other: its codes are still in cache
         const int64_t n_block = task / chunks, chunk = task % chunks;
-        const int64_t first_tile = n_block * block_tiles;
-        const int tiles = tiles_for(n_tiles - first_tile, most_tiles);
+        const int64_t rest = n_block - direct_blocks;
+        const int64_t first_tile =
+            rest < 0 ? n_block * kDirectTiles : direct_blocks * kDirectTiles + rest * kPanelTiles;
+        const int tiles = rest < 0 ? kDirectTiles : tiles_for(n_tiles - first_tile);
         Carver task_carver{scratch};
         const TaskScratch t = carve_task(call, tiles, super_rows < kChunkRows ? super_rows : kChunkRows, &task_carver);
         run_task(call, x, m0, rows, chunk * blocks / chunks, (chunk + 1) * blocks / chunks, first_tile * kTileRows,

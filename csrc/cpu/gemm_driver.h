@@ -1,8 +1,9 @@
 // What an instruction set brings to a GEMM: plain functions on plain data, called by the driver in gemm_driver.cpp.
 //
-// A block of weights is 1, 2, 4 or 8 tiles of 16 rows, a block of activations up to kRows rows. Operands:
-//   weights   panel[quad][tile][16 rows][4 columns]   in the engine's numbers
-//   x         packed[quad][row][4 columns]            in the engine's numbers, zeros outside the piece
+// A block of weights is 1, 2 or 4 tiles of 16 rows (8 when decoded directly), a block of activations up to kRows rows.
+// Operands:
+//   weights   panel[quad][tile][operands of 64 bytes]: 16 rows x 4 columns in the engine's numbers
+//   x         packed[quad][row][4 columns]             in the engine's numbers, zeros outside the piece
 // Values of weights per piece are [piece][tile][16], of activations [piece][kRows]. Null pointers mean absent.
 #pragma once
 
@@ -11,10 +12,12 @@
 namespace lowbit::cpu {
 
 inline constexpr int kRows = 6;
-inline constexpr int kMaxTiles = 8;
-inline constexpr int kMaxRowsWide = 3;  // rows of a block of 8 tiles
+inline constexpr int kPanelTiles = 4;   // most tiles of a panel
+inline constexpr int kDirectTiles = 8;  // tiles of a block whose weights are decoded where they are used,
+inline constexpr int kDirectRows = 3;   // for so many rows of x
 
 struct PieceRun {
+  int64_t quad;  // the first, of the codes' matrix
   int32_t quads;
   bool first;  // of its segment: else `carry` is added
   bool last;   // the sum joins y: else it goes to `carry`
@@ -26,7 +29,11 @@ struct PieceRun {
 // s = w_scale or w_scale * x_scale.
 struct BlockArgs {
   const void* x;
-  const void* w;
+  const void* w;  // the panel; direct: null, and these
+  const Codes* codes;
+  const CodeTables* tables;
+  int64_t row;
+  const float* w_value_zero;  // floats: subtracted from the values; a panel has it in
   const PieceRun* pieces;
   int32_t count;
   const float* w_scale;
@@ -70,7 +77,8 @@ struct Engine {
   int32_t quads;   // of a panel
   int32_t x_quad;  // bytes of 4 activations
   int32_t w_quad;  // bytes of a tile's quad
-  void (*kernel)(int tiles, int rows, const BlockArgs& args);
+  void (*panel)(int tiles, int rows, const BlockArgs& args);
+  void (*direct)(int rows, const BlockArgs& args);  // kDirectTiles tiles of tile16 codes, at most kDirectRows rows
   void (*fill)(const FillArgs& args);
 };
 

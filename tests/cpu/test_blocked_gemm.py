@@ -155,7 +155,7 @@ def test_integer_path_is_bit_exact(isa: str, seed: int):
         return options[int(torch.randint(len(options), (), generator=g))]
 
     w_name, x_name = INTEGER[seed % len(INTEGER)], pick(INTEGER)
-    m, n, k = pick(ROWS), pick([1, 15, 33, 64, 130]), pick([1, 5, 64, 255, 700])
+    m, n, k = pick(ROWS), pick([1, 15, 33, 64, 128, 130]), pick([1, 5, 64, 255, 700])
     groups = [0, 3, 16, 32, 100, 128]
     w_zero = pick(["none", "uint8", "int32", "float"]) if RECORDS[w_name]["kind"] != "float" else "none"
     x_zero = pick(["none", "none", "uint8", "int32"]) if RECORDS[x_name]["kind"] != "float" else "none"
@@ -180,7 +180,7 @@ def test_float_path_is_within_its_bound(isa: str, dtype: torch.dtype, seed: int)
         return options[int(torch.randint(len(options), (), generator=g))]
 
     name = REAL[(3 * seed + 7 * ["float32", "bfloat16", "float16"].index(str(dtype)[6:])) % len(REAL)]
-    m, n, k = pick(ROWS), pick([1, 15, 33, 64, 130]), pick([1, 5, 64, 255, 700])
+    m, n, k = pick(ROWS), pick([1, 15, 33, 64, 128, 130]), pick([1, 5, 64, 255, 700])
     group = pick([0, 3, 16, 100, 128])
     zero = pick(["none", "uint8", "int32", "float"]) if RECORDS[name]["kind"] not in ("float", "table") else "none"
     w = operand(g, name, n, k, group, pick(LAYOUTS), zero)

@@ -1,85 +1,26 @@
-// The loops that the GEMM engines of this folder share: over the quads of a piece when decoding, over the instances of
-// a micro-kernel, and the join of float sums. Static, as all of this folder's headers.
+// The loops of the GEMM engines of this folder, for one kind of numbers each (Math):
+//   kOperands                         64-byte registers of one decoded tile, and 4-byte words of one quad of a row of x
+//   Sum                               a register of 16 sums
+//   Numbers<bits>                     the decoder: from 64 codes in the order of a tile to kOperands registers
+//   start, dot, store, join           of sums
+// Static, as all of this folder's headers.
 #pragma once
 
 #include "cpu/avx512/decode.h"
 #include "cpu/avx512/gemm_common.h"
 
 #define LOWBIT_UNROLL _Pragma("GCC unroll 8")
+#define LOWBIT_INLINE inline __attribute__((always_inline))
 
 namespace lowbit::avx512 {
 namespace {
 
-// put(q, codes) for every quad of the piece, 64 codes each in the order of a tile.
-template <int kBits, class Put>
-inline void for_quads(const cpu::FillArgs& a, const Put& put) {
-  if (a.codes->layout == Layout::kTile16) {
-    using Decoder = TileDecoder<kBits>;
-    const Decoder decoder;
-    const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
-    const auto* data = static_cast<const uint8_t*>(a.codes->data);
-    const auto* p = data + (a.row / 16 * quads + a.quad) * Decoder::kBytes;
-    const auto* end = data + tiles * quads * Decoder::kBytes;
-    int32_t q = 0;
-    for (; q < a.quads && end - p >= Decoder::kLoad; ++q, p += Decoder::kBytes) put(q, decoder(p, true));
-    for (; q < a.quads; ++q, p += Decoder::kBytes) put(q, decoder(p, false));
-    return;
-  }
-  constexpr int32_t kStep = 32;
-  alignas(64) uint8_t codes[kStep * 64];
-  for (int32_t q = 0; q < a.quads; q += kStep) {
-    const int32_t count = a.quads - q < kStep ? a.quads - q : kStep;
-    unpack_quads(*a.codes, a.row, a.quad + q, count, codes);
-    for (int32_t i = 0; i < count; ++i) put(q + i, _mm512_load_si512(codes + 64 * i));
-  }
-}
-
-// Fill<bits>::run(args) for the width of the codes.
-template <template <int> class Fill>
-void fill_by_bits(const cpu::FillArgs& a) {
-  switch (a.codes->format->bits) {
-    case 1: return Fill<1>::run(a);
-    case 2: return Fill<2>::run(a);
-    case 3: return Fill<3>::run(a);
-    case 4: return Fill<4>::run(a);
-    case 5: return Fill<5>::run(a);
-    case 6: return Fill<6>::run(a);
-    case 7: return Fill<7>::run(a);
-    default: return Fill<8>::run(a);
-  }
-}
-
-// Kernel<tiles, rows>::run(args).
-template <template <int, int> class Kernel, int kTiles>
-void run_rows(int rows, const cpu::BlockArgs& a) {
-  switch (rows) {
-    case 1: return Kernel<kTiles, 1>::run(a);
-    case 2: return Kernel<kTiles, 2>::run(a);
-    case 3: return Kernel<kTiles, 3>::run(a);
-    default:
-      if constexpr (kTiles < cpu::kMaxTiles) {
-        switch (rows) {
-          case 4: return Kernel<kTiles, 4>::run(a);
-          case 5: return Kernel<kTiles, 5>::run(a);
-          default: return Kernel<kTiles, 6>::run(a);
-        }
-      }
-  }
-}
-template <template <int, int> class Kernel>
-void run_kernel(int tiles, int rows, const cpu::BlockArgs& a) {
-  switch (tiles) {
-    case 1: return run_rows<Kernel, 1>(rows, a);
-    case 2: return run_rows<Kernel, 2>(rows, a);
-    case 4: return run_rows<Kernel, 4>(rows, a);
-    default: return run_rows<Kernel, 8>(rows, a);
-  }
-}
+using cpu::BlockArgs;
+using cpu::FillArgs;
 
 // y = fma(sum, s, y), then the term of a float zero point.
 template <int kTiles>
-inline __attribute__((always_inline)) void join_one(const cpu::BlockArgs& a, int32_t p, int r, int t, __m512 sum,
-                                                    __m512 scale) {
+LOWBIT_INLINE void join_scaled(const BlockArgs& a, int32_t p, int r, int t, __m512 sum, __m512 scale) {
   const int64_t xi = int64_t{p} * cpu::kRows + r;
   float* y = a.y + (r * kTiles + t) * 16;
   if (a.x_scale != nullptr) scale = _mm512_mul_ps(scale, _mm512_set1_ps(a.x_scale[xi]));
@@ -91,26 +32,232 @@ inline __attribute__((always_inline)) void join_one(const cpu::BlockArgs& a, int
   _mm512_store_ps(y, v);
 }
 
-// The sums of piece p to carry or y.
-template <int kTiles, int kR>
-inline __attribute__((always_inline)) void join_floats(const cpu::BlockArgs& a, int32_t p, __m512 (&sum)[kR][kTiles]) {
-  const cpu::PieceRun run = a.pieces[p];
-  auto* carry = static_cast<float*>(a.carry);
-  LOWBIT_UNROLL
-  for (int t = 0; t < kTiles; ++t) {
-    const __m512 scale = run.last ? _mm512_loadu_ps(a.w_scale + (int64_t{p} * kTiles + t) * 16) : _mm512_setzero_ps();
+template <class Math, int kTiles, int kR>
+struct Block {
+  using Sum = typename Math::Sum;
+  static constexpr int kOperands = Math::kOperands;
+  Sum sum[kR][kTiles];
+
+  LOWBIT_INLINE void start(const BlockArgs& a, int32_t p) {
     LOWBIT_UNROLL
-    for (int r = 0; r < kR; ++r) {
-      float* c = carry + (r * kTiles + t) * 16;
-      if (!run.first) sum[r][t] = _mm512_add_ps(sum[r][t], _mm512_load_ps(c));
-      if (run.last) {
-        join_one<kTiles>(a, p, r, t, sum[r][t], scale);
-      } else {
-        _mm512_store_ps(c, sum[r][t]);
+    for (int t = 0; t < kTiles; ++t) {
+      LOWBIT_UNROLL
+      for (int r = 0; r < kR; ++r) {
+        sum[r][t] = Math::start(a, (int64_t{p} * kTiles + t) * 16, int64_t{p} * cpu::kRows + r);
       }
     }
   }
+
+  // Adds operand c of kTiles tiles times kR rows of x.
+  LOWBIT_INLINE void add(const __m512i (&w)[kTiles], const char* x, int c) {
+    LOWBIT_UNROLL
+    for (int r = 0; r < kR; ++r) {
+      int32_t word;
+      std::memcpy(&word, x + 4 * (r * kOperands + c), 4);
+      const __m512i b = _mm512_set1_epi32(word);
+      LOWBIT_UNROLL
+      for (int t = 0; t < kTiles; ++t) sum[r][t] = Math::dot(sum[r][t], w[t], b);
+    }
+  }
+
+  // To y or to carry.
+  LOWBIT_INLINE void join(const BlockArgs& a, int32_t p) {
+    const cpu::PieceRun run = a.pieces[p];
+    auto* carry = static_cast<char*>(a.carry);
+    LOWBIT_UNROLL
+    for (int t = 0; t < kTiles; ++t) {
+      const __m512 scale = run.last ? _mm512_loadu_ps(a.w_scale + (int64_t{p} * kTiles + t) * 16) : _mm512_setzero_ps();
+      LOWBIT_UNROLL
+      for (int r = 0; r < kR; ++r) {
+        char* c = carry + (r * kTiles + t) * 64;
+        if (!run.first) sum[r][t] = Math::add(sum[r][t], c);
+        if (run.last) {
+          join_scaled<kTiles>(a, p, r, t, Math::to_float(sum[r][t]), scale);
+        } else {
+          Math::store(sum[r][t], c);
+        }
+      }
+    }
+  }
+};
+
+// Weights from a panel.
+template <class Math, int kTiles, int kR>
+void run_panel(const BlockArgs& a) {
+  constexpr int kOperands = Math::kOperands;
+  const auto* x = static_cast<const char*>(a.x);
+  const auto* panel = static_cast<const char*>(a.w);
+  Block<Math, kTiles, kR> block;
+  for (int32_t p = 0; p < a.count; ++p) {
+    block.start(a, p);
+    for (int32_t q = a.pieces[p].quads; q > 0; --q) {
+      LOWBIT_UNROLL
+      for (int c = 0; c < kOperands; ++c) {
+        __m512i w[kTiles];
+        LOWBIT_UNROLL
+        for (int t = 0; t < kTiles; ++t) w[t] = _mm512_load_si512(panel + 64 * (t * kOperands + c));
+        block.add(w, x, c);
+      }
+      x += 4 * kOperands * kR;
+      panel += 64 * kOperands * kTiles;
+    }
+    block.join(a, p);
+  }
 }
+
+// Weights straight from tile16 codes, for so few rows of x that a panel would cost more than decoding.
+template <class Math, int kBits, int kTiles, int kR>
+void run_direct(const BlockArgs& a) {
+  constexpr int kOperands = Math::kOperands;
+  using Decoder = TileDecoder<kBits>;
+  const Decoder decoder;
+  const typename Math::template Numbers<kBits> numbers(*a.codes->format, *a.tables);
+  const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
+  const int64_t stride = quads * Decoder::kBytes;
+  const auto* codes = static_cast<const uint8_t*>(a.codes->data) + a.row / 16 * stride;
+  const bool at_end = a.row / 16 + kTiles == tiles;
+  const auto* x = static_cast<const char*>(a.x);
+  Block<Math, kTiles, kR> block;
+  for (int32_t p = 0; p < a.count; ++p) {
+    const cpu::PieceRun run = a.pieces[p];
+    const uint8_t* from = codes + run.quad * Decoder::kBytes;
+    block.start(a, p);
+    const auto step = [&](bool whole) __attribute__((always_inline)) {
+      __m512i w[kOperands][kTiles];
+      LOWBIT_UNROLL
+      for (int t = 0; t < kTiles; ++t) {
+        const uint8_t* tile = from + t * stride;
+        _mm_prefetch(reinterpret_cast<const char*>(tile) + 1024, _MM_HINT_T0);
+        const float* zero = a.w_value_zero != nullptr ? a.w_value_zero + (int64_t{p} * kTiles + t) * 16 : nullptr;
+        __m512i operands[kOperands];
+        numbers(decoder(tile, whole), zero, operands);
+        LOWBIT_UNROLL
+        for (int c = 0; c < kOperands; ++c) w[c][t] = operands[c];
+      }
+      LOWBIT_UNROLL
+      for (int c = 0; c < kOperands; ++c) block.add(w[c], x, c);
+      x += 4 * kOperands * kR;
+      from += Decoder::kBytes;
+    };
+    // the load of the very last tile may reach past the codes
+    const bool guard = at_end && run.quad + run.quads == quads;
+    for (int32_t q = guard ? 1 : 0; q < run.quads; ++q) step(true);
+    if (guard) step(false);
+    block.join(a, p);
+  }
+}
+
+template <class Math, int kBits>
+void fill_panel(const FillArgs& a) {
+  constexpr int kOperands = Math::kOperands;
+  const typename Math::template Numbers<kBits> numbers(*a.codes->format, *a.tables);
+  auto* out = static_cast<char*>(a.out);
+  __m512i sum = _mm512_setzero_si512();
+  const auto put = [&](int32_t q, __m512i codes) {
+    __m512i operands[kOperands];
+    numbers(codes, a.zero, operands);
+    LOWBIT_UNROLL
+    for (int c = 0; c < kOperands; ++c) _mm512_store_si512(out + q * a.out_stride + 64 * c, operands[c]);
+    if (a.sum != nullptr) {
+      uint32_t ones = 0x01010101u;  // but for the columns outside the piece
+      if (q == 0) ones &= ~0u << (8 * a.head);
+      if (q + 1 == a.quads) ones &= ~0u >> (8 * a.tail);
+      sum = _mm512_dpbusd_epi32(sum, operands[0], _mm512_set1_epi32(static_cast<int32_t>(ones)));
+    }
+  };
+  if (a.codes->layout == Layout::kTile16) {
+    using Decoder = TileDecoder<kBits>;
+    const Decoder decoder;
+    const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
+    const auto* data = static_cast<const uint8_t*>(a.codes->data);
+    const auto* p = data + (a.row / 16 * quads + a.quad) * Decoder::kBytes;
+    const auto* end = data + tiles * quads * Decoder::kBytes;
+    int32_t q = 0;
+    for (; q < a.quads && end - p >= Decoder::kLoad; ++q, p += Decoder::kBytes) put(q, decoder(p, true));
+    for (; q < a.quads; ++q, p += Decoder::kBytes) put(q, decoder(p, false));
+  } else {
+    constexpr int32_t kStep = 32;
+    alignas(64) uint8_t codes[kStep * 64];
+    for (int32_t q = 0; q < a.quads; q += kStep) {
+      const int32_t count = a.quads - q < kStep ? a.quads - q : kStep;
+      unpack_quads(*a.codes, a.row, a.quad + q, count, codes);
+      for (int32_t i = 0; i < count; ++i) put(q + i, _mm512_load_si512(codes + 64 * i));
+    }
+  }
+  if (a.sum != nullptr) _mm512_storeu_si512(a.sum, sum);
+}
+
+// The tables of instances.
+template <class Math, int kTiles>
+void panel_rows(int rows, const BlockArgs& a) {
+  switch (rows) {
+    case 1: return run_panel<Math, kTiles, 1>(a);
+    case 2: return run_panel<Math, kTiles, 2>(a);
+    case 3: return run_panel<Math, kTiles, 3>(a);
+    case 4: return run_panel<Math, kTiles, 4>(a);
+    case 5: return run_panel<Math, kTiles, 5>(a);
+    default: return run_panel<Math, kTiles, 6>(a);
+  }
+}
+template <class Math>
+void panel(int tiles, int rows, const BlockArgs& a) {
+  switch (tiles) {
+    case 1: return panel_rows<Math, 1>(rows, a);
+    case 2: return panel_rows<Math, 2>(rows, a);
+    default: return panel_rows<Math, 4>(rows, a);
+  }
+}
+
+template <class Math, int kBits>
+void direct_rows(int rows, const BlockArgs& a) {
+  switch (rows) {
+    case 1: return run_direct<Math, kBits, cpu::kDirectTiles, 1>(a);
+    case 2: return run_direct<Math, kBits, cpu::kDirectTiles, 2>(a);
+    default: return run_direct<Math, kBits, cpu::kDirectTiles, 3>(a);
+  }
+}
+template <class Math>
+void direct(int rows, const BlockArgs& a) {
+  switch (a.codes->format->bits) {
+    case 1: return direct_rows<Math, 1>(rows, a);
+    case 2: return direct_rows<Math, 2>(rows, a);
+    case 3: return direct_rows<Math, 3>(rows, a);
+    case 4: return direct_rows<Math, 4>(rows, a);
+    case 5: return direct_rows<Math, 5>(rows, a);
+    case 6: return direct_rows<Math, 6>(rows, a);
+    case 7: return direct_rows<Math, 7>(rows, a);
+    default: return direct_rows<Math, 8>(rows, a);
+  }
+}
+
+template <class Math>
+void fill(const FillArgs& a) {
+  switch (a.codes->format->bits) {
+    case 1: return fill_panel<Math, 1>(a);
+    case 2: return fill_panel<Math, 2>(a);
+    case 3: return fill_panel<Math, 3>(a);
+    case 4: return fill_panel<Math, 4>(a);
+    case 5: return fill_panel<Math, 5>(a);
+    case 6: return fill_panel<Math, 6>(a);
+    case 7: return fill_panel<Math, 7>(a);
+    default: return fill_panel<Math, 8>(a);
+  }
+}
+
+// An engine whose panels hold `quads` quads.
+template <class Math>
+constexpr cpu::Engine engine(int32_t quads) {
+  return {quads, 4 * Math::kOperands, 64 * Math::kOperands, panel<Math>, direct<Math>, fill<Math>};
+}
+
+// Sums in fp32.
+struct FloatSums {
+  using Sum = __m512;
+  static LOWBIT_INLINE Sum start(const BlockArgs&, int64_t, int64_t) { return _mm512_setzero_ps(); }
+  static LOWBIT_INLINE Sum add(Sum sum, const char* carry) { return _mm512_add_ps(sum, _mm512_load_ps(carry)); }
+  static LOWBIT_INLINE void store(Sum sum, char* carry) { _mm512_store_ps(carry, sum); }
+  static LOWBIT_INLINE __m512 to_float(Sum sum) { return sum; }
+};
 
 }  // namespace
 }  // namespace lowbit::avx512
