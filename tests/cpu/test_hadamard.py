@@ -147,7 +147,7 @@ def test_strides(isa, view, block):
         out = spread(x.shape)
         if out.dim() == 3 and out.stride(0) < out.stride(1):
             continue  # leading axes that are no matrix are refused
-        assert torch.ops.lowbit.hadamard.out(x, block=block, out=out) is out
+        torch.ops.lowbit.hadamard.out(x, block=block, out=out)
         assert_close(out, x, block)
 
 
@@ -157,7 +157,7 @@ def test_in_place_equals_out_of_place(isa, block, dtype):
     whole = draw((6, 2 * block + 3), block, dtype)
     for x in (draw((5, block), block, dtype), whole[::2, 1 : 2 * block + 1], draw((2 * block, 3), block, dtype).t()):
         expected = torch.ops.lowbit.hadamard(x, block=block)
-        assert torch.ops.lowbit.hadamard.out(x, block=block, out=x) is x
+        torch.ops.lowbit.hadamard.out(x, block=block, out=x)
         assert torch.equal(x, expected)
 
 
