@@ -85,7 +85,7 @@ Status hadamard(const HadamardArgs& args, const Parallel& parallel) {
     float* y = size.base == 1 ? v : v + n;
     for (int64_t t = begin; t < end; ++t) {
       const int64_t r = t / blocks, b = t % blocks;
-      const float* sign = sign_of_block(args, b);
+      const float* sign = args.sign && args.sign_length != n ? args.sign + b * n : args.sign;
       const float* sign_in = args.transpose ? nullptr : sign;
       const float* sign_out = args.transpose ? sign : nullptr;
       for (int64_t j = 0; j < n; ++j) v[j] = args.x.at(r, b * n + j) * (sign_in ? sign_in[j] : 1.0f);

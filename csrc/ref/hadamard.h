@@ -29,11 +29,6 @@ struct HadamardArgs {
 // The size of the blocks; refuses a block that has no Hadamard matrix and shapes that do not fit together.
 Status check_hadamard(const HadamardArgs& args, HadamardSize* size);
 
-// The signs of block `b` of a row.
-inline const float* sign_of_block(const HadamardArgs& args, int64_t b) {
-  return args.sign && args.sign_length != args.block ? args.sign + b * args.block : args.sign;
-}
-
 namespace ref {
 Status hadamard(const HadamardArgs& args, const Parallel& parallel);
 }  // namespace ref

@@ -1,10 +1,12 @@
 #include "cpu/avx512/kernels.h"
 
 #include "cpu/avx512/gemm.h"
+#include "cpu/avx512/hadamard.h"
 
 namespace lowbit::avx512 {
 
 void override_kernels(cpu::Kernels* table) {
+  table->hadamard = hadamard;
   table->bitplane_gemm = bitplane_gemm;
   table->dequant_gemm = dequant_gemm;
   table->scaled_gemm = scaled_gemm;

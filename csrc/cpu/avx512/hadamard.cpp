@@ -1,0 +1,615 @@
+// The Walsh-Hadamard transform. A block of n = m * 2^k is m rows of 2^k: butterflies run along the rows, H_m across
+// them.
+//
+// Floors: copying x to out, and n k additions (two 16-lane additions a cycle) for the butterflies; the multiplication
+// by H_m adds about n (m / 4 + 4). Passes over a block, all loads and stores of whole vectors:
+//
+//   lanes    8 stages (strides 1..128) on 256 neighbours held in 16 registers: 4 within the lanes, by a shuffle and an
+//            fma(x, +-1, shuffled x), 4 between registers. Blocks of n <= 256 are this pass alone, several to a set.
+//   cross    up to 4 stages (16 rows in 16 registers) at a stride of 256 or 4096
+//   base     H_m over columns of 16 or 32 floats: the 16 signed sums of every 4 rows stand in a table, an output adds
+//   one
+//            of them for every 4 inputs (the method of four Russians)
+//
+//   k <= 8:   lanes                                     k <= 12:  cross at 256, lanes
+//   k <= 16:  cross at 4096, then for every 4096 floats: cross at 256, lanes
+//
+// Rows shorter than a vector (m > 1, k < 4) go 16 blocks at a time, transposed into a panel [n][16].
+// A product by +-1 is exact, so the fma rounds as an addition does. Strided and mixed-dtype data is staged in fp32.
+#include "cpu/avx512/hadamard.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "cpu/dispatch.h"
+
+namespace lowbit::avx512 {
+namespace {
+
+#define INLINE [[gnu::always_inline]] inline
+
+constexpr int kLanes = 16;
+constexpr int kSet = 256;  // floats in 16 registers
+
+// ---- conversion
+
+template <DType T>
+struct Raw {
+  using type = uint16_t;
+};
+template <>
+struct Raw<DType::kF32> {
+  using type = float;
+};
+
+template <DType T>
+INLINE __m512 load(const void* data, int64_t i) {
+  const auto* p = static_cast<const typename Raw<T>::type*>(data) + i;
+  if constexpr (T == DType::kF32) {
+    return _mm512_loadu_ps(p);
+  } else {
+    const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    if constexpr (T == DType::kF16) return _mm512_cvtph_ps(h);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  }
+}
+
+template <DType T>
+INLINE __m512 load(const void* data, int64_t i, __mmask16 mask) {
+  const auto* p = static_cast<const typename Raw<T>::type*>(data) + i;
+  if constexpr (T == DType::kF32) {
+    return _mm512_maskz_loadu_ps(mask, p);
+  } else {
+    const __m256i h = _mm256_maskz_loadu_epi16(mask, p);
+    if constexpr (T == DType::kF16) return _mm512_cvtph_ps(h);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  }
+}
+
+// Nearest even; vcvtneps2bf16 would flush subnormals.
+INLINE __m256i to_bf16(__m512 v) {
+  const __m512i b = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(b, _mm512_set1_epi32(0x7fff)), odd);
+  const __m512i quiet = _mm512_or_si512(b, _mm512_set1_epi32(0x400000));
+  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16));
+}
+
+template <DType T>
+INLINE __m256i to_half(__m512 v) {
+  if constexpr (T == DType::kF16) return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return to_bf16(v);
+}
+
+template <DType T>
+INLINE void store(void* data, int64_t i, __m512 v) {
+  auto* p = static_cast<typename Raw<T>::type*>(data) + i;
+  if constexpr (T == DType::kF32) {
+    _mm512_storeu_ps(p, v);
+  } else {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_half<T>(v));
+  }
+}
+
+template <DType T>
+INLINE void store(void* data, int64_t i, __m512 v, __mmask16 mask) {
+  auto* p = static_cast<typename Raw<T>::type*>(data) + i;
+  if constexpr (T == DType::kF32) {
+    _mm512_mask_storeu_ps(p, mask, v);
+  } else {
+    _mm256_mask_storeu_epi16(p, mask, to_half<T>(v));
+  }
+}
+
+// v * sign, sign of +-1.
+INLINE __m512 flip(__m512 v, __m512 sign) {
+  constexpr int kXorAnd = 0x78;  // a ^ (b & c)
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(v), _mm512_castps_si512(sign),
+                                                       _mm512_set1_epi32(INT32_MIN), kXorAnd));
+}
+
+INLINE __mmask16 mask_of(int64_t count) {
+  return count >= kLanes ? __mmask16{0xffff} : static_cast<__mmask16>((1u << (count < 0 ? 0 : count)) - 1u);
+}
+
+// ---- butterflies
+
+// One stage between registers `h` apart.
+template <int kCount>
+INLINE void stage(__m512 (&v)[kCount], int h) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kCount; ++i) {
+    if (i & h) continue;
+    const __m512 a = v[i], b = v[i + h];
+    v[i] = _mm512_add_ps(a, b);
+    v[i + h] = _mm512_sub_ps(a, b);
+  }
+}
+
+template <int kCount>
+INLINE void butterflies(__m512 (&v)[kCount]) {
+#pragma GCC unroll 4
+  for (int h = 1; h < kCount; h *= 2) stage(v, h);
+}
+
+// The first `log2` <= 8 stages on 16 registers of 256 neighbours.
+INLINE void lane_stages(__m512 (&v)[16], int log2) {
+  // +1 where the lane's bit is clear, -1 where it is set
+  const auto signs = [](__mmask16 minus) {
+    return _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), minus, _mm512_set1_ps(-1.0f));
+  };
+  if (log2 > 0) {
+    const __m512 s = signs(0xaaaa);
+#pragma GCC unroll 16
+    for (auto& x : v) x = _mm512_fmadd_ps(x, s, _mm512_permute_ps(x, 0xb1));
+  }
+  if (log2 > 1) {
+    const __m512 s = signs(0xcccc);
+#pragma GCC unroll 16
+    for (auto& x : v) x = _mm512_fmadd_ps(x, s, _mm512_permute_ps(x, 0x4e));
+  }
+  if (log2 > 2) {
+    const __m512 s = signs(0xf0f0);
+#pragma GCC unroll 16
+    for (auto& x : v) x = _mm512_fmadd_ps(x, s, _mm512_shuffle_f32x4(x, x, 0xb1));
+  }
+  if (log2 > 3) {
+    const __m512 s = signs(0xff00);
+#pragma GCC unroll 16
+    for (auto& x : v) x = _mm512_fmadd_ps(x, s, _mm512_shuffle_f32x4(x, x, 0x4e));
+  }
+  if (log2 > 4) stage(v, 1);
+  if (log2 > 5) stage(v, 2);
+  if (log2 > 6) stage(v, 4);
+  if (log2 > 7) stage(v, 8);
+}
+
+// Signs that stand beside a run of floats: element i has data[i / 256 * step + i % 256].
+struct Signs {
+  const float* data = nullptr;
+  int64_t step = 0;  // 256, or 0 where 256 repeat
+};
+
+INLINE void flip_set(__m512 (&v)[16], const Signs& signs, int64_t i, int64_t count) {
+  const float* s = signs.data + i / kSet * signs.step;
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) v[r] = flip(v[r], load<DType::kF32>(s, r * kLanes, mask_of(count - r * kLanes)));
+}
+
+// The lanes pass over `count` neighbours, any multiple of 2^log2, log2 <= 8.
+template <DType In, DType Out>
+void lanes(const void* x, void* out, int64_t count, int log2, Signs sign_in, Signs sign_out, float scale) {
+  const __m512 factor = _mm512_set1_ps(scale);
+  int64_t i = 0;
+  __m512 v[16];
+  for (; i + kSet <= count; i += kSet) {
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) v[r] = load<In>(x, i + r * kLanes);
+    if (sign_in.data) flip_set(v, sign_in, i, kSet);
+    lane_stages(v, log2);
+    if (sign_out.data) flip_set(v, sign_out, i, kSet);
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) store<Out>(out, i + r * kLanes, _mm512_mul_ps(v[r], factor));
+  }
+  if (i == count) return;
+  const int64_t rest = count - i;  // blocks do not mix, so the zeros of the missing ones do no harm
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) v[r] = load<In>(x, i + r * kLanes, mask_of(rest - r * kLanes));
+  if (sign_in.data) flip_set(v, sign_in, i, rest);
+  lane_stages(v, log2);
+  if (sign_out.data) flip_set(v, sign_out, i, rest);
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) {
+    store<Out>(out, i + r * kLanes, _mm512_mul_ps(v[r], factor), mask_of(rest - r * kLanes));
+  }
+}
+
+// kRows rows `stride` apart, butterflied over columns 0..stride.
+template <DType In, int kRows>
+void cross_rows(const void* x, float* out, int64_t stride, const float* sign) {
+  for (int64_t c = 0; c < stride; c += kLanes) {
+    __m512 v[kRows];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      v[r] = load<In>(x, r * stride + c);
+      if (sign) v[r] = flip(v[r], _mm512_loadu_ps(sign + r * stride + c));
+    }
+    butterflies(v);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) _mm512_storeu_ps(out + r * stride + c, v[r]);
+  }
+}
+
+// The cross pass: 2^log2 rows, 0 <= log2 <= 4.
+template <DType In>
+void cross(const void* x, float* out, int64_t stride, int log2, const float* sign) {
+  switch (log2) {
+    case 0: return cross_rows<In, 1>(x, out, stride, sign);
+    case 1: return cross_rows<In, 2>(x, out, stride, sign);
+    case 2: return cross_rows<In, 4>(x, out, stride, sign);
+    case 3: return cross_rows<In, 8>(x, out, stride, sign);
+    default: return cross_rows<In, 16>(x, out, stride, sign);
+  }
+}
+
+// H_{2^log2} of one row. `sums` has room for the row where log2 > 8; it may be x or out.
+template <DType In, DType Out>
+void row(const void* x, void* out, float* sums, int log2, const float* sign_in, const float* sign_out, float scale) {
+  constexpr int kLeafLog2 = 12;  // 16 KiB: two passes without leaving the first cache
+  const int64_t n = int64_t{1} << log2;
+  if (log2 <= 8) return lanes<In, Out>(x, out, n, log2, {sign_in, kSet}, {sign_out, kSet}, scale);
+  if (log2 <= kLeafLog2) {
+    cross<In>(x, sums, kSet, log2 - 8, sign_in);
+    return lanes<DType::kF32, Out>(sums, out, n, 8, {}, {sign_out, kSet}, scale);
+  }
+  constexpr int64_t kLeaf = int64_t{1} << kLeafLog2;
+  cross<In>(x, sums, kLeaf, log2 - kLeafLog2, sign_in);
+  for (int64_t i = 0; i < n; i += kLeaf) {
+    cross<DType::kF32>(sums + i, sums + i, kSet, 4, nullptr);
+    void* leaf = static_cast<typename Raw<Out>::type*>(out) + i;
+    lanes<DType::kF32, Out>(sums + i, leaf, kLeaf, 8, {}, {sign_out ? sign_out + i : nullptr, kSet}, scale);
+  }
+}
+
+// ---- H_m
+
+// Tables of so many groups of 4 rows stand at once: 24 KiB for 32 columns.
+constexpr int kTableGroups = 12;
+constexpr int64_t kTable = 16 * kLanes;  // floats of one group's 16 sums over 16 columns
+
+// table[p] = sum over j of (bit j of p set ? -v[j] : v[j])
+INLINE void signed_sums(__m512 a, __m512 b, __m512 c, __m512 d, float* table) {
+  const __m512 zero = _mm512_set1_ps(-0.0f);
+  const __m512 ab = _mm512_add_ps(a, b), a_b = _mm512_sub_ps(a, b);
+  const __m512 cd = _mm512_add_ps(c, d), c_d = _mm512_sub_ps(c, d);
+  // patterns 0 .. 7 (d plus) and their negatives 15 .. 8
+  const __m512 sums[8] = {_mm512_add_ps(ab, cd),   _mm512_sub_ps(cd, a_b),
+                          _mm512_add_ps(a_b, cd),  _mm512_sub_ps(cd, ab),
+                          _mm512_sub_ps(ab, c_d),  _mm512_sub_ps(_mm512_xor_ps(a_b, zero), c_d),
+                          _mm512_sub_ps(a_b, c_d), _mm512_sub_ps(_mm512_xor_ps(ab, zero), c_d)};
+#pragma GCC unroll 8
+  for (int p = 0; p < 8; ++p) {
+    _mm512_store_ps(table + p * kLanes, sums[p]);
+    _mm512_store_ps(table + (15 - p) * kLanes, _mm512_xor_ps(sums[p], zero));
+  }
+}
+
+struct Base {
+  int m = 1;
+  const uint8_t* signs = nullptr;  // [m][m / 4]
+};
+
+int64_t base_workspace(int m, int columns) { return (m + kTableGroups * 16) * columns; }
+
+// out = scale * sign (H_m (x) I) x over kColumns columns: m rows of x and out `stride` apart. Every row of x is read
+// before a row of out is written, so they may be the same.
+template <DType Out, int kColumns>
+void base_columns(const Base& base, const float* x, void* out, int64_t stride, const float* sign, float scale,
+                  float* workspace) {
+  constexpr int kVectors = kColumns / kLanes;
+  float* tables = workspace;
+  float* partial = workspace + kTableGroups * kTable * kVectors;  // [m][kColumns]
+  const int groups = base.m / 4;
+  const int parts = (groups + kTableGroups - 1) / kTableGroups;
+  const __m512 factor = _mm512_set1_ps(scale);
+  for (int part = 0; part < parts; ++part) {
+    const int first = groups * part / parts, last = groups * (part + 1) / parts;
+    for (int g = first; g < last; ++g) {
+      const float* rows = x + 4 * g * stride;
+      float* table = tables + (g - first) * kTable * kVectors;
+      for (int c = 0; c < kVectors; ++c) {
+        const auto input = [&](int r) { return _mm512_loadu_ps(rows + r * stride + c * kLanes); };
+        signed_sums(input(0), input(1), input(2), input(3), table + c * kTable);
+      }
+    }
+    for (int i = 0; i < base.m; i += 4) {
+      __m512 sum[4][kVectors];
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+#pragma GCC unroll 2
+        for (int c = 0; c < kVectors; ++c) {
+          sum[r][c] = part ? _mm512_load_ps(partial + (i + r) * kColumns + c * kLanes) : _mm512_setzero_ps();
+        }
+      }
+      const uint8_t* signs = base.signs + static_cast<int64_t>(i) * groups;
+      const float* table = tables;
+      for (int g = first; g < last; ++g, table += kTable * kVectors) {
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; ++r) {
+          const float* entry = table + signs[r * groups + g] * kLanes;
+#pragma GCC unroll 2
+          for (int c = 0; c < kVectors; ++c) {
+            sum[r][c] = _mm512_add_ps(sum[r][c], _mm512_load_ps(entry + c * kTable));
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+#pragma GCC unroll 2
+        for (int c = 0; c < kVectors; ++c) {
+          if (part + 1 < parts) {
+            _mm512_store_ps(partial + (i + r) * kColumns + c * kLanes, sum[r][c]);
+            continue;
+          }
+          const int64_t at = (i + r) * stride + c * kLanes;
+          if (sign) sum[r][c] = flip(sum[r][c], _mm512_loadu_ps(sign + at));
+          store<Out>(out, at, _mm512_mul_ps(sum[r][c], factor));
+        }
+      }
+    }
+  }
+}
+
+// The base pass over m rows of `stride` columns, a multiple of 16.
+template <DType Out>
+void multiply_base(const Base& base, const float* x, void* out, int64_t stride, const float* sign, float scale,
+                   float* workspace) {
+  using T = typename Raw<Out>::type;
+  int64_t c = 0;
+  for (; c + 32 <= stride; c += 32) {
+    base_columns<Out, 32>(base, x + c, static_cast<T*>(out) + c, stride, sign ? sign + c : nullptr, scale, workspace);
+  }
+  for (; c < stride; c += 16) {
+    base_columns<Out, 16>(base, x + c, static_cast<T*>(out) + c, stride, sign ? sign + c : nullptr, scale, workspace);
+  }
+}
+
+// ---- blocks
+
+// What a call does, the same for all its blocks.
+struct Plan {
+  Base base;
+  int log2 = 0;
+  int64_t n = 1;
+  bool transpose = false;
+  float scale = 1.0f;
+};
+
+// Up to 16 pieces of rows: one block each, or, for blocks of n <= 256 = 2^log2, a run of them.
+struct Pieces {
+  const void* x[kLanes];
+  void* out[kLanes];
+  Signs sign[kLanes];
+  int64_t length = 0;
+  int count = 0;
+};
+
+INLINE void transpose16(__m512 (&v)[16]) {
+  __m512 t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    const auto pd = [&](int j) { return _mm512_castps_pd(t[i + j]); };
+    v[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pd(0), pd(2)));
+    v[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(0), pd(2)));
+    v[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pd(1), pd(3)));
+    v[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(1), pd(3)));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_f32x4(v[i], v[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_f32x4(v[i], v[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_f32x4(v[i + 8], v[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_f32x4(v[i + 8], v[i + 12], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    v[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+    v[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+    v[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
+    v[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+// 16 blocks with m > 1, k < 4 as the lanes of a panel [n][16]. Missing blocks repeat the last one.
+template <DType In, DType Out>
+void panel(const Plan& plan, const Pieces& pieces, float* workspace) {
+  float* rows = workspace;
+  float* base_space = workspace + plan.n * kLanes;
+  __m512 v[16];
+  const auto piece = [&](int r) { return std::min(r, pieces.count - 1); };
+  for (int64_t j = 0; j < plan.n; j += 16) {
+    const __mmask16 mask = mask_of(plan.n - j);
+    for (int r = 0; r < 16; ++r) {
+      v[r] = load<In>(pieces.x[piece(r)], j, mask);
+      const float* sign = pieces.sign[piece(r)].data;
+      if (sign && !plan.transpose) v[r] = flip(v[r], load<DType::kF32>(sign, j, mask));
+    }
+    transpose16(v);
+    for (int r = 0; r < 16 && j + r < plan.n; ++r) _mm512_store_ps(rows + (j + r) * kLanes, v[r]);
+  }
+  for (int64_t j = 0; j < plan.n; j += int64_t{1} << plan.log2) {
+    cross<DType::kF32>(rows + j * kLanes, rows + j * kLanes, kLanes, plan.log2, nullptr);
+  }
+  multiply_base<DType::kF32>(plan.base, rows, rows, kLanes << plan.log2, nullptr, plan.scale, base_space);
+  for (int64_t j = 0; j < plan.n; j += 16) {
+    const __mmask16 mask = mask_of(plan.n - j);
+    for (int r = 0; r < 16; ++r) {
+      v[r] = j + r < plan.n ? _mm512_load_ps(rows + (j + r) * kLanes) : _mm512_setzero_ps();
+    }
+    transpose16(v);
+    for (int r = 0; r < pieces.count; ++r) {
+      const float* sign = pieces.sign[r].data;
+      if (sign && plan.transpose) v[r] = flip(v[r], load<DType::kF32>(sign, j, mask));
+      store<Out>(pieces.out[r], j, v[r], mask);
+    }
+  }
+}
+
+// Sums of one block before they are rounded stand in `out` itself where that is fp32, else in the workspace.
+template <DType In, DType Out>
+void transform(const Plan& plan, const Pieces& pieces, float* workspace) {
+  if (plan.base.m > 1 && plan.log2 < 4) return panel<In, Out>(plan, pieces, workspace);
+  const void* x = pieces.x[0];
+  void* out = pieces.out[0];
+  const Signs none, sign_in = plan.transpose ? none : pieces.sign[0], sign_out = plan.transpose ? pieces.sign[0] : none;
+  if (plan.base.m == 1 && plan.log2 <= 8) {
+    return lanes<In, Out>(x, out, pieces.length, plan.log2, sign_in, sign_out, plan.scale);
+  }
+  float* sums = Out == DType::kF32 ? static_cast<float*>(out) : workspace;
+  if (plan.base.m == 1) return row<In, Out>(x, out, sums, plan.log2, sign_in.data, sign_out.data, plan.scale);
+  const int64_t cols = int64_t{1} << plan.log2;
+  if (plan.log2 <= 8) {
+    lanes<In, DType::kF32>(x, sums, plan.n, plan.log2, sign_in, none, 1.0f);
+  } else {
+    for (int64_t i = 0; i < plan.n; i += cols) {
+      const void* from = static_cast<const typename Raw<In>::type*>(x) + i;
+      row<In, DType::kF32>(from, sums + i, sums + i, plan.log2, sign_in.data ? sign_in.data + i : nullptr, nullptr,
+                           1.0f);
+    }
+  }
+  float* base_space = Out == DType::kF32 ? workspace : workspace + plan.n;
+  multiply_base<Out>(plan.base, sums, out, cols, sign_out.data, plan.scale, base_space);
+}
+
+using Transform = void (*)(const Plan&, const Pieces&, float*);
+
+// nullptr: through fp32 copies.
+Transform transform_of(DType in, DType out) {
+  if (in == out) {
+    switch (in) {
+      case DType::kF32: return transform<DType::kF32, DType::kF32>;
+      case DType::kBF16: return transform<DType::kBF16, DType::kBF16>;
+      default: return transform<DType::kF16, DType::kF16>;
+    }
+  }
+  return nullptr;
+}
+
+// ---- strides
+
+template <DType T>
+void gather(const void* data, int64_t stride, int64_t count, float* out) {
+  const auto* p = static_cast<const typename Raw<T>::type*>(data);
+  typename Raw<T>::type part[kLanes] = {};
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t width = std::min<int64_t>(kLanes, count - i);
+    for (int64_t j = 0; j < width; ++j) part[j] = p[(i + j) * stride];
+    store<DType::kF32>(out, i, load<T>(part, 0), mask_of(width));
+  }
+}
+
+template <DType T>
+void scatter(const float* in, void* data, int64_t stride, int64_t count) {
+  auto* p = static_cast<typename Raw<T>::type*>(data);
+  typename Raw<T>::type part[kLanes];
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t width = std::min<int64_t>(kLanes, count - i);
+    store<T>(part, 0, load<DType::kF32>(in, i, mask_of(width)));
+    for (int64_t j = 0; j < width; ++j) p[(i + j) * stride] = part[j];
+  }
+}
+
+void gather(DType t, const void* data, int64_t stride, int64_t count, float* out) {
+  switch (t) {
+    case DType::kF32: return gather<DType::kF32>(data, stride, count, out);
+    case DType::kBF16: return gather<DType::kBF16>(data, stride, count, out);
+    default: return gather<DType::kF16>(data, stride, count, out);
+  }
+}
+
+void scatter(DType t, const float* in, void* data, int64_t stride, int64_t count) {
+  switch (t) {
+    case DType::kF32: return scatter<DType::kF32>(in, data, stride, count);
+    case DType::kBF16: return scatter<DType::kBF16>(in, data, stride, count);
+    default: return scatter<DType::kF16>(in, data, stride, count);
+  }
+}
+
+struct Workspace {
+  explicit Workspace(int64_t floats) : data(static_cast<float*>(_mm_malloc(floats * 4 + 64, 64))) {}
+  ~Workspace() { _mm_free(data); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  float* data;
+};
+
+int64_t bytes_of(DType t) { return t == DType::kF32 ? 4 : 2; }
+
+}  // namespace
+
+Status hadamard(const HadamardArgs& args, const Parallel& parallel) {
+  HadamardSize size;
+  LOWBIT_RETURN_IF_ERROR(check_hadamard(args, &size));
+  cpu::ran("hadamard:avx512");
+  const HadamardMatrix& matrix = hadamard_matrix(size.base);
+  Plan plan;
+  plan.base = {size.base, args.transpose ? matrix.transposed_signs.data() : matrix.signs.data()};
+  plan.log2 = size.log2;
+  const int64_t n = plan.n = args.block;
+  plan.transpose = args.transpose;
+  plan.scale = args.scale;
+
+  Transform kernel =
+      args.x.col_stride == 1 && args.out.col_stride == 1 ? transform_of(args.x.dtype, args.out.dtype) : nullptr;
+  const bool staged = kernel == nullptr;
+  if (staged) kernel = transform<DType::kF32, DType::kF32>;
+
+  // A run of small blocks is cut into pieces; rows that follow each other are one.
+  const bool runs = size.base == 1 && size.log2 <= 8;
+  const bool in_panels = size.base > 1 && size.log2 < 4;
+  const bool sign_a_block = args.sign == nullptr || args.sign_length == n;
+  int64_t rows = args.x.rows, cols = args.x.cols;
+  if (runs && !staged && sign_a_block && args.x.row_stride == cols && args.out.row_stride == cols) {
+    cols *= rows;
+    rows = rows > 0 ? 1 : 0;
+  }
+  constexpr int64_t kPiece = 8192;
+  const int64_t length = runs ? std::min(cols, kPiece) : n;
+  const int64_t per_row = (cols + length - 1) / length;
+  const int64_t pieces = rows * per_row;
+  const int64_t batch = in_panels ? kLanes : 1;
+
+  float repeated[kSet];
+  if (args.sign && runs && sign_a_block) {
+    for (int64_t i = 0; i < kSet; ++i) repeated[i] = args.sign[i % n];
+  }
+
+  const int64_t sums = in_panels ? n * kLanes : staged || args.out.dtype == DType::kF32 || runs ? 0 : n;
+  const int64_t base_space = size.base > 1 ? base_workspace(size.base, 32) : 0;
+  const int64_t stage = staged ? (length + kLanes) / kLanes * kLanes * batch : 0;
+  std::atomic<bool> out_of_memory{false};
+  const int64_t tasks = (pieces + batch - 1) / batch;
+  parallel(tasks, std::max<int64_t>(1, 16384 / (length * batch)), [&](int64_t begin, int64_t end) {
+    const Workspace workspace(sums + base_space + stage);
+    if (!workspace.data) {
+      out_of_memory = true;
+      return;
+    }
+    float* const staging = workspace.data + sums + base_space;
+    for (int64_t task = begin; task < end; ++task) {
+      Pieces p;
+      p.count = static_cast<int>(std::min(batch, pieces - task * batch));
+      const void* x[kLanes];
+      void* out[kLanes];
+      for (int i = 0; i < p.count; ++i) {
+        const int64_t index = task * batch + i, r = index / per_row, first = index % per_row * length;
+        p.length = std::min(length, cols - first);
+        x[i] = static_cast<const char*>(args.x.data) +
+               (r * args.x.row_stride + first * args.x.col_stride) * bytes_of(args.x.dtype);
+        out[i] = static_cast<char*>(args.out.data) +
+                 (r * args.out.row_stride + first * args.out.col_stride) * bytes_of(args.out.dtype);
+        float* const copy = staging + i * (stage / batch);
+        if (staged) gather(args.x.dtype, x[i], args.x.col_stride, p.length, copy);
+        p.x[i] = staged ? copy : x[i];
+        p.out[i] = staged ? copy : out[i];
+        if (args.sign)
+          p.sign[i] = runs && sign_a_block ? Signs{repeated, 0} : Signs{args.sign + (sign_a_block ? 0 : first), kSet};
+      }
+      kernel(plan, p, workspace.data);
+      for (int i = 0; staged && i < p.count; ++i) {
+        scatter(args.out.dtype, staging + i * (stage / batch), out[i], args.out.col_stride, p.length);
+      }
+    }
+  });
+  return out_of_memory ? Status(Code::kOutOfMemory, "hadamard: no memory for the workspace of a block") : Status();
+}
+
+}  // namespace lowbit::avx512
