@@ -1,7 +1,9 @@
 """Builds the two libraries of lowbit with CMake; everything else about the package stands in pyproject.toml."""
 
+import importlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -31,6 +33,19 @@ def torch_folder() -> Path:
     )
 
 
+def program(name: str) -> str:
+    """cmake or ninja: what the environment variable of that name says, else that of the build's requirements (the PATH
+    need not have it where the virtual environment is not activated), else that of the PATH."""
+    given = os.environ.get(name.upper())
+    if given:
+        return given
+    try:
+        package = importlib.import_module(name)
+        return str(Path(package.CMAKE_BIN_DIR if name == "cmake" else package.BIN_DIR) / name)
+    except (ImportError, AttributeError):
+        return shutil.which(name) or sys.exit(f"lowbit: {name} must be installed to build; pip install {name}")
+
+
 class CMakeBuild(build_ext):
     """One CMake run makes both libraries: _ops.so (the ops, free of Python) and _C (pybind11)."""
 
@@ -45,12 +60,14 @@ class CMakeBuild(build_ext):
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         build = ROOT / "build" / "cmake"
         build.mkdir(parents=True, exist_ok=True)
-        cmake = os.environ.get("CMAKE", "cmake")
+        cmake = program("cmake")
         configure = [
             cmake,
             "-S", str(ROOT),
             "-B", str(build),
             "-G", "Ninja",
+            # also into an old cache, whose ninja may have gone with pip's build environment
+            f"-DCMAKE_MAKE_PROGRAM={program('ninja')}",
             f"-DLOWBIT_TORCH={torch_folder()}",
             f"-DLOWBIT_PYBIND11={pybind11.get_include()}",
             f"-DLOWBIT_PYTHON_INCLUDE={sysconfig.get_path('include')}",
