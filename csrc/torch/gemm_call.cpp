@@ -2,6 +2,8 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
+
 namespace lowbit::bind {
 namespace {
 
@@ -34,7 +36,66 @@ void check_k(const char* op, int64_t k) {
   if (k < 1) check(invalid(op, ": k must be at least 1, got ", k, "; it is the number of columns of the matrix"));
 }
 
+// The largest |code - zero point| of an operand.
+int64_t largest(const ElementFormat& f, const BlockValues& zero, int64_t rows, int64_t cols) {
+  int64_t low = 0, high = 0;  // of the codes
+  for (uint32_t c = 0; c < static_cast<uint32_t>(f.codes()); ++c) {
+    const int64_t v = f.is_complex() ? 1 : decode_int(f, c);
+    low = std::min(low, v), high = std::max(high, v);
+  }
+  if (!zero) return std::max(-low, high);
+  int64_t most = 0;
+  const int64_t n = Block::count(rows, zero.block.rows), groups = Block::count(cols, zero.block.cols);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < groups; ++j) {
+      const int64_t at = i * zero.row_stride + j * zero.col_stride;
+      const int64_t z = zero.dtype == DType::kI32  ? static_cast<const int32_t*>(zero.data)[at]
+                        : zero.dtype == DType::kI8 ? static_cast<const int8_t*>(zero.data)[at]
+                                                   : static_cast<const uint8_t*>(zero.data)[at];
+      most = std::max({most, high - z, z - low});
+    }
+  }
+  return most;
+}
+
+bool is_float(DType t) { return t == DType::kF32 || t == DType::kBF16 || t == DType::kF16; }
+
+// The raw sum: no scale, bias or float zero point can enter it, and it must fit in 32 bits.
+void check_raw(const char* op, const GemmArgs& a) {
+  if (!a.xq->codes.format->is_int() || !a.w.codes.format->is_int()) {
+    check(invalid(op,
+                  ": out_dtype must be float32, bfloat16 or float16 unless both formats are integers, got int32 for ",
+                  a.xq->codes.format->name, " times ", a.w.codes.format->name, "; leave it out"));
+  }
+  if (a.xq->scale || a.w.scale || a.bias != nullptr) {
+    check(invalid(op,
+                  ": x_scale, w_scale and bias must be None for out_dtype=torch.int32, got a tensor; the raw sum is "
+                  "that of the codes"));
+  }
+  for (const QMatrix* q : {a.xq, &a.w}) {
+    if (q->zero && is_float(q->zero.dtype)) {
+      check(invalid(op, ": ", q == a.xq ? "x_zero" : "w_zero",
+                    " must hold integers for out_dtype=torch.int32, got floats; leave out_dtype out"));
+    }
+  }
+  const int64_t x = largest(*a.xq->codes.format, a.xq->zero, a.m, a.xq->cols);
+  const int64_t w = largest(*a.w.codes.format, a.w.zero, a.n, a.k);
+  const int64_t product = std::max<int64_t>(1, std::max<int64_t>(1, x) * w);
+  const int64_t most = 2147483647 / product;
+  if (a.k > most) {
+    check(invalid(op, ": k must be at most ", most, " for out_dtype=torch.int32 with ", a.xq->codes.format->name,
+                  " times ", a.w.codes.format->name, ", got ", a.k,
+                  "; a longer sum could overflow, leave out_dtype out"));
+  }
+}
+
 }  // namespace
+
+DType codes_out_dtype(const char* op, std::optional<ScalarType> asked, const GemmArgs& args) {
+  if (!asked || *asked != ScalarType::Int) return out_dtype(op, asked, DType::kF32);
+  check_raw(op, args);
+  return DType::kI32;
+}
 
 GemmCall::GemmCall(const char* op, std::string_view w_format, bool experts) : op_(op), experts_(experts) {
   check(parse_spec(op, "w_format", w_format, &w_spec_));

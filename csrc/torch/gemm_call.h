@@ -75,6 +75,10 @@ class GemmCall {
   std::vector<int64_t> lead_;  // sizes of x and out but the last
 };
 
+// The output dtype of a product of codes: float32 where none is asked for; int32 is the raw sum, refused where scales,
+// a bias or float zero points are given and where K could overflow it.
+DType codes_out_dtype(const char* op, std::optional<ScalarType> asked, const GemmArgs& args);
+
 // The activations of gemm and grouped_gemm: floats, floats to quantize, or codes, by dtype and by whether `format` is
 // given; `k` where x alone does not tell.
 void gemm_x(GemmCall* call, const QArgs& x, const std::optional<std::string>& format, std::optional<int64_t> k);

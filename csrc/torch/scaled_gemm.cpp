@@ -28,7 +28,7 @@ Tensor scaled_gemm(const Tensor& x, const OptTensor& x_scale, std::string x_form
   call.coded_x({op, "x", x, x_scale, x_zero, x_scale2, none, x_format}, k);
   call.weight({op, "w", w, w_scale, w_zero, w_scale2, none, w_format});
   call.bias(bias);
-  Tensor out = call.output(out_dtype(op, dtype, DType::kF32));
+  Tensor out = call.output(codes_out_dtype(op, dtype, call.args));
   call.run(cpu::Family::kScaledGemm);
   return out;
 }

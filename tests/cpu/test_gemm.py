@@ -1,6 +1,9 @@
 """The front door: which family serves what, activations quantized on the way, batches, out; and many experts."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import lowbit  # noqa: F401
 import lowbit._C as _C
@@ -292,3 +295,47 @@ def test_no_rows_and_no_experts(isa, x_format):
     assert grouped(torch.empty(0, 64), w, [0, 0, 0, 0], x_format=x_format).shape == (0, 18)
     none = replace(w, codes=w.codes[:0], scale=w.scale[:0])
     assert grouped(torch.empty(0, 64), none, [], x_format=x_format).shape == (0, 18)
+
+
+@pytest.mark.parametrize("x_format", [None, "int8:g32", "float8_e4m3fn"])
+@pytest.mark.parametrize("w_format", ["int4:g32", "mxfp4", "nf4"])
+def test_the_number_of_threads_changes_nothing(isa, w_format, x_format):
+    rng = np.random.default_rng(15)
+    w, x, dy = operand(rng, w_format, 270, 160), floats(rng, 37, 160), floats(rng, 37, 270)
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        gradient = OPS.dequant_gemm_input_grad(dy, w.codes, w.scale, None, w.format, 160)
+        results.append((run(x, w, x_format=x_format), gradient))
+    torch.set_num_threads(before)
+    for product, gradient in results[1:]:
+        assert torch.equal(product, results[0][0])
+        assert torch.equal(gradient, results[0][1])
+
+
+def peak_growth(call: Callable[[], object]) -> int:
+    """Bytes by which the resident memory of this process exceeds, during the call, what it was before."""
+
+    def status(field: str) -> int:
+        return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
+
+    call()  # pages of code, thread stacks
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc(5)
+    before = status("VmRSS")
+    call()
+    return status("VmHWM") - before
+
+
+@pytest.mark.parametrize("layout", ["canonical", "tile16"])
+@pytest.mark.parametrize("x_format", [None, "int8", "mxfp8_e4m3"])
+def test_no_copy_of_the_weight_is_made(isa, x_format, layout):
+    """2048 x 4096 codes are 32 MiB in fp32, 16 in bf16, 8 in int8: a call may take 4 beside its result."""
+    rng = np.random.default_rng(16)
+    packed = torch.from_numpy(rng.integers(-(2**31), 2**31, (4, 2048, 128)).astype(np.int32))
+    w = packed if layout == "canonical" else OPS.prepack(packed, "int4", 4096)
+    w_format = "int4:g128" + ("" if layout == "canonical" else "@tile16")
+    scale, x, dy = torch.ones(2048, 32), floats(rng, 4, 4096), floats(rng, 4, 2048)
+    assert peak_growth(lambda: OPS.gemm(x, w, scale, None, w_format, x_format=x_format)) < 4 << 20
+    if x_format is None:
+        assert peak_growth(lambda: OPS.dequant_gemm_input_grad(dy, w, scale, None, w_format, 4096)) < 4 << 20

@@ -121,6 +121,15 @@ def test_long_sums_of_full_range_codes_are_exact(isa):
         assert torch.equal(got, torch.full((2, 3), float(np.float32(255 * value * k)))), name
 
 
+def test_raw_sum(isa):
+    rng = np.random.default_rng(11)
+    for zeros in [(None, None), ("int", "int")]:
+        x = operand(rng, "uint8:g64", 5, 130, scaled=False, zero=zeros[0])
+        w = operand(rng, "int3:g16", 18, 130, scaled=False, zero=zeros[1])
+        got = run(x, w, out_dtype=torch.int32)
+        assert np.array_equal(got.numpy(), gemm.raw_sum(x.matrix, w.matrix))
+
+
 def test_batch_position_and_size_do_not_change_a_row(isa):
     rng = np.random.default_rng(10)
     for formats in [("int8:g32", "int4:g32"), ("mxfp8_e4m3", "mxfp4")]:

@@ -137,7 +137,7 @@ def test_dtypes(op):
         refuses(op, rf"({x} must be float32, bfloat16 or float16|x_format must be given)", **{x: floats(M, K).double()})
     if op != "gemm.out":
         refuses(op, r"out_dtype must be float32, bfloat16 or float16, got float64", out_dtype=torch.float64)
-    if op not in ("gemm.out", "bitplane_gemm"):
+    if op not in ("gemm.out", "bitplane_gemm", "scaled_gemm"):
         refuses(op, r"out_dtype must be float32, bfloat16 or float16, got int32", out_dtype=torch.int32)
 
 
@@ -173,10 +173,14 @@ def test_activation_codes(op):
     refuses(op, r"x_format must be a real format", x_format="complex2")
 
 
-def test_bitplane_gemm():
+def test_formats_of_bitplane_gemm():
     op = "bitplane_gemm"
     refuses(op, r"w_format must be an integer, bipolar, ternary or \(w\) complex format, got \"nf4\"", w_format="nf4")
     refuses(op, r"x_zero must hold integers, got floats", x_zero=torch.zeros(M))
+
+
+@pytest.mark.parametrize("op", ["bitplane_gemm", "scaled_gemm"])
+def test_raw_sums(op):
     raw = {"x_scale": None, "w_scale": None, "out_dtype": torch.int32}
     call(op, **raw)
     refuses(op, r"x_scale, w_scale and bias must be None for out_dtype=torch.int32", **(raw | {"w_scale": W.scale}))
