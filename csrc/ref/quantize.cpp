@@ -203,6 +203,21 @@ Status non_finite(const QuantizeArgs& a, int64_t row, int64_t col) {
                  col, "; clean the tensor before it becomes a weight");
 }
 
+Status check_given(const QuantizeArgs& a) {
+  const Block block = a.scaling.spec.block;
+  const int64_t rows = Block::count(a.rows, block.rows), cols = Block::count(a.cols, block.cols);
+  for (const BlockValues* v : {&a.scale, &a.zero}) {
+    for (int64_t i = 0; *v && i < rows * cols; ++i) {
+      const int64_t r = i / cols * block.rows, c = i % cols * block.cols;
+      if (!std::isfinite(v->at(r, c))) {
+        return invalid(a.scaling.op, ": ", v == &a.scale ? "scale" : "zero", " must be finite, got ", v->at(r, c),
+                       " for row ", r, ", column ", c, "; calibrate it again");
+      }
+    }
+  }
+  return Status();
+}
+
 Status quantize(const QuantizeArgs& args, const Parallel& parallel) {
   LOWBIT_RETURN_IF_ERROR(check_finite(args, parallel));
   try {

@@ -63,6 +63,9 @@ Status dequantize(const DequantizeArgs& args, const Parallel& parallel);
 Status non_finite(const QuantizeArgs& args, int64_t row, int64_t col);
 Status bad_value(const DequantizeArgs& args, int64_t row);
 
+// Fails when a given scale or zero point is not finite.
+Status check_given(const QuantizeArgs& args);
+
 // The values of all codes of `f`, for kernels that look them up.
 void decode_table(const ElementFormat& f, const float* codebook, float values[256]);
 

@@ -188,6 +188,30 @@ Status make_scales(const Scaling& scaling, const float* extent, const float* low
   return Status();
 }
 
+void read_blocks(const BlockValues& v, int64_t r, int64_t first, int64_t count, float* out) {
+  // decoding a float bit by bit is slow: all values of all formats, made once
+  struct Values {
+    float of[kFormatCount][256];
+    Values() {
+      for (int i = 0; i < kFormatCount; ++i) {
+        for (int c = 0; c < 256; ++c) {
+          const ElementFormat& f = kFormats[i];
+          of[i][c] = c < f.codes() && f.kind != Kind::kCodebook ? decode(f, static_cast<uint32_t>(c)) : 0.0f;
+        }
+      }
+    }
+  };
+  static const Values values;
+  const int64_t i = v.block.rows == 0 ? 0 : r / v.block.rows;
+  const float* table = v.codes.format == nullptr ? nullptr : values.of[v.codes.format - kFormats];
+  for (int64_t j = first; j < first + count; ++j) {
+    float s =
+        table != nullptr ? table[v.codes.code(i, j)] : load_float(v.data, v.dtype, i * v.row_stride + j * v.col_stride);
+    if (v.second != nullptr) s *= v.second->at(i, j);
+    out[j - first] = s * v.unit;
+  }
+}
+
 BlockValues scale_view(const Scaling& scaling, BlockValues* second) {
   BlockValues v;
   v.data = scaling.scale.data;

@@ -53,6 +53,9 @@ float stored_scale(float s, DType dtype);
 // extent or a scale overflows.
 Status make_scales(const Scaling& scaling, const float* extent, const float* low, const Parallel& parallel);
 
+// The values of blocks first .. first + count - 1 of matrix row r.
+void read_blocks(const BlockValues& v, int64_t r, int64_t first, int64_t count, float* out);
+
 // What the stores hold, as the kernels see it. `second` must live as long as the result.
 BlockValues scale_view(const Scaling& scaling, BlockValues* second);
 BlockValues zero_view(const Scaling& scaling);

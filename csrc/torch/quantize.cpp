@@ -273,6 +273,7 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
       if (spec.scale_has_scale) args.scaling.scale2.data = bytes(scale2_out, b * step(scale2_out));
       if (asymmetric) args.scaling.zero.data = bytes(zero_out, b * step(zero_out));
     }
+    if (scale) check(ref::check_given(args));
     cpu::ran("quantize:ref");
     check(kernels().quantize(args, torch_parallel()));
     if (q.layout == Layout::kTile16) {

@@ -195,3 +195,10 @@ def test_a_refused_update_writes_nothing(isa):
         ops.stochastic_round_update_(codes, scale, None, dw, "int4:g32", SEED, rescale=True)
     assert torch.equal(codes, before)
     assert torch.equal(scale, before_scale)
+
+
+def test_coded_scales_are_not_rescaled(isa):
+    codes, scale, _, _ = ops.quantize(torch.randn(2, 32), "mxfp4")
+    ops.stochastic_round_update_(codes, scale, None, torch.randn(2, 32), "mxfp4", SEED)
+    with pytest.raises(ValueError, match="format must have float scales to rescale"):
+        ops.stochastic_round_update_(codes, scale, None, torch.randn(2, 32), "mxfp4", SEED, rescale=True)

@@ -2,11 +2,16 @@
 
 #include "cpu/avx512/gemm.h"
 #include "cpu/avx512/hadamard.h"
+#include "cpu/avx512/quantize.h"
 
 namespace lowbit::avx512 {
 
 void override_kernels(cpu::Kernels* table) {
   table->hadamard = hadamard;
+  table->quantize = quantize;
+  table->dequantize = dequantize;
+  table->stochastic_round = stochastic_round;
+  table->stochastic_round_update = stochastic_round_update;
   table->bitplane_gemm = bitplane_gemm;
   table->dequant_gemm = dequant_gemm;
   table->scaled_gemm = scaled_gemm;

@@ -1,0 +1,177 @@
+// stochastic_round and the update of a weight, in runs of 512 elements.
+#include <atomic>
+
+#include "cpu/avx512/code_runs.h"
+#include "cpu/avx512/encode.h"
+#include "cpu/avx512/lookup.h"
+#include "cpu/avx512/quantize.h"
+#include "cpu/avx512/random.h"
+#include "cpu/avx512/spread.h"
+#include "cpu/avx512/values.h"
+#include "cpu/dispatch.h"
+
+namespace lowbit::avx512 {
+namespace {
+
+int64_t row_grain(int64_t cols) { return 1 + 32768 / (cols + 1); }
+
+// Calls f(encoder) for a format that has one here, else returns false.
+template <class F>
+bool with_encoder(const ElementFormat& f, F body) {
+  if (f.kind == Kind::kInt && f.rule == kBipolar) {
+    body(BipolarEncoder(f));
+  } else if (f.kind == Kind::kInt && f.rule != kComplex) {
+    body(IntEncoder(f));
+  } else if (f.kind == Kind::kFloat && f.specials != kPower) {
+    body(FloatEncoder(f));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// Stores the values of 16 codes: 16-bit floats are their codes, others are looked up.
+struct ValueStore {
+  bool halves;
+  __m512i mask;
+  alignas(64) float values[256];
+
+  explicit ValueStore(const ElementFormat& f) : halves(f.bits == 16), mask(_mm512_set1_epi32((1 << f.bits) - 1)) {
+    if (!halves) ref::decode_table(f, nullptr, values);
+  }
+  void operator()(const Matrix& out, int64_t at, __mmask16 lanes, __m512i codes) const {
+    if (halves) {
+      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(out.data) + at, lanes, _mm512_cvtepi32_epi16(codes));
+    } else {
+      store16(out.data, out.dtype, at, lanes, _mm512_i32gather_ps(_mm512_and_si512(codes, mask), values, 4));
+    }
+  }
+};
+
+// False when it met a NaN that the format does not have.
+template <class Encoder>
+bool round_rows(const StochasticRoundArgs& a, const Encoder& encoder, const ValueStore& store, bool has_nan,
+                int64_t begin, int64_t end) {
+  alignas(64) float t[kBlock];
+  RandomRun random;
+  __mmask16 nan = 0;
+  for (int64_t r = begin; r < end; ++r) {
+    for (int64_t c = 0; c < a.x.cols; c += kBlock) {
+      const int64_t n = std::min(kBlock, a.x.cols - c);
+      load_row(a.x, r, c, n, t);
+      const uint16_t* bits = random.fill(a.random, static_cast<uint64_t>(r * a.x.cols + c), n);
+      for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes(i, n);
+        const __m512 x = _mm512_maskz_mov_ps(mask, _mm512_load_ps(t + i));
+        nan |= _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+        const __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + i)));
+        store(a.out, r * a.out.row_stride + c + i, mask, encoder.stochastic(x, u));
+      }
+    }
+  }
+  return has_nan || nan == 0;
+}
+
+// Scales and zero points of the codes as they are and as they will be.
+struct Grids {
+  const BlockValues &scale, &zero, &new_scale, &new_zero;
+};
+
+__m512 divide(__m512 v, __m512 scale) {  // by a scale of 0: 0
+  return _mm512_maskz_div_ps(_mm512_cmp_ps_mask(scale, _mm512_setzero_ps(), _CMP_NEQ_UQ), v, scale);
+}
+
+template <class Encoder, class Lookup>
+void update_rows(const WeightUpdateArgs& a, const Encoder& encoder, const Lookup& lookup, Canonical kind,
+                 const Grids& grids, int64_t begin, int64_t end) {
+  static const float kOne[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const Codes& w = a.w.codes;
+  alignas(64) float dw[kBlock];
+  alignas(64) uint8_t bytes[kBlock];
+  RandomRun random;
+  Spread scale(grids.scale), zero(grids.zero), new_scale(grids.new_scale), new_zero(grids.new_zero);
+  for (int64_t r = begin; r < end; ++r) {
+    for (int64_t c = 0; c < w.cols; c += kBlock) {
+      const int64_t n = std::min(kBlock, w.cols - c);
+      Run codes;
+      load_run(w, kind, r, c, codes);
+      load_row(a.dw, r, c, n, dw);
+      const uint16_t* bits = random.fill(a.random, static_cast<uint64_t>((a.first_row + r) * w.cols + c), n);
+      Steps old = {kOne, nullptr, 0, 0}, next = old;
+      old.scale = scale.at(r, c, n, &old.scale_step);
+      if (a.rescale) {
+        if (grids.zero.data != nullptr) old.zero = zero.at(r, c, n, &old.zero_step);
+        next.scale = new_scale.at(r, c, n, &next.scale_step);
+        if (grids.new_zero.data != nullptr) next.zero = new_zero.at(r, c, n, &next.zero_step);
+      }
+      for (int64_t j = 0; j < n; j += kChunk) {
+        __m512 v[4];
+        lookup(codes[j / kChunk], v);
+        for (int q = 0; q < 4 && j + 16 * q < n; ++q) {
+          const int64_t i = j + 16 * q;
+          const __m512 step = _mm512_maskz_mov_ps(lanes(i, n), _mm512_load_ps(dw + i));
+          const __m512 s = _mm512_loadu_ps(old.scale + i * old.scale_step);
+          __m512 y;
+          if (a.rescale) {
+            y = v[q];
+            if (old.zero != nullptr) y = _mm512_sub_ps(y, _mm512_loadu_ps(old.zero + i * old.zero_step));
+            y = _mm512_add_ps(_mm512_mul_ps(y, s), step);
+            y = divide(y, _mm512_loadu_ps(next.scale + i * next.scale_step));
+            if (next.zero != nullptr) y = _mm512_add_ps(y, _mm512_loadu_ps(next.zero + i * next.zero_step));
+          } else {
+            y = _mm512_add_ps(v[q], divide(step, s));
+          }
+          const __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + i)));
+          _mm_store_si128(reinterpret_cast<__m128i*>(bytes + i), _mm512_cvtepi32_epi8(encoder.stochastic(y, u)));
+        }
+      }
+      for (int i = 0; i < 8; ++i) {
+        codes[i] = i * kChunk < n ? _mm512_maskz_mov_epi8(first(n - i * kChunk), _mm512_load_si512(bytes + i * kChunk))
+                                  : _mm512_setzero_si512();
+      }
+      store_run(w, kind, r, c, codes);
+    }
+  }
+}
+
+}  // namespace
+
+Status stochastic_round(const StochasticRoundArgs& a, const Parallel& parallel) {
+  const ElementFormat& f = *a.format;
+  if (f.kind != Kind::kInt && f.kind != Kind::kFloat) return ref::stochastic_round(a, parallel);
+  const bool has_nan = f.kind == Kind::kFloat && f.specials != kFinite;
+  const ValueStore store(f);
+  std::atomic<bool> good{true};
+  const bool done = with_encoder(f, [&](const auto& encoder) {
+    parallel(a.x.rows, row_grain(a.x.cols), [&](int64_t begin, int64_t end) {
+      if (!round_rows(a, encoder, store, has_nan, begin, end)) good.store(false, std::memory_order_relaxed);
+    });
+  });
+  if (!done || !good.load()) return ref::stochastic_round(a, parallel);  // it says what is wrong
+  cpu::ran("stochastic_round:avx512");
+  return Status();
+}
+
+Status stochastic_round_update(const WeightUpdateArgs& a, const Parallel& parallel) {
+  const ElementFormat& f = *a.w.codes.format;
+  const Canonical kind = layout_kind(f, a.w.codes.layout);
+  BlockValues second, new_scale, new_zero;
+  if (a.rescale) {
+    new_scale = scale_view(a.scaling, &second);
+    new_zero = zero_view(a.scaling);
+  }
+  const Grids grids = {a.w.scale, a.w.zero, new_scale, new_zero};
+  float values[256];
+  ref::decode_table(f, nullptr, values);
+  const bool done = with_encoder(f, [&](const auto& encoder) {
+    with_lookup(values, f.bits, [&](const auto& lookup) {
+      parallel(a.w.codes.rows, row_grain(a.w.codes.cols),
+               [&](int64_t begin, int64_t end) { update_rows(a, encoder, lookup, kind, grids, begin, end); });
+    });
+  });
+  if (!done) return ref::stochastic_round_update(a, parallel);
+  cpu::ran("stochastic_round_update_:avx512");
+  return Status();
+}
+
+}  // namespace lowbit::avx512
