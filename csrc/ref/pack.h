@@ -8,8 +8,8 @@
 
 namespace lowbit::ref {
 
-// codes (uint8, row_stride in bytes) -> canonical. Fails when a code is no value of the format, before anything is
-// written; the sentence names the first one.
+// codes (uint8, row_stride in bytes) -> canonical. Fails when a code is no value of the format; the sentence names the
+// first one, and `out`, which is new memory, holds nothing of use then.
 Status pack(const ElementFormat& f, const uint8_t* codes, int64_t row_stride, int64_t rows, int64_t cols, void* out,
             const Parallel& parallel);
 Status unpack(const Codes& packed, uint8_t* out, const Parallel& parallel);

@@ -2,11 +2,16 @@
 
 #include "cpu/avx512/gemm.h"
 #include "cpu/avx512/hadamard.h"
+#include "cpu/avx512/pack.h"
 #include "cpu/avx512/quantize.h"
 
 namespace lowbit::avx512 {
 
 void override_kernels(cpu::Kernels* table) {
+  table->pack = pack;
+  table->unpack = unpack;
+  table->prepack = prepack;
+  table->unprepack = unprepack;
   table->hadamard = hadamard;
   table->quantize = quantize;
   table->dequantize = dequantize;
