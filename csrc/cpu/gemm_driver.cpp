@@ -112,13 +112,13 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
         c.layout == Layout::kPlain && c.format->bits == 8 && c.format->is_int() && c.format->rule == kSigned;
     if (plain_int8) return static_cast<const int8_t*>(c.data) + m * c.row_stride;
     isa.unpack(c, m, 0, k, codes);
-    isa.lookup8(codes, k, call.plan.x.s8, reinterpret_cast<int8_t*>(numbers));
+    isa.lookup8(codes, k, call.plan.x->s8, reinterpret_cast<int8_t*>(numbers));
     return numbers;
   }
   const float* row = floats;
   if (a.xq != nullptr) {
     isa.unpack(a.xq->codes, m, 0, k, codes);
-    isa.lookup32(codes, k, call.plan.x.f32, floats);
+    isa.lookup32(codes, k, call.plan.x->f32, floats);
     if (a.xq->zero) {
       for (int64_t c = 0; c < k; ++c) floats[c] -= a.xq->zero.at(m, c);
     }
@@ -195,12 +195,12 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
         pack_piece<1>(p, bytes, to, stride);
-        const int32_t offset = plan.x.s8_offset - (plan.x_zero ? int_at(xq->zero, m, p.column) << plan.x.shift : 0);
+        const int32_t offset = plan.x->s8_offset - (plan.x_zero ? int_at(xq->zero, m, p.column) << plan.x->shift : 0);
         const int32_t sum =
-            plan.x.factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns) + offset * p.columns;
+            plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns) + offset * p.columns;
         out.sum[at] = sum;
         out.start[at] =
-            static_cast<int32_t>(static_cast<uint32_t>(sum) * static_cast<uint32_t>(-plan.w[p.source].offset));
+            static_cast<int32_t>(static_cast<uint32_t>(sum) * static_cast<uint32_t>(-plan.w[p.source]->offset));
         if (call.use_wsum) out.zero[at] = offset;
         segment_sum = (p.first ? 0 : segment_sum) + sum;
       } else {
@@ -236,22 +236,22 @@ void load_tile_by_element(const BlockValues& v, bool as_int, const Piece* pieces
   }
 }
 
-// Scales or zero points (integers where as_int) of a block's pieces for `tiles` tiles from row n0, as
+// Scales or zero points (integers where as_int) of a window's pieces for `tiles` tiles from row n0, as
 // out[piece][tile][16]; zeros for rows past the matrix. `scratch`: kValuesScratch bytes.
-constexpr int64_t kBlockPieces = 64;  // of a K block, at most
-constexpr int64_t kValuesScratch = kBlockPieces * kTileRows * 9;
+constexpr int64_t kValuesScratch = kWindowPieces * kTileRows * 9;
 void load_values(const Call& call, const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t n0,
                  int tiles, uint32_t* out, char* scratch) {
   const int64_t stride = tiles * kTileRows;
   const int64_t j0 = value_column(v, pieces[0]), cols = value_column(v, pieces[count - 1]) - j0 + 1;
   const bool coded = v.codes.format != nullptr;
   // zero points that are codes are not made by any op; they take the plain way
-  const bool by_rows = v.block.rows == 1 && cols <= kBlockPieces &&
-                       (coded ? !as_int && &v != &call.args.w.zero : v.row_stride != 0 && v.col_stride == 1);
+  const bool by_rows =
+      v.block.rows == 1 && cols <= kWindowPieces &&
+      (coded ? !as_int && &v != &call.args.w.zero : v.row_stride != 0 && (cols == 1 || v.col_stride == 1));
   Carver carver{scratch};
-  auto* columns = carver.take<uint32_t>(kBlockPieces * kTileRows);  // [column][16]
-  auto* values = carver.take<float>(kBlockPieces * kTileRows);      // [16][column]
-  auto* codes = carver.take<uint8_t>(kBlockPieces);
+  auto* spread = carver.take<uint32_t>(kWindowPieces * kTileRows);  // [column][16]
+  auto* values = carver.take<float>(kWindowPieces * kTileRows);     // [16][column]
+  auto* codes = carver.take<uint8_t>(kWindowPieces);
   for (int t = 0; t < tiles; ++t) {
     const int64_t row0 = n0 + t * kTileRows;
     const int64_t rows = row0 + kTileRows <= call.args.n ? kTileRows : call.args.n - row0;
@@ -260,19 +260,23 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
       for (int32_t p = 0; p < count; ++p) std::memset(to + p * stride, 0, 4 * kTileRows);
     }
     if (rows <= 0) continue;
+    // a value a piece: transposed to where they belong
+    const bool in_place = cols == count && rows == kTileRows;
+    uint32_t* columns = in_place ? to : spread;
+    const int64_t columns_stride = in_place ? stride : kTileRows;
     if (!by_rows) {
       load_tile_by_element(v, as_int, pieces, count, row0, rows, to, stride);
       continue;
     }
     if (!coded && v.second == nullptr && v.unit == 1.0f) {
       const char* from = static_cast<const char*>(v.data) + (row0 * v.row_stride + j0) * size_of(v.dtype);
-      call.isa.transpose(from, v.dtype, v.row_stride, rows, cols, columns, kTileRows);
+      call.isa.transpose(from, v.dtype, v.row_stride, rows, cols, columns, columns_stride);
     } else {
       for (int64_t i = 0; i < rows; ++i) {
         float* row = values + i * cols;
         if (coded) {
           call.isa.unpack(v.codes, row0 + i, j0, cols, codes);
-          call.isa.lookup32(codes, cols, call.plan.w_scale.f32, row);
+          call.isa.lookup32(codes, cols, call.plan.w_scale->f32, row);
         } else {
           const char* from = static_cast<const char*>(v.data) + ((row0 + i) * v.row_stride + j0) * size_of(v.dtype);
           call.isa.to_float(from, v.dtype, cols, row);
@@ -286,9 +290,9 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
           for (int64_t j = 0; j < cols; ++j) row[j] *= v.unit;
         }
       }
-      call.isa.transpose(values, DType::kF32, cols, rows, cols, columns, kTileRows);
+      call.isa.transpose(values, DType::kF32, cols, rows, cols, columns, columns_stride);
     }
-    for (int32_t p = 0; p < count; ++p) {
+    for (int32_t p = 0; p < count && !in_place; ++p) {
       std::memcpy(to + p * stride, columns + (value_column(v, pieces[p]) - j0) * kTileRows,
                   4 * static_cast<size_t>(rows));
     }
@@ -300,7 +304,7 @@ void join_wide(const Call& call, const PackedRows& x, int64_t block, int64_t pie
                int64_t stride, const BlockArgs& a, const int32_t* carry, int64_t* sums, float* y) {
   const Plan& plan = call.plan;
   const Piece& p = plan.pieces[static_cast<size_t>(piece)];
-  const CodeTables& w = plan.w[p.source];
+  const CodeTables& w = *plan.w[p.source];
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t xi = (block * pieces + piece) * kRows + r;
@@ -309,7 +313,7 @@ void join_wide(const Call& call, const PackedRows& x, int64_t block, int64_t pie
     for (int64_t i = 0; i < stride; ++i) {
       const int64_t at_piece = at * stride + i;
       const int64_t zero = a.w_zero != nullptr ? a.w_zero[at_piece] : -w.offset;
-      int64_t sum = static_cast<int64_t>(w.factor) * plan.x.factor * carry[r * stride + i] + zero * x_sum;
+      int64_t sum = static_cast<int64_t>(w.factor) * plan.x->factor * carry[r * stride + i] + zero * x_sum;
       if (a.w_sum != nullptr) sum += x_zero * w.factor * a.w_sum[at_piece];
       if (!p.first || call.raw) sum += sums[r * stride + i];
       sums[r * stride + i] = sum;
@@ -339,7 +343,7 @@ struct TaskScratch {
 };
 
 TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver) {
-  const int64_t width = tiles * kTileRows, values = kBlockPieces * width;
+  const int64_t width = tiles * kTileRows, values = kWindowPieces * width;
   const bool integer = call.plan.numbers == Numbers::kInt8;
   TaskScratch t{};
   t.panel = carver->take<char>(static_cast<int64_t>(call.engine.quads) * tiles * call.engine.w_quad);
@@ -356,8 +360,8 @@ TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver
   return t;
 }
 
-// Loads what goes with the weights of K block `b`.
-void load_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const TaskScratch& t) {
+// Loads what goes with the weights of window `b`.
+void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
   const int64_t width = tiles * kTileRows;
@@ -370,13 +374,14 @@ void load_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const 
     }
     for (int32_t p = 0; p < b.pieces; ++p) {
       const float factor = call.w_factor[pieces[p].source];
+      if (w.scale && factor == 1.0f) continue;
       for (int64_t i = p * width; i < (p + 1) * width; ++i) t.w_scale[i] = w.scale ? t.w_scale[i] * factor : factor;
     }
     if (t.w_float_zero != nullptr) {
       load_values(call, w.zero, false, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_float_zero),
                   t.values);
       for (int32_t p = 0; p < b.pieces; ++p) {
-        const auto unit = static_cast<float>(1 << plan.w[pieces[p].source].shift);
+        const auto unit = static_cast<float>(1 << plan.w[pieces[p].source]->shift);
         for (int64_t i = p * width; i < (p + 1) * width; ++i) t.w_float_zero[i] *= unit;
       }
     }
@@ -384,7 +389,7 @@ void load_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const 
   if (t.w_zero != nullptr) {
     load_values(call, w.zero, true, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_zero), t.values);
     for (int32_t p = 0; p < b.pieces; ++p) {
-      const CodeTables& table = plan.w[pieces[p].source];
+      const CodeTables& table = *plan.w[pieces[p].source];
       for (int64_t i = p * width; i < (p + 1) * width; ++i) {
         t.w_zero[i] = -(table.offset + t.w_zero[i] * (1 << table.shift));
       }
@@ -401,7 +406,7 @@ void load_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const 
 }
 
 // Decodes the weights of K block `b`.
-void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const TaskScratch& t) {
+void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
   const int64_t width = tiles * kTileRows;
@@ -410,7 +415,7 @@ void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const 
     const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
     FillArgs f{};
     f.codes = p.source == 0 ? &w.codes : w.high;
-    f.tables = &plan.w[p.source];
+    f.tables = plan.w[p.source];
     f.quad = p.source_column / kTileCols;
     f.quads = p.quads;
     f.head = static_cast<int32_t>(p.source_column % kTileCols);
@@ -420,8 +425,9 @@ void fill_block(const Call& call, const KBlock& b, int64_t n0, int tiles, const 
       f.row = n0 + tile * kTileRows;
       if (f.row >= call.args.n) break;
       f.out = out + tile * call.engine.w_quad;
-      if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + i * width + tile * kTileRows;
-      if (t.w_sum != nullptr) f.sum = t.w_sum + i * width + tile * kTileRows;
+      const int64_t at = (b.piece - first_piece + i) * width + tile * kTileRows;
+      if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + at;
+      if (t.w_sum != nullptr) f.sum = t.w_sum + at;
       call.engine.fill(f);
     }
     out += p.quads * f.out_stride;
@@ -456,9 +462,15 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   if (call.raw) std::memset(t.carry, 0, static_cast<size_t>(rows * width) * 4);
   if (call.raw && plan.wide) std::memset(t.sums, 0, static_cast<size_t>(rows * width) * 8);
 
-  for (const KBlock& b : plan.blocks) {
-    load_block(call, b, n0, tiles, t);
-    if (!direct) fill_block(call, b, n0, tiles, t);
+  size_t window = 0;
+  for (size_t i_block = 0; i_block < plan.blocks.size(); ++i_block) {
+    const KBlock& b = plan.blocks[i_block];
+    if (i_block == 0 || static_cast<int32_t>(i_block) == plan.windows[window].block + plan.windows[window].blocks) {
+      if (i_block > 0) ++window;
+      load_window(call, plan.windows[window], n0, tiles, t);
+    }
+    const int32_t first_piece = plan.windows[window].piece;
+    if (!direct) fill_block(call, b, first_piece, n0, tiles, t);
     PieceRun runs[kBlockPieces];
     for (int32_t i = 0; i < b.pieces; ++i) {
       const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
@@ -467,28 +479,30 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
     for (int64_t block = block0; block < block1; ++block) {
       const int64_t begin = block_row(block, blocks, super_rows), end = block_row(block + 1, blocks, super_rows);
       const int64_t at = (block * pieces + b.piece) * kRows;
-      const auto values = [&](auto* p) { return p == nullptr ? nullptr : p + at; };
+      const auto of_x = [&](auto* p) { return p == nullptr ? nullptr : p + at; };
+      const int64_t in_window = (b.piece - first_piece) * width;
+      const auto of_w = [&](auto* p) { return p == nullptr ? nullptr : p + in_window; };
       BlockArgs k{};
       k.x = x.x + (begin * plan.quads + b.quad * (end - begin)) * call.engine.x_quad;
       k.w = t.panel;
       if (direct) {
         k.w = nullptr;
         k.codes = &a.w.codes;
-        k.tables = &plan.w[0];
+        k.tables = plan.w[0];
         k.row = n0;
-        k.w_value_zero = t.w_value_zero;
+        k.w_value_zero = of_w(t.w_value_zero);
       }
       k.pieces = runs;
       k.count = b.pieces;
-      k.w_scale = t.w_scale;
-      k.w_float_zero = t.w_float_zero;
-      k.w_zero = t.w_zero;
-      k.w_sum = t.w_sum;
-      k.x_start = t.w_zero == nullptr ? values(x.start) : nullptr;
-      k.x_sum = values(x.sum);
-      k.x_zero = values(x.zero);
-      k.x_float_sum = values(x.float_sum);
-      k.x_scale = values(x.scale);
+      k.w_scale = of_w(t.w_scale);
+      k.w_float_zero = of_w(t.w_float_zero);
+      k.w_zero = of_w(t.w_zero);
+      k.w_sum = of_w(t.w_sum);
+      k.x_start = t.w_zero == nullptr ? of_x(x.start) : nullptr;
+      k.x_sum = of_x(x.sum);
+      k.x_zero = of_x(x.zero);
+      k.x_float_sum = of_x(x.float_sum);
+      k.x_scale = of_x(x.scale);
       k.y = t.y + (begin - row0) * width;
       k.carry = t.carry + (begin - row0) * width * 4;
       if (direct) {
@@ -555,11 +569,12 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   const Numbers numbers = numbers_of(a);
   const Engine& engine = *isa.engines[static_cast<int>(numbers)];
   Call call{a, isa, engine, Plan(), a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f};
-  make_plan(a, numbers, engine.quads, &call.plan);
+  const Status out_of_memory(Code::kOutOfMemory, "gemm: no memory for the workspace");
+  if (!make_plan(a, numbers, engine.quads, &call.plan)) return out_of_memory;
   if (numbers == Numbers::kInt8) {
-    call.use_wsum = call.plan.x_zero || call.plan.x.s8_offset != 0;
-    for (int i = 0; i < 2; ++i) call.w_factor[i] = std::ldexp(1.0f, -call.plan.w[i].shift);
-    call.x_factor = std::ldexp(1.0f, -call.plan.x.shift);
+    call.use_wsum = call.plan.x_zero || call.plan.x->s8_offset != 0;
+    for (int i = 0; i < 2; ++i) call.w_factor[i] = std::ldexp(1.0f, -call.plan.w[i]->shift);
+    call.x_factor = std::ldexp(1.0f, -call.plan.x->shift);
   }
 
   const int64_t row_bytes = call.plan.quads * engine.x_quad;
@@ -578,7 +593,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   Carver rows_size{nullptr};
   carve_rows(call, super_rows, &rows_size);
   const Buffer rows_buffer = allocate(rows_size.used);
-  if (!rows_buffer) return Status(Code::kOutOfMemory, "gemm: out of memory");
+  if (!rows_buffer) return out_of_memory;
   Carver task_size{nullptr};
   carve_task(call, most_tiles, super_rows < kChunkRows ? super_rows : kChunkRows, &task_size);
   std::atomic<bool> failed{false};
@@ -616,7 +631,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
                  tiles, t);
       }
     });
-    if (failed) return Status(Code::kOutOfMemory, "gemm: out of memory");
+    if (failed) return out_of_memory;
   }
   return Status();
 }

@@ -7,8 +7,6 @@
 namespace lowbit::cpu {
 namespace {
 
-constexpr int32_t kMaxPieces = 64;  // of a block
-
 struct Range {
   int64_t low = 0, high = 0;
 };
@@ -30,49 +28,15 @@ Range range_of(const BlockValues& zero, int64_t rows, int64_t cols) {
   return r;
 }
 
-// The integers v * 2^shift of a format that is exact in int8, and how the two byte forms count.
-void fill_int(const ElementFormat& f, CodeTables* t) {
-  t->shift = int8_shift(f);
-  int32_t value[256];
-  const int n = f.codes();
-  for (int c = 0; c < n; ++c) {
-    const float v = decode(f, static_cast<uint32_t>(c)) * std::ldexp(1.0f, t->shift);
-    value[c] = static_cast<int32_t>(v);
-  }
-  t->low = *std::min_element(value, value + n), t->high = *std::max_element(value, value + n);
-  const bool halved = t->high - t->low > 255;  // bipolar8: odd numbers -255 .. 255
-  t->factor = halved ? 2 : 1;
-  t->offset = -t->low;
-  t->s8_offset = halved ? 1 : t->low >= -128 && t->high <= 127 ? 0 : 128;
-  for (int c = 0; c < 256; ++c) {
-    const int32_t v = value[c & (n - 1)];
-    t->u8[c] = static_cast<uint8_t>((v + t->offset) / t->factor);
-    t->s8[c] = static_cast<int8_t>((v - t->s8_offset) / t->factor);
-  }
-}
-
-void fill_float(const ElementFormat& f, const float* codebook, CodeTables* t) {
-  const int n = f.codes();
-  for (int c = 0; c < 256; ++c) {
-    const float v = decode(f, static_cast<uint32_t>(c & (n - 1)), codebook);
-    t->f32[c] = v;
-    t->bf16[c] = float_to_bf16(v);
-  }
-  if (f.is_int()) {
-    t->low = static_cast<int32_t>(*std::min_element(t->f32, t->f32 + n));
-    t->high = static_cast<int32_t>(*std::max_element(t->f32, t->f32 + n));
-  }
-}
-
 // Whether every v - zero is exact in bf16: |.| <= 256 for integers; no zero point, and exact values, otherwise.
 bool differences_exact(const ElementFormat& f, const BlockValues& zero, int64_t rows, int64_t cols) {
   if (!exact_in_bf16(f)) return false;
   if (!zero) return true;
   if (!f.is_int() || is_float(zero)) return false;
   const Range z = range_of(zero, rows, cols);
-  CodeTables t;
-  fill_float(f, nullptr, &t);
-  return t.high - z.low <= 256 && t.low - z.high >= -256;
+  const int64_t low = decode_int(f, f.is_int() && f.rule != kUnsigned && f.rule != kBipolar ? 1u << (f.bits - 1) : 0u);
+  const int64_t high = decode_int(f, max_code(f));
+  return high - z.low <= 256 && low - z.high >= -256;
 }
 
 int64_t min_end(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -94,7 +58,7 @@ Numbers numbers_of(const GemmArgs& args) {
   return x_exact && w_exact ? Numbers::kBF16 : Numbers::kF32;
 }
 
-void make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan) {
+bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan) {
   const QMatrix& w = args.w;
   const QMatrix* xq = args.xq;
   plan->numbers = numbers;
@@ -104,16 +68,16 @@ void make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
   plan->x_zero = xq != nullptr && xq->zero;
   plan->x_scale_along_k = xq != nullptr && xq->scale && xq->scale.block.cols != 0;
 
-  for (int s = 0; s < (w.high != nullptr ? 2 : 1); ++s) {
-    const Codes& c = s == 0 ? w.codes : *w.high;
-    integer ? fill_int(*c.format, &plan->w[s]) : fill_float(*c.format, c.codebook, &plan->w[s]);
-  }
-  if (xq != nullptr) {
-    integer ? fill_int(*xq->codes.format, &plan->x) : fill_float(*xq->codes.format, xq->codes.codebook, &plan->x);
-  }
-
-  if (w.scale && w.scale.codes.format != nullptr)
-    fill_float(*w.scale.codes.format, w.scale.codes.codebook, &plan->w_scale);
+  const auto tables = [](const Codes& c, CodeTables* own) {
+    if (c.format->kind != Kind::kCodebook) return code_tables(*c.format);
+    fill_codebook(*c.format, c.codebook, own);
+    return static_cast<const CodeTables*>(own);
+  };
+  plan->w[0] = plan->w[1] = tables(w.codes, &plan->own[0]);
+  if (w.high != nullptr) plan->w[1] = tables(*w.high, &plan->own[1]);
+  if (xq != nullptr) plan->x = tables(xq->codes, &plan->own[2]);
+  plan->w_scale = w.scale.codes.format != nullptr ? code_tables(*w.scale.codes.format) : plan->w[0];
+  if (!plan->w[0] || !plan->w[1] || !plan->w_scale || (xq != nullptr && !plan->x)) return false;
 
   // pieces
   int64_t longest = 0;
@@ -160,7 +124,7 @@ void make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
 
   KBlock block{0, 0, 0, 0};
   for (const Piece& p : plan->pieces) {
-    if (block.pieces > 0 && (block.quads + p.quads > quads || block.pieces == kMaxPieces)) {
+    if (block.pieces > 0 && (block.quads + p.quads > quads || block.pieces == kBlockPieces)) {
       plan->blocks.push_back(block);
       block = {block.piece + block.pieces, 0, block.quad + block.quads, 0};
     }
@@ -170,6 +134,17 @@ void make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
   }
   if (block.pieces > 0) plan->blocks.push_back(block);
 
+  Window window{0, 0, 0, 0};
+  for (const KBlock& b : plan->blocks) {
+    if (window.blocks > 0 && window.pieces + b.pieces > kWindowPieces) {
+      plan->windows.push_back(window);
+      window = {window.block + window.blocks, 0, window.piece + window.pieces, 0};
+    }
+    ++window.blocks;
+    window.pieces += b.pieces;
+  }
+  if (window.blocks > 0) plan->windows.push_back(window);
+
   if (integer) {
     const auto magnitude = [](const CodeTables& t, Range z) {
       const int64_t unit = int64_t{1} << t.shift;
@@ -177,11 +152,11 @@ void make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
     };
     const Range zw = range_of(w.zero, args.n, args.k);
     const Range zx = range_of(xq->zero, args.m, args.k);
-    double largest = magnitude(plan->w[0], zw);
-    if (w.high != nullptr) largest = std::max(largest, magnitude(plan->w[1], zw));
-    plan->wide = largest * magnitude(plan->x, zx) * static_cast<double>(longest) >= 2147483648.0 ||
-                 plan->w[0].factor != 1 || plan->x.factor != 1;
+    const double largest = std::max(magnitude(*plan->w[0], zw), magnitude(*plan->w[1], zw));
+    plan->wide = largest * magnitude(*plan->x, zx) * static_cast<double>(longest) >= 2147483648.0 ||
+                 plan->w[0]->factor != 1 || plan->w[1]->factor != 1 || plan->x->factor != 1;
   }
+  return true;
 }
 
 }  // namespace lowbit::cpu

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "cpu/code_tables.h"
 #include "ref/gemm_args.h"
 
 namespace lowbit::cpu {
@@ -30,16 +31,13 @@ struct KBlock {
   int32_t quads;
 };
 
-// Decoders of one format: by code. Integers: value * 2^shift = factor * u8[c] - offset = factor * s8[c] + s8_offset.
-struct CodeTables {
-  alignas(64) uint8_t u8[256];
-  alignas(64) uint16_t bf16[256];
-  alignas(64) float f32[256];
-  int8_t s8[256];
-  int32_t offset = 0, s8_offset = 0, factor = 1;
-  int32_t low = 0, high = 0;  // least and largest value * 2^shift
-  int32_t shift = 0;
+// Consecutive K blocks whose scales and zero points are loaded together.
+struct Window {
+  int32_t block, blocks;
+  int32_t piece, pieces;
 };
+inline constexpr int32_t kBlockPieces = 64;    // most pieces of a block,
+inline constexpr int32_t kWindowPieces = 128;  // of a window
 
 enum class Numbers : uint8_t { kInt8, kBF16, kF32 };
 
@@ -47,10 +45,12 @@ struct Plan {
   Numbers numbers;
   std::vector<Piece> pieces;
   std::vector<KBlock> blocks;
-  int64_t quads = 0;   // of all pieces
-  CodeTables w[2];     // of w.codes and *w.high
-  CodeTables x;        // when x is codes
-  CodeTables w_scale;  // when w's scales are codes
+  std::vector<Window> windows;
+  int64_t quads = 0;                    // of all pieces
+  const CodeTables* w[2] = {};          // of w.codes and *w.high
+  const CodeTables* x = nullptr;        // when x is codes
+  const CodeTables* w_scale = nullptr;  // when w's scales are codes
+  CodeTables own[3];                    // of codebooks: of w[0], w[1] and x
   bool x_scale_along_k = false;
   bool w_zero = false;        // zero points that enter the sums; int8: integers
   bool w_float_zero = false;  // int8: float zero points, the second term of the join
@@ -64,7 +64,7 @@ bool is_float(const BlockValues& zero);
 // The narrowest numbers in which the products of this call are exact.
 Numbers numbers_of(const GemmArgs& args);
 
-// Cuts K for panels of `quads` quads.
-void make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan);
+// Cuts K for panels of `quads` quads. False when memory is short.
+bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan);
 
 }  // namespace lowbit::cpu

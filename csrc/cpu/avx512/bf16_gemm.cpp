@@ -49,20 +49,22 @@ LOWBIT_INLINE __m512i minus(__m512i pair, __m512 zero) {
 
 struct BF16Math : FloatSums {
   static constexpr int kOperands = 2;
+  static constexpr bool kValueZeros = true;
 
   template <int kBits>
   struct Numbers {
     WordTable<kBits> table;
 
     Numbers(const ElementFormat&, const cpu::CodeTables& t) : table(t.bf16) {}
-    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[2]) const {
+    LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[2]) const {
       out[0] = table(codes);
       out[1] = table(_mm512_srli_epi16(codes, 8));
-      if (zero != nullptr) {
-        const __m512 z = _mm512_loadu_ps(zero);
-        out[0] = minus(out[0], z);
-        out[1] = minus(out[1], z);
-      }
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[2]) const {
+      (*this)(codes, out);
+      const __m512 z = _mm512_loadu_ps(zero);
+      out[0] = minus(out[0], z);
+      out[1] = minus(out[1], z);
     }
   };
 

@@ -9,6 +9,7 @@ namespace {
 
 struct F32Math : FloatSums {
   static constexpr int kOperands = 4;
+  static constexpr bool kValueZeros = true;
 
   template <int kBits>
   struct Numbers {
@@ -36,13 +37,14 @@ struct F32Math : FloatSums {
           _mm512_cvtepi32_ps(is_signed ? _mm512_srai_epi32(top, 32 - kBits) : _mm512_srli_epi32(top, 32 - kBits));
       return bipolar ? _mm512_fmadd_ps(v, _mm512_set1_ps(2.0f), first) : v;
     }
-    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[4]) const {
+    LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[4]) const {
       LOWBIT_UNROLL
-      for (int c = 0; c < 4; ++c) {
-        __m512 v = value(codes, c);
-        if (zero != nullptr) v = _mm512_sub_ps(v, _mm512_loadu_ps(zero));
-        out[c] = _mm512_castps_si512(v);
-      }
+      for (int c = 0; c < 4; ++c) out[c] = _mm512_castps_si512(value(codes, c));
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[4]) const {
+      const __m512 z = _mm512_loadu_ps(zero);
+      LOWBIT_UNROLL
+      for (int c = 0; c < 4; ++c) out[c] = _mm512_castps_si512(_mm512_sub_ps(value(codes, c), z));
     }
   };
 

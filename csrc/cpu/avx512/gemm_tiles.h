@@ -2,7 +2,8 @@
 //   kOperands                         64-byte registers of one decoded tile, and 4-byte words of one quad of a row of x
 //   Sum                               a register of 16 sums
 //   Numbers<bits>                     the decoder: from 64 codes in the order of a tile to kOperands registers
-//   start, dot, store, join           of sums
+//   kValueZeros                       whether zero points are subtracted from the values
+//   start, dot, add, store, to_float  of sums
 // Static, as all of this folder's headers.
 #pragma once
 
@@ -18,33 +19,19 @@ namespace {
 using cpu::BlockArgs;
 using cpu::FillArgs;
 
-// y = fma(sum, s, y), then the term of a float zero point.
-template <int kTiles>
-LOWBIT_INLINE void join_scaled(const BlockArgs& a, int32_t p, int r, int t, __m512 sum, __m512 scale) {
-  const int64_t xi = int64_t{p} * cpu::kRows + r;
-  float* y = a.y + (r * kTiles + t) * 16;
-  if (a.x_scale != nullptr) scale = _mm512_mul_ps(scale, _mm512_set1_ps(a.x_scale[xi]));
-  __m512 v = _mm512_fmadd_ps(sum, scale, _mm512_load_ps(y));
-  if (a.w_float_zero != nullptr) {
-    const __m512 zero = _mm512_mul_ps(scale, _mm512_loadu_ps(a.w_float_zero + (int64_t{p} * kTiles + t) * 16));
-    v = _mm512_fnmadd_ps(_mm512_set1_ps(a.x_float_sum[xi]), zero, v);
-  }
-  _mm512_store_ps(y, v);
-}
-
 template <class Math, int kTiles, int kR>
 struct Block {
   using Sum = typename Math::Sum;
   static constexpr int kOperands = Math::kOperands;
   Sum sum[kR][kTiles];
 
-  LOWBIT_INLINE void start(const BlockArgs& a, int32_t p) {
+  // f(r, t, index of the tile's values, index of the row's values) for every sum, as straight code.
+  template <class F>
+  static LOWBIT_INLINE void each(int32_t p, const F& f) {
     LOWBIT_UNROLL
     for (int t = 0; t < kTiles; ++t) {
       LOWBIT_UNROLL
-      for (int r = 0; r < kR; ++r) {
-        sum[r][t] = Math::start(a, (int64_t{p} * kTiles + t) * 16, int64_t{p} * cpu::kRows + r);
-      }
+      for (int r = 0; r < kR; ++r) f(r, t, (int64_t{p} * kTiles + t) * 16, int64_t{p} * cpu::kRows + r);
     }
   }
 
@@ -60,23 +47,37 @@ struct Block {
     }
   }
 
-  // To y or to carry.
+  // To y or to carry. Branches stand outside of the unrolled code.
   LOWBIT_INLINE void join(const BlockArgs& a, int32_t p) {
     const cpu::PieceRun run = a.pieces[p];
     auto* carry = static_cast<char*>(a.carry);
-    LOWBIT_UNROLL
-    for (int t = 0; t < kTiles; ++t) {
-      const __m512 scale = run.last ? _mm512_loadu_ps(a.w_scale + (int64_t{p} * kTiles + t) * 16) : _mm512_setzero_ps();
-      LOWBIT_UNROLL
-      for (int r = 0; r < kR; ++r) {
-        char* c = carry + (r * kTiles + t) * 64;
-        if (!run.first) sum[r][t] = Math::add(sum[r][t], c);
-        if (run.last) {
-          join_scaled<kTiles>(a, p, r, t, Math::to_float(sum[r][t]), scale);
-        } else {
-          Math::store(sum[r][t], c);
-        }
-      }
+    const auto at = [](int r, int t) { return (r * kTiles + t) * 16; };
+    if (!run.first)
+      each(p, [&](int r, int t, int64_t, int64_t) { sum[r][t] = Math::add(sum[r][t], carry + 4 * at(r, t)); });
+    if (!run.last) {
+      each(p, [&](int r, int t, int64_t, int64_t) { Math::store(sum[r][t], carry + 4 * at(r, t)); });
+    } else if (a.x_scale == nullptr && a.w_float_zero == nullptr) {
+      each(p, [&](int r, int t, int64_t wi, int64_t) {
+        float* y = a.y + at(r, t);
+        _mm512_store_ps(y,
+                        _mm512_fmadd_ps(Math::to_float(sum[r][t]), _mm512_loadu_ps(a.w_scale + wi), _mm512_load_ps(y)));
+      });
+    } else if (a.w_float_zero == nullptr) {
+      each(p, [&](int r, int t, int64_t wi, int64_t xi) {
+        float* y = a.y + at(r, t);
+        const __m512 s = _mm512_mul_ps(_mm512_loadu_ps(a.w_scale + wi), _mm512_set1_ps(a.x_scale[xi]));
+        _mm512_store_ps(y, _mm512_fmadd_ps(Math::to_float(sum[r][t]), s, _mm512_load_ps(y)));
+      });
+    } else {
+      const bool scaled = a.x_scale != nullptr;
+      each(p, [&](int r, int t, int64_t wi, int64_t xi) {
+        float* y = a.y + at(r, t);
+        __m512 s = _mm512_loadu_ps(a.w_scale + wi);
+        if (scaled) s = _mm512_mul_ps(s, _mm512_set1_ps(a.x_scale[xi]));
+        const __m512 v = _mm512_fmadd_ps(Math::to_float(sum[r][t]), s, _mm512_load_ps(y));
+        const __m512 zero = _mm512_mul_ps(s, _mm512_loadu_ps(a.w_float_zero + wi));
+        _mm512_store_ps(y, _mm512_fnmadd_ps(_mm512_set1_ps(a.x_float_sum[xi]), zero, v));
+      });
     }
   }
 };
@@ -89,7 +90,7 @@ void run_panel(const BlockArgs& a) {
   const auto* panel = static_cast<const char*>(a.w);
   Block<Math, kTiles, kR> block;
   for (int32_t p = 0; p < a.count; ++p) {
-    block.start(a, p);
+    Math::start(a, p, block);
     for (int32_t q = a.pieces[p].quads; q > 0; --q) {
       LOWBIT_UNROLL
       for (int c = 0; c < kOperands; ++c) {
@@ -114,23 +115,24 @@ void run_direct(const BlockArgs& a) {
   const typename Math::template Numbers<kBits> numbers(*a.codes->format, *a.tables);
   const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
   const int64_t stride = quads * Decoder::kBytes;
-  const auto* codes = static_cast<const uint8_t*>(a.codes->data) + a.row / 16 * stride;
+  const auto* base = static_cast<const uint8_t*>(a.codes->data) + a.row / 16 * stride;
   const bool at_end = a.row / 16 + kTiles == tiles;
   const auto* x = static_cast<const char*>(a.x);
   Block<Math, kTiles, kR> block;
   for (int32_t p = 0; p < a.count; ++p) {
     const cpu::PieceRun run = a.pieces[p];
-    const uint8_t* from = codes + run.quad * Decoder::kBytes;
-    block.start(a, p);
-    const auto step = [&](bool whole) __attribute__((always_inline)) {
+    const uint8_t* from = base + run.quad * Decoder::kBytes;
+    Math::start(a, p, block);
+    const float* zeros = a.w_value_zero != nullptr ? a.w_value_zero + int64_t{p} * kTiles * 16 : nullptr;
+    const auto step = [&](bool whole, bool has_zero) __attribute__((always_inline)) {
       __m512i w[kOperands][kTiles];
       LOWBIT_UNROLL
       for (int t = 0; t < kTiles; ++t) {
         const uint8_t* tile = from + t * stride;
         _mm_prefetch(reinterpret_cast<const char*>(tile) + 1024, _MM_HINT_T0);
-        const float* zero = a.w_value_zero != nullptr ? a.w_value_zero + (int64_t{p} * kTiles + t) * 16 : nullptr;
         __m512i operands[kOperands];
-        numbers(decoder(tile, whole), zero, operands);
+        const __m512i codes = decoder(tile, whole);
+        has_zero ? numbers(codes, zeros + 16 * t, operands) : numbers(codes, operands);
         LOWBIT_UNROLL
         for (int c = 0; c < kOperands; ++c) w[c][t] = operands[c];
       }
@@ -141,8 +143,14 @@ void run_direct(const BlockArgs& a) {
     };
     // the load of the very last tile may reach past the codes
     const bool guard = at_end && run.quad + run.quads == quads;
-    for (int32_t q = guard ? 1 : 0; q < run.quads; ++q) step(true);
-    if (guard) step(false);
+    int32_t q = guard ? 1 : 0;
+    if (Math::kValueZeros && zeros != nullptr) {
+      for (; q < run.quads; ++q) step(true, true);
+      if (guard) step(false, true);
+    } else {
+      for (; q < run.quads; ++q) step(true, false);
+      if (guard) step(false, false);
+    }
     block.join(a, p);
   }
 }
@@ -153,9 +161,10 @@ void fill_panel(const FillArgs& a) {
   const typename Math::template Numbers<kBits> numbers(*a.codes->format, *a.tables);
   auto* out = static_cast<char*>(a.out);
   __m512i sum = _mm512_setzero_si512();
+  const bool has_zero = a.zero != nullptr;
   const auto put = [&](int32_t q, __m512i codes) {
     __m512i operands[kOperands];
-    numbers(codes, a.zero, operands);
+    has_zero ? numbers(codes, a.zero, operands) : numbers(codes, operands);
     LOWBIT_UNROLL
     for (int c = 0; c < kOperands; ++c) _mm512_store_si512(out + q * a.out_stride + 64 * c, operands[c]);
     if (a.sum != nullptr) {
@@ -253,7 +262,10 @@ constexpr cpu::Engine engine(int32_t quads) {
 // Sums in fp32.
 struct FloatSums {
   using Sum = __m512;
-  static LOWBIT_INLINE Sum start(const BlockArgs&, int64_t, int64_t) { return _mm512_setzero_ps(); }
+  template <class B>
+  static LOWBIT_INLINE void start(const BlockArgs&, int32_t p, B& b) {
+    B::each(p, [&](int r, int t, int64_t, int64_t) { b.sum[r][t] = _mm512_setzero_ps(); });
+  }
   static LOWBIT_INLINE Sum add(Sum sum, const char* carry) { return _mm512_add_ps(sum, _mm512_load_ps(carry)); }
   static LOWBIT_INLINE void store(Sum sum, char* carry) { _mm512_store_ps(carry, sum); }
   static LOWBIT_INLINE __m512 to_float(Sum sum) { return sum; }

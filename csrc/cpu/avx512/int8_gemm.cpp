@@ -11,6 +11,7 @@ namespace {
 
 struct Int8Math {
   static constexpr int kOperands = 1;
+  static constexpr bool kValueZeros = false;
   using Sum = __m512i;
 
   template <int kBits>
@@ -21,22 +22,30 @@ struct Int8Math {
 
     Numbers(const ElementFormat& f, const cpu::CodeTables& t)
         : table(t.u8), flip(_mm512_set1_epi8(static_cast<char>(t.u8[0]))), flipped(kBits == 8 && f.is_int()) {}
-    LOWBIT_INLINE void operator()(__m512i codes, const float*, __m512i (&out)[1]) const {
+    LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[1]) const {
       out[0] = flipped ? _mm512_xor_si512(codes, flip) : table(codes);
     }
+    LOWBIT_INLINE void operator()(__m512i codes, const float*, __m512i (&out)[1]) const { (*this)(codes, out); }
   };
 
   // What stands for the weights' offset and the zero points.
-  static LOWBIT_INLINE Sum start(const BlockArgs& a, int64_t wi, int64_t xi) {
-    Sum sum = a.x_start != nullptr ? _mm512_set1_epi32(a.x_start[xi])
-              : a.w_zero != nullptr
-                  ? _mm512_mullo_epi32(_mm512_loadu_si512(a.w_zero + wi), _mm512_set1_epi32(a.x_sum[xi]))
-                  : _mm512_setzero_si512();
-    if (a.w_sum != nullptr) {
-      const __m512i w_sum = _mm512_loadu_si512(a.w_sum + wi);
-      sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(w_sum, _mm512_set1_epi32(a.x_zero[xi])));
+  template <class B>
+  static LOWBIT_INLINE void start(const BlockArgs& a, int32_t p, B& b) {
+    if (a.x_start != nullptr) {
+      B::each(p, [&](int r, int t, int64_t, int64_t xi) { b.sum[r][t] = _mm512_set1_epi32(a.x_start[xi]); });
+    } else if (a.w_zero != nullptr) {
+      B::each(p, [&](int r, int t, int64_t wi, int64_t xi) {
+        b.sum[r][t] = _mm512_mullo_epi32(_mm512_loadu_si512(a.w_zero + wi), _mm512_set1_epi32(a.x_sum[xi]));
+      });
+    } else {
+      B::each(p, [&](int r, int t, int64_t, int64_t) { b.sum[r][t] = _mm512_setzero_si512(); });
     }
-    return sum;
+    if (a.w_sum != nullptr) {
+      B::each(p, [&](int r, int t, int64_t wi, int64_t xi) {
+        const __m512i w_sum = _mm512_loadu_si512(a.w_sum + wi);
+        b.sum[r][t] = _mm512_add_epi32(b.sum[r][t], _mm512_mullo_epi32(w_sum, _mm512_set1_epi32(a.x_zero[xi])));
+      });
+    }
   }
   static LOWBIT_INLINE Sum dot(Sum sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, w, x); }
   static LOWBIT_INLINE Sum add(Sum sum, const char* carry) { return _mm512_add_epi32(sum, _mm512_load_si512(carry)); }

@@ -1,0 +1,58 @@
+#include "cpu/code_tables.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <new>
+
+#include "common/matrix.h"
+
+namespace lowbit::cpu {
+namespace {
+
+void fill_floats(const ElementFormat& f, const float* codebook, CodeTables* t) {
+  for (int c = 0; c < 256; ++c) {
+    const float v = decode(f, static_cast<uint32_t>(c & (f.codes() - 1)), codebook);
+    t->f32[c] = v;
+    t->bf16[c] = float_to_bf16(v);
+  }
+}
+
+void fill_bytes(const ElementFormat& f, CodeTables* t) {
+  const int n = f.codes();
+  int32_t value[256];
+  for (int c = 0; c < n; ++c) value[c] = static_cast<int32_t>(t->f32[c] * pow2(t->shift));
+  t->low = *std::min_element(value, value + n);
+  t->high = *std::max_element(value, value + n);
+  const bool odd_only = t->high - t->low > 255;  // bipolar8: the odd numbers from -255 to 255
+  t->factor = odd_only ? 2 : 1;
+  t->offset = -t->low;
+  t->s8_offset = odd_only ? 1 : t->low >= -128 && t->high <= 127 ? 0 : 128;
+  for (int c = 0; c < 256; ++c) {
+    const int32_t v = value[c & (n - 1)];
+    t->u8[c] = static_cast<uint8_t>((v + t->offset) / t->factor);
+    t->s8[c] = static_cast<int8_t>((v - t->s8_offset) / t->factor);
+  }
+}
+
+}  // namespace
+
+const CodeTables* code_tables(const ElementFormat& f) {
+  static std::atomic<const CodeTables*> made[kFormatCount];
+  std::atomic<const CodeTables*>& slot = made[&f - kFormats];
+  if (const CodeTables* t = slot.load(std::memory_order_acquire)) return t;
+  std::unique_ptr<CodeTables> t(new (std::nothrow) CodeTables());
+  if (t == nullptr) return nullptr;
+  fill_floats(f, nullptr, t.get());
+  t->shift = int8_shift(f);
+  if (t->shift >= 0) fill_bytes(f, t.get());
+  const CodeTables* other = nullptr;  // of a thread that was quicker
+  return slot.compare_exchange_strong(other, t.get(), std::memory_order_acq_rel) ? t.release() : other;
+}
+
+void fill_codebook(const ElementFormat& f, const float* values, CodeTables* tables) {
+  tables->shift = -1;
+  fill_floats(f, values, tables);
+}
+
+}  // namespace lowbit::cpu

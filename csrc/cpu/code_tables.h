@@ -1,0 +1,27 @@
+// Decoders of the element formats by table: the entry of every code, in the numbers that kernels multiply.
+#pragma once
+
+#include "formats/codec.h"
+
+namespace lowbit::cpu {
+
+// Formats that are exact in int8 (shift >= 0), as two kinds of bytes:
+//   value * 2^shift = factor * u8[c] - offset = factor * s8[c] + s8_offset
+// Codes above the format's repeat: entries may be read with any byte.
+struct CodeTables {
+  alignas(64) uint8_t u8[256];
+  alignas(64) int8_t s8[256];
+  alignas(64) uint16_t bf16[256];
+  alignas(64) float f32[256];
+  int32_t shift;
+  int32_t offset, s8_offset, factor;
+  int32_t low, high;  // least and largest value * 2^shift
+};
+
+// The tables of `f`, which is not a codebook; made once, they live for ever. nullptr when memory is short.
+const CodeTables* code_tables(const ElementFormat& f);
+
+// The float tables of a codebook.
+void fill_codebook(const ElementFormat& f, const float* values, CodeTables* tables);
+
+}  // namespace lowbit::cpu
