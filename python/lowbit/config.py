@@ -228,6 +228,15 @@ class Recipe:
             _refuse(
                 "Recipe", "name", f'"{widths}" or start with "{widths}-"', self.name, "the name tells the widths first"
             )
+        spec = self.weight.spec
+        if isinstance(self.grid, ClipSearch) and (spec.scale is not None or spec.block_rows != 1):
+            _refuse(
+                "Recipe",
+                "grid",
+                "MinMax() for formats with coded scales or blocks of several rows",
+                self.grid,
+                "the search needs float scales for every row",
+            )
         if isinstance(self.rounding, GPTQ) and not self.rounding.static_groups and isinstance(self.grid, ClipSearch):
             _refuse(
                 "Recipe",
@@ -236,7 +245,7 @@ class Recipe:
                 self.grid,
                 "use GPTQ(static_groups=True) for a searched grid",
             )
-        if isinstance(self.rounding, GPTQ) and not self.rounding.static_groups and self.weight.spec.scale is not None:
+        if isinstance(self.rounding, GPTQ) and not self.rounding.static_groups and spec.scale is not None:
             _refuse(
                 "Recipe",
                 "rounding",

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from lowbit import recipes
 from lowbit.accounting import measure
 from lowbit.algorithms.hessian import output_error
+from lowbit.algorithms.rounding.clip_search import clip_search
 from lowbit.algorithms.rounding.gptq import gptq
 from lowbit.algorithms.rounding.rtn import rtn
 from lowbit.calibration import Statistics, require_enough, token_ids, walk
-from lowbit.config import GPTQ, Recipe
+from lowbit.config import GPTQ, ClipSearch, Grid, Recipe, WeightConfig
 from lowbit.layers import Layers, find_layers
 from lowbit.nn import Edits, QuantLayer, swap
 from lowbit.progress import bar
@@ -150,23 +151,24 @@ def _quantize_linears(
 ) -> list[LayerReport]:
     """Rounds and swaps some linears. Those with one Hessian, because they have one input, are rounded together."""
     weights: dict[str, Tensor] = {n: _weight_of(edits.model, n) for n in names}
-    rounded: dict[str, QuantTensor] = {}
+    rounded = {n: _nearest(w, recipe.weight, recipe.grid) for n, w in weights.items()}
     if isinstance(recipe.rounding, GPTQ):
         groups: dict[int, list[str]] = {}
         for name in names:
             if name in hessians:
                 groups.setdefault(id(hessians[name]), []).append(name)
         for group in groups.values():
-            together = gptq(
-                [weights[n] for n in group], recipe.weight, recipe.grid, hessians[group[0]], recipe.rounding
-            )
+            static = [rounded[n] for n in group]
+            together = gptq([weights[n] for n in group], recipe.weight, hessians[group[0]], recipe.rounding, static)
             rounded.update(zip(group, together, strict=True))
-    for name in names:
-        if name not in rounded:
-            rounded[name] = rtn(weights[name], recipe.weight, recipe.grid)
     x_format = recipe.activation.format if recipe.activation else None
     swap(edits, {n: QuantLayer(rounded[n], x_format) for n in names})
     return [_report(n, rounded[n], weights[n], hessians.get(n)) for n in names]
+
+
+def _nearest(weight: Tensor, config: WeightConfig, grid: Grid) -> QuantTensor:
+    """Rounds to nearest on the grid that is asked for."""
+    return clip_search(weight, config, grid) if isinstance(grid, ClipSearch) else rtn(weight, config)
 
 
 def _quantize_ends(edits: Edits, recipe: Recipe, layers: Layers) -> list[LayerReport]:

@@ -112,6 +112,19 @@ class FormatSpec:
         return self.scale_block is not None
 
     @property
+    def two_level(self) -> bool:
+        """Whether the scales have scales of their own."""
+        return self.scale_block is not None
+
+    @property
+    def scale_format(self) -> str | None:
+        """Coded scales as a quantized matrix: its format string."""
+        if self.scale is None or self.scale_block is None:
+            return self.scale
+        rows, cols = self.scale_block
+        return f"{self.scale}:{'tensor' if rows == cols == 0 else 'row' if cols == 0 else f'b{rows}x{cols}'}"
+
+    @property
     def is_integer(self) -> bool:
         """Whether the values of the codes are consecutive integers."""
         return self.kind in ("signed", "unsigned")

@@ -1,4 +1,4 @@
-"""Grids: the points that the weights of a block may take, and how its range is chosen."""
+"""Grids: the points that the weights of a block may take."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from lowbit.config import ClipSearch, MinMax, WeightConfig
-from lowbit.config import Grid as GridConfig
+from lowbit.config import WeightConfig
 from lowbit.spec import FormatSpec
 from lowbit.tensor import QuantTensor
 
@@ -63,24 +62,15 @@ class Rounder:
         return self._codes[torch.searchsorted(self.values, values.contiguous())]
 
 
-def build_grid(weight: Tensor, config: WeightConfig, grid: GridConfig) -> Grid:
-    """The static grid of a weight [rows, cols].
-
-    Args:
-        weight: float32.
-        config: the format.
-        grid: MinMax, or ClipSearch (formats with float scales).
-    """
-    like = QuantTensor.quantize(weight, config.format, asymmetric=config.asymmetric, scale_dtype=config.scale_dtype)
-    if isinstance(grid, ClipSearch):
-        scale = _search(weight, like, grid)
-        like = QuantTensor.quantize(weight, config.format, scale=scale, zero=like.zero)
-    elif not isinstance(grid, MinMax):
-        raise TypeError(f"build_grid: grid must be MinMax or ClipSearch, got {type(grid).__name__}")
-    return _read(like)
+def min_max(weight: Tensor, config: WeightConfig) -> QuantTensor:
+    """A weight [rows, cols] rounded to nearest on the grid that covers the whole range of each block."""
+    return QuantTensor.quantize(
+        weight.float(), config.format, asymmetric=config.asymmetric, scale_dtype=config.scale_dtype
+    )
 
 
-def _read(like: QuantTensor) -> Grid:
+def read_grid(like: QuantTensor) -> Grid:
+    """The grid that a QuantTensor lies on."""
     rows, cols = like.shape
     spec = like.spec
     groups = spec.groups(cols)
@@ -88,12 +78,7 @@ def _read(like: QuantTensor) -> Grid:
         assert like.scale is not None
         step = like.scale.float()
     else:
-        scale_spec = spec.scale
-        count = (1 if spec.block_rows == 0 else -(-rows // spec.block_rows)) if spec.block_rows != 1 else rows
-        # the scales are a quantized matrix of their own; a tensor scale of theirs is one number for all of it
-        block = ":tensor" if spec.two_level else ":row"
-        step = torch.ops.lowbit.dequantize(like.scale, like.scale2, None, scale_spec + block, groups)
-        step = step.reshape(count, groups)
+        step = torch.ops.lowbit.dequantize(like.scale, like.scale2, None, spec.scale_format, groups)
     step = step.reshape(-1, groups) * spec.unit
     if step.shape[0] != rows:
         step = step.repeat_interleave(spec.block_rows or rows, dim=0)[:rows]
@@ -108,35 +93,3 @@ def blocks_of(weight: Tensor, group: int) -> Tensor:
     if short:
         weight = torch.nn.functional.pad(weight, (0, short))
     return weight.reshape(rows, -1, group)
-
-
-def _search(weight: Tensor, like: QuantTensor, config: ClipSearch) -> Tensor:
-    """The scales, in the dtype of ``like.scale``, of the shrunken grids with the least error."""
-    grid = _read(like)
-    rounder = grid.rounder
-    assert like.scale is not None
-    best_scale = torch.empty_like(like.scale)
-    flat_scale = like.scale.reshape(grid.step.shape)
-    out = best_scale.view(flat_scale.shape)
-    rows_at_once = max(1, (1 << 18) // max(weight.shape[1], 1))  # of 1 MiB: stays in the cache
-    for start in range(0, weight.shape[0], rows_at_once):
-        part = slice(start, start + rows_at_once)
-        x = blocks_of(weight[part], grid.group)
-        zero = None if grid.zero is None else grid.zero[part].unsqueeze(-1)
-        least = torch.full(flat_scale[part].shape, float("inf"))
-        for i in range(config.steps):
-            shrink = 1.0 - (1.0 - config.smallest) * i / max(config.steps - 1, 1)
-            scale = (flat_scale[part].float() * shrink).to(like.scale.dtype)
-            # a subnormal scale may shrink to nothing
-            scale = torch.where(scale == 0, flat_scale[part], scale)
-            step = scale.float().unsqueeze(-1)
-            t = x / step
-            if zero is not None:
-                t += zero
-            q = rounder.round(t)
-            q = (q.sub_(zero) if zero is not None else q).mul_(step).sub_(x).abs_()
-            error = (q.square_() if config.norm == 2 else q.pow_(config.norm)).sum(-1)
-            better = error < least
-            least = torch.where(better, error, least)
-            out[part] = torch.where(better, scale, out[part])
-    return best_scale

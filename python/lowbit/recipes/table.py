@@ -10,7 +10,7 @@ from __future__ import annotations
 from lowbit.config import GPTQ, ActivationConfig, ClipSearch, HadamardRotation, Recipe, WeightConfig
 
 _INT8 = WeightConfig("int8:row")
-_INT8_INPUT = ActivationConfig("int8:row")
+_INT8_INPUT = ActivationConfig("int8:g64")
 _INT4_INPUT = ActivationConfig("int4:row")
 _UINT4 = WeightConfig("uint4:g64", asymmetric=True)
 _UINT3 = WeightConfig("uint3:g64", asymmetric=True)

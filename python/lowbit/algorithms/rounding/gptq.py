@@ -10,28 +10,28 @@ import torch
 from torch import Tensor
 
 from lowbit.algorithms.column_loop import column_loop
-from lowbit.algorithms.grids import Grid, build_grid
+from lowbit.algorithms.grids import Grid, min_max, read_grid
 from lowbit.algorithms.hessian import InverseFactor, inverse_factor
-from lowbit.config import GPTQ, MinMax, WeightConfig
-from lowbit.config import Grid as GridConfig
+from lowbit.config import GPTQ, WeightConfig
 from lowbit.tensor import QuantTensor
 
 
 def gptq(
     weights: Sequence[Tensor],
     config: WeightConfig,
-    grid: GridConfig,
     hessian: Tensor,
     method: GPTQ,
+    static: Sequence[QuantTensor] | None = None,
 ) -> list[QuantTensor]:
     """Rounds the weights of linears that share their input, so that the outputs change least.
 
     Args:
         weights: [rows_i, cols] each, finite.
         config: the format.
-        grid: how each block's range is chosen.
         hessian: of the shared input, [cols, cols].
         method: act-order, damping, groups.
+        static: with static groups, the same weights rounded some other way: their scales and zero points are the grids.
+            None: min-max grids.
 
     Returns:
         One QuantTensor for each weight.
@@ -41,8 +41,8 @@ def gptq(
     bounds = torch.tensor([0, *(len(w) for w in weights)]).cumsum(0).tolist()
     parts = list(itertools.pairwise(bounds))
     if not method.static_groups:
-        return _dynamic(whole, parts, config, grid, factor, method)
-    grids = [build_grid(whole[a:b], config, grid) for a, b in parts]
+        return _dynamic(whole, parts, config, factor, method)
+    grids = [read_grid(like) for like in static or [min_max(w, config) for w in weights]]
     step = torch.cat([g.step for g in grids]).t().contiguous()
     zero = None if grids[0].zero is None else torch.cat([g.zero for g in grids]).t().contiguous()  # type: ignore[misc]
     rounder, group = grids[0].rounder, grids[0].group
@@ -75,7 +75,6 @@ def _dynamic(
     whole: Tensor,
     parts: list[tuple[int, int]],
     config: WeightConfig,
-    grid: GridConfig,
     factor: InverseFactor,
     method: GPTQ,
 ) -> list[QuantTensor]:
@@ -85,7 +84,7 @@ def _dynamic(
 
     def before_column(column: int, work: Tensor) -> None:
         if column % group == 0:
-            made.append(build_grid(work[column : column + group].t().contiguous(), config, MinMax()))
+            made.append(read_grid(min_max(work[column : column + group].t(), config)))
 
     def quantizer(column: int, w: Tensor) -> Tensor:
         g = made[-1]
