@@ -5,6 +5,8 @@
 #include <mutex>
 #include <string_view>
 
+#include "ref/galois.h"
+
 namespace lowbit {
 namespace {
 
@@ -74,62 +76,6 @@ bool sequences(int t, Sequence (*out)[4]) {
   return false;
 }
 
-// q = p^e; p is 0 where q is no prime power.
-struct PrimePower {
-  int p = 0;
-  int e = 0;
-};
-
-PrimePower prime_power(int q) {
-  if (q < 2) return {};
-  int p = 2;
-  while (p * p <= q && q % p) ++p;
-  if (q % p) p = q;
-  int e = 0;
-  for (; q % p == 0; q /= p) ++e;
-  return q == 1 ? PrimePower{p, e} : PrimePower{};
-}
-
-// GF(p^e), elements numbered as in the header.
-class Field {
- public:
-  Field(int p, int e) : p_(p), top_(1), chi_() {
-    for (int i = 1; i < e; ++i) top_ *= p;
-    const int q = top_ * p;
-    for (int f = 1; chi_.empty(); ++f) {  // a primitive polynomial of every degree exists
-      Sequence chi(q, 0);
-      int power = 1, k = 0;
-      do {
-        chi[power] = static_cast<int8_t>(k % 2 ? -1 : 1);
-        power = times_x(power, f);
-        ++k;
-      } while (power > 1 && k < q);
-      if (power == 1 && k == q - 1) chi_ = chi;
-    }
-  }
-
-  // The quadratic character of a - b: 1 for a square, -1 for a non-square, 0 for zero.
-  int chi_of_difference(int a, int b) const { return chi_[combine(a, b, -1)]; }
-
- private:
-  // a + factor * b, digit by digit.
-  int combine(int a, int b, int factor) const {
-    int sum = 0;
-    for (int digit = 1; digit <= top_; digit *= p_) {
-      const int d = (a / digit % p_ + factor * (b / digit % p_)) % p_;
-      sum += (d < 0 ? d + p_ : d) * digit;
-    }
-    return sum;
-  }
-
-  // a * x modulo x^e + f.
-  int times_x(int a, int f) const { return combine(a % top_ * p_, f, -(a / top_)); }
-
-  int p_;
-  int top_;  // p^(e - 1)
-  Sequence chi_;
-};
-
 enum class Construction { kNone, kOne, kPaley1, kPaley2, kGoethalsSeidel };
 
 Construction construction(int m) {
@@ -139,13 +85,6 @@ Construction construction(int m) {
   if (m % 8 == 4 && prime_power(m / 2 - 1).p) return Construction::kPaley2;
   Sequence s[4];
   return sequences(m / 4, &s) ? Construction::kGoethalsSeidel : Construction::kNone;
-}
-
-// Entry (i, j) of the matrix [0 1; corner Q] of order q + 1, with `diagonal` on its diagonal.
-int bordered(const Field& field, int i, int j, int corner, int diagonal) {
-  if (i == j) return diagonal;
-  if (i == 0) return 1;
-  return j == 0 ? corner : field.chi_of_difference(j - 1, i - 1);
 }
 
 int goethals_seidel(const Sequence (&s)[4], int i, int j) {
@@ -184,13 +123,11 @@ HadamardMatrix build(int m, const Entry& entry) {
 HadamardMatrix build(int m) {
   switch (construction(m)) {
     case Construction::kPaley1: {
-      const PrimePower q = prime_power(m - 1);
-      const Field field(q.p, q.e);
-      return build(m, [&](int i, int j) { return bordered(field, i, j, -1, 1); });
+      const Field field(prime_power(m - 1));
+      return build(m, [&](int i, int j) { return paley1(field, i, j); });
     }
     case Construction::kPaley2: {
-      const PrimePower q = prime_power(m / 2 - 1);
-      const Field field(q.p, q.e);
+      const Field field(prime_power(m / 2 - 1));
       return build(m, [&](int i, int j) {
         const int c = bordered(field, i / 2, j / 2, 1, 0);
         const bool both_odd = i % 2 && j % 2;

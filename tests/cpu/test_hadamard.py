@@ -96,7 +96,7 @@ def test_composites(isa, dtype):
             assert_close(y, x, n)
 
 
-@pytest.mark.parametrize("n", [2, 8, 16, 64, 256, 512, 4096, 8192, 65536, 12, 28, 96, 192, 1536, 2752, 13824])
+@pytest.mark.parametrize("n", [2, 8, 16, 64, 256, 512, 4096, 8192, 65536, 12, 28, 96, 192, 320, 448, 1536, 2752, 13824])
 def test_integers_are_exact(isa, n):
     limit = 2**24 // n
     x = torch.randint(-limit, limit + 1, (3, n), generator=torch.Generator().manual_seed(n)).float()

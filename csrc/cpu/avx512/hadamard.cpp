@@ -24,6 +24,7 @@
 #include <atomic>
 
 #include "cpu/dispatch.h"
+#include "ref/galois.h"
 
 namespace lowbit::avx512 {
 namespace {
@@ -260,25 +261,23 @@ void row(const void* x, void* out, float* sums, int log2, const float* sign_in, 
 constexpr int kTableGroups = 12;
 constexpr int64_t kTable = 16 * kLanes;  // floats of one group's 16 sums over 16 columns
 
-// table[p] = sum over j of (bit j of p set ? -v[j] : v[j])
-INLINE void signed_sums(__m512 a, __m512 b, __m512 c, __m512 d, float* table) {
-  const __m512 zero = _mm512_set1_ps(-0.0f);
+// sums[p] = sum over j of (bit j of p set ? -v[j] : v[j]) for p = 0..7; sums[15 - p] is its negative.
+INLINE void signed_sums(__m512 a, __m512 b, __m512 c, __m512 d, __m512 (&sums)[8]) {
   const __m512 ab = _mm512_add_ps(a, b), a_b = _mm512_sub_ps(a, b);
-  const __m512 cd = _mm512_add_ps(c, d), c_d = _mm512_sub_ps(c, d);
-  // patterns 0 .. 7 (d plus) and their negatives 15 .. 8
-  const __m512 sums[8] = {_mm512_add_ps(ab, cd),   _mm512_sub_ps(cd, a_b),
-                          _mm512_add_ps(a_b, cd),  _mm512_sub_ps(cd, ab),
-                          _mm512_sub_ps(ab, c_d),  _mm512_sub_ps(_mm512_xor_ps(a_b, zero), c_d),
-                          _mm512_sub_ps(a_b, c_d), _mm512_sub_ps(_mm512_xor_ps(ab, zero), c_d)};
-#pragma GCC unroll 8
-  for (int p = 0; p < 8; ++p) {
-    _mm512_store_ps(table + p * kLanes, sums[p]);
-    _mm512_store_ps(table + (15 - p) * kLanes, _mm512_xor_ps(sums[p], zero));
-  }
+  const __m512 cd = _mm512_add_ps(c, d), d_c = _mm512_sub_ps(d, c);
+  sums[0] = _mm512_add_ps(cd, ab);
+  sums[1] = _mm512_sub_ps(cd, a_b);
+  sums[2] = _mm512_add_ps(cd, a_b);
+  sums[3] = _mm512_sub_ps(cd, ab);
+  sums[4] = _mm512_add_ps(d_c, ab);
+  sums[5] = _mm512_sub_ps(d_c, a_b);
+  sums[6] = _mm512_add_ps(d_c, a_b);
+  sums[7] = _mm512_sub_ps(d_c, ab);
 }
 
 struct Base {
   int m = 1;
+  bool transpose = false;
   const uint8_t* signs = nullptr;  // [m][m / 4]
 };
 
@@ -302,7 +301,13 @@ void base_columns(const Base& base, const float* x, void* out, int64_t stride, c
       float* table = tables + (g - first) * kTable * kVectors;
       for (int c = 0; c < kVectors; ++c) {
         const auto input = [&](int r) { return _mm512_loadu_ps(rows + r * stride + c * kLanes); };
-        signed_sums(input(0), input(1), input(2), input(3), table + c * kTable);
+        __m512 sums[8];
+        signed_sums(input(0), input(1), input(2), input(3), sums);
+#pragma GCC unroll 8
+        for (int p = 0; p < 8; ++p) {
+          _mm512_store_ps(table + c * kTable + p * kLanes, sums[p]);
+          _mm512_store_ps(table + c * kTable + (15 - p) * kLanes, _mm512_xor_ps(sums[p], _mm512_set1_ps(-0.0f)));
+        }
       }
     }
     for (int i = 0; i < base.m; i += 4) {
@@ -343,10 +348,67 @@ void base_columns(const Base& base, const float* x, void* out, int64_t stride, c
   }
 }
 
+// The sign patterns of a matrix that a kernel has as a constant.
+template <int m>
+struct Patterns {
+  uint8_t of[m][m / 4] = {};
+};
+
+template <int m, bool kTranspose>
+constexpr Patterns<m> paley1_patterns() {
+  Patterns<m> p;
+  const Field field(prime_power(m - 1));
+  for (int i = 0; i < m; ++i) {
+    for (int j = 0; j < m; ++j) {
+      if ((kTranspose ? paley1(field, j, i) : paley1(field, i, j)) < 0) p.of[i][j / 4] |= 1 << (j % 4);
+    }
+  }
+  return p;
+}
+
+// base_columns for the small orders of Paley's first kind, the sums in registers instead of a table.
+template <DType Out, int m, bool kTranspose>
+void base_constant(const float* x, void* out, int64_t stride, const float* sign, float scale) {
+  static constexpr Patterns<m> kPatterns = paley1_patterns<m, kTranspose>();
+  const __m512 factor = _mm512_set1_ps(scale), minus_factor = _mm512_set1_ps(-scale);
+  for (int64_t c = 0; c < stride; c += kLanes) {
+    __m512 sums[m / 4][8];
+#pragma GCC unroll 8
+    for (int g = 0; g < m / 4; ++g) {
+      const auto input = [&](int r) { return _mm512_loadu_ps(x + (4 * g + r) * stride + c); };
+      signed_sums(input(0), input(1), input(2), input(3), sums[g]);
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < m; ++i) {
+      const int first = kPatterns.of[i][0];
+      __m512 sum = sums[0][first < 8 ? first : 15 - first];  // the row times the sign of its first group
+#pragma GCC unroll 8
+      for (int g = 1; g < m / 4; ++g) {
+        const int p = kPatterns.of[i][g];
+        const __m512 term = sums[g][p < 8 ? p : 15 - p];
+        sum = (p < 8) == (first < 8) ? _mm512_add_ps(sum, term) : _mm512_sub_ps(sum, term);
+      }
+      if (sign) sum = flip(sum, _mm512_loadu_ps(sign + i * stride + c));
+      store<Out>(out, i * stride + c, _mm512_mul_ps(sum, first < 8 ? factor : minus_factor));
+    }
+  }
+}
+
 // The base pass over m rows of `stride` columns, a multiple of 16.
 template <DType Out>
 void multiply_base(const Base& base, const float* x, void* out, int64_t stride, const float* sign, float scale,
                    float* workspace) {
+#define CONSTANT(order)                                                                  \
+  case order:                                                                            \
+    return base.transpose ? base_constant<Out, order, true>(x, out, stride, sign, scale) \
+                          : base_constant<Out, order, false>(x, out, stride, sign, scale);
+  switch (base.m) {
+    CONSTANT(12)
+    CONSTANT(20)
+    CONSTANT(28)
+    default: break;
+  }
+#undef CONSTANT
   using T = typename Raw<Out>::type;
   int64_t c = 0;
   for (; c + 32 <= stride; c += 32) {
@@ -541,7 +603,7 @@ Status hadamard(const HadamardArgs& args, const Parallel& parallel) {
   cpu::ran("hadamard:avx512");
   const HadamardMatrix& matrix = hadamard_matrix(size.base);
   Plan plan;
-  plan.base = {size.base, args.transpose ? matrix.transposed_signs.data() : matrix.signs.data()};
+  plan.base = {size.base, args.transpose, args.transpose ? matrix.transposed_signs.data() : matrix.signs.data()};
   plan.log2 = size.log2;
   const int64_t n = plan.n = args.block;
   plan.transpose = args.transpose;
