@@ -205,6 +205,15 @@ def test_special_values(isa, n):
     assert torch.isinf(torch.ops.lowbit.hadamard(big, scale=1.0)[0, 0])
 
 
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize("n", [4, 128, 512, 16384, 12, 24, 172, 192, 1536, 2752])
+def test_rounds_once_ties_to_even(isa, n, dtype):
+    """Integers are exact in fp32, and every other sum or so lies half way between two 16-bit floats."""
+    x = torch.randint(-200, 201, (3, n), generator=torch.Generator().manual_seed(n)).to(dtype)
+    exact = torch.ops.lowbit.hadamard(x.float(), scale=1.0)
+    assert torch.equal(torch.ops.lowbit.hadamard(x, scale=1.0), exact.to(dtype))
+
+
 def test_empty(isa):
     for shape in ((0, 64), (3, 0), (0,), (2, 0, 12)):
         assert torch.ops.lowbit.hadamard(torch.empty(shape)).shape == shape
