@@ -1,6 +1,7 @@
 """The examples run as a user runs them, and do what they say."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,22 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
-def test_examples_run(file: Path):
-    run = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout
+def run(path: Path) -> str:
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_example_runs(path: Path) -> None:
+    assert run(path)
+
+
+def test_linear_of_another_package() -> None:
+    """4-bit codes of a group of uniform weights lie at most half a step off: a step is 1/7 of the largest, so the
+    relative error is 1/7 / sqrt(12) / (1/sqrt(3)) = 0.07 of the weights, and the output's alike."""
+    error = float(re.search(r"relative error of the output: ([\d.]+)", run(FOLDER / "linear.py"))[1])
+    assert 0.03 < error < 0.1
 
 
 @pytest.fixture
