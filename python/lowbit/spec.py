@@ -112,11 +112,6 @@ class FormatSpec:
         return self.scale_block is not None
 
     @property
-    def two_level(self) -> bool:
-        """Whether the scales have scales of their own."""
-        return self.scale_block is not None
-
-    @property
     def scale_format(self) -> str | None:
         """Coded scales as a quantized matrix: its format string."""
         if self.scale is None or self.scale_block is None:
