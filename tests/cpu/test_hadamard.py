@@ -199,7 +199,11 @@ def test_special_values(isa, n):
         assert torch.equal(
             torch.ops.lowbit.hadamard(tiny, scale=1.0)[:, 0].double(), torch.full((2,), n * least).double()
         )
-    # rounds once, ties to even; fp16 sums beyond 65504 are held in fp32
+        y = torch.ops.lowbit.hadamard(tiny, scale=1.0 / n)[:, 0]
+        assert torch.equal(
+            y.double(), torch.full((2,), float(np.float32(1.0 / n)) * n * least).double().to(dtype).double()
+        )
+    # sums beyond 65504 are held in fp32
     big = torch.full((1, n), 60000.0, dtype=torch.float16)
     assert torch.ops.lowbit.hadamard(big, scale=1 / n)[0, 0] == 60000.0
     assert torch.isinf(torch.ops.lowbit.hadamard(big, scale=1.0)[0, 0])
