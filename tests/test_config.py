@@ -82,7 +82,7 @@ def test_a_recipe_survives_json(name):
 def test_an_unknown_part_of_a_recipe_is_refused():
     values = recipes.get("w8a16").to_dict()
     values["rounding"] = {"type": "AWQ"}
-    with pytest.raises(ValueError, match="must be one of .* got 'AWQ'; update lowbit"):
+    with pytest.raises(ValueError, match=r"must be one of .* got 'AWQ'; update lowbit"):
         Recipe.from_dict(values)
 
 

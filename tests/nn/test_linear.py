@@ -101,7 +101,7 @@ def test_state_dict_round_trip():
 def test_load_state_dict_names_what_is_wrong():
     linear = layer()
     state = linear.state_dict()
-    with pytest.raises(RuntimeError, match="Missing key.*weight.scale"):
+    with pytest.raises(RuntimeError, match=r"Missing key.*weight\.scale"):
         linear.load_state_dict({k: v for k, v in state.items() if k != "weight.scale"})
     bad = {**state, "weight.scale": torch.full_like(state["weight.scale"], float("nan"))}
     before = linear.weight.dequantize()
