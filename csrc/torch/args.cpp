@@ -1,6 +1,8 @@
 #include "torch/args.h"
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/stableivalue_conversions.h>
 
 #include <algorithm>
 #include <new>
@@ -112,7 +114,20 @@ DType out_dtype(const char* op, std::optional<ScalarType> asked, DType fallback)
 }
 
 Tensor empty(const std::vector<int64_t>& sizes, ScalarType dtype) {
-  return torch::stable::empty(torch::headeronly::IntHeaderOnlyArrayRef(sizes.data(), sizes.size()), dtype);
+  // the shim itself: torch::stable::empty looks the op up by name, which costs several microseconds a call
+  std::vector<int64_t> strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    strides[d] = stride;
+    stride *= std::max<int64_t>(sizes[d], 1);
+  }
+  AtenTensorHandle handle = nullptr;
+  const int32_t type = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
+  if (aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), type,
+                               aoti_torch_device_type_cpu(), 0, &handle) != 0) {
+    throw std::bad_alloc();
+  }
+  return Tensor(handle);
 }
 Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype) {
   return empty(std::vector<int64_t>(sizes), dtype);

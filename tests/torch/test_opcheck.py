@@ -188,10 +188,14 @@ CASES = [
     Case(
         "dequant_gemm_input_grad",
         ops.dequant_gemm_input_grad.default,
-        lambda like: (like(DY), W3, S3, None, "int3:g32", K),
+        lambda like: (like(DY.half()), W3, S3, None, "int3:g32", K),
     ),
     Case("gemm", ops.gemm.default, lambda like: (like(X), W3, S3, None, "int3:g32"), {"bias": BIAS}),
-    Case("gemm tiles", ops.gemm.default, lambda like: (like(X.view(2, 3, K)), W3_TILES, S3, None, "int3:g32@tile16")),
+    Case(
+        "gemm tiles",
+        ops.gemm.default,
+        lambda like: (like(X.view(2, 3, K).bfloat16()), W3_TILES, S3, None, "int3:g32@tile16"),
+    ),
     Case("gemm dynamic", ops.gemm.default, lambda like: (like(X), W3, S3, None, "int3:g32"), {"x_format": "int8"}),
     Case("gemm codes", ops.gemm.default, lambda like: (like(XI), W3, S3, None, "int3:g32"), {"x_format": "int8"}),
     Case(
@@ -210,7 +214,7 @@ CASES = [
     Case(
         "grouped_gemm",
         ops.grouped_gemm.default,
-        lambda like: (like(X), WE, SE, None, OFFS if like is not empty else OFFS * 0, "int3:g32"),
+        lambda like: (like(X.half()), WE, SE, None, OFFS if like is not empty else OFFS * 0, "int3:g32"),
         {"bias": BE},
     ),
     Case(
@@ -222,7 +226,7 @@ CASES = [
     Case(
         "grouped_gemm_input_grad",
         ops.grouped_gemm_input_grad.default,
-        lambda like: (like(DY), WE, SE, None, OFFS if like is not empty else OFFS * 0, "int3:g32", K),
+        lambda like: (like(DY.bfloat16()), WE, SE, None, OFFS if like is not empty else OFFS * 0, "int3:g32", K),
     ),
 ]
 
