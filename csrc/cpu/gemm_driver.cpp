@@ -11,6 +11,7 @@
 // kPackedBytes, or kRows rows of it), and below 1 MiB for each thread.
 #include "cpu/gemm_driver.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -21,7 +22,9 @@ namespace lowbit::cpu {
 namespace {
 
 constexpr int64_t kPackedBytes = int64_t{32} << 20;
-constexpr int64_t kChunkRows = 42 * kRows;
+constexpr int64_t kChunkRows = 90 * kRows;
+constexpr int64_t kLeastChunkRows = 8 * kRows;  // where few rows of w leave few tasks
+constexpr int64_t kTasks = 48;                  // that many are then aimed at
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -78,6 +81,15 @@ struct PackedRows {
 
 int64_t blocks_of(int64_t rows) { return ceil_div(rows, kRows); }
 int64_t block_row(int64_t block, int64_t blocks, int64_t rows) { return block * rows / blocks; }
+
+// Where the block of x that starts at row `begin` of `rows` lies, in quads: K block by K block, so that a task reads
+// the rows of one as one stream.
+int64_t packed_at(const KBlock& b, int64_t begin, int64_t rows) { return b.quad * rows + begin * b.quads; }
+
+// Where the values of block `block` of `blocks` of x lie for the pieces of K block b: in the same order.
+int64_t values_at(const KBlock& b, int64_t block, int64_t blocks) {
+  return (b.piece * blocks + block * b.pieces) * kRows;
+}
 
 PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver) {
   const Plan& plan = call.plan;
@@ -187,11 +199,17 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   for (int64_t r = begin; r < end; ++r) {
     const int64_t m = m0 + r;
     const void* row = x_row(call, m, codes, floats, numbers);
-    char* to = out.x + (begin * plan.quads + (r - begin)) * call.engine.x_quad;
+    char* to = nullptr;
+    int64_t at = 0;
+    const KBlock* next = plan.blocks.data();
     int64_t segment_sum = 0;
     for (int64_t i = 0; i < pieces; ++i) {
       const Piece& p = plan.pieces[static_cast<size_t>(i)];
-      const int64_t at = (block * pieces + i) * kRows + (r - begin);
+      if (next < plan.blocks.data() + plan.blocks.size() && i == next->piece) {
+        to = out.x + packed_at(*next, begin, rows) * call.engine.x_quad + (r - begin) * call.engine.x_quad;
+        at = values_at(*next, block, blocks) + (r - begin);
+        ++next;
+      }
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
         pack_piece<1>(p, bytes, to, stride);
@@ -209,6 +227,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
       if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
       to += p.quads * stride;
+      at += kRows;
     }
     out.row_scale[r] = plan.x_scale_along_k         ? 1.0f
                        : xq != nullptr && xq->scale ? xq->scale.at(m, 0) * call.x_factor
@@ -299,17 +318,15 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
   }
 }
 
-// The sums of one piece, I_g in int64, and their join. `carry` holds the kernel's int32 sums of this piece.
-void join_wide(const Call& call, const PackedRows& x, int64_t block, int64_t piece, int64_t at, int64_t rows,
-               int64_t stride, const BlockArgs& a, const int32_t* carry, int64_t* sums, float* y) {
+// The sums of piece p, number `at` of its K block, in int64, and their join. `carry` holds the kernel's int32 sums.
+void join_wide(const Call& call, const Piece& p, int64_t at, int64_t rows, int64_t stride, const BlockArgs& a,
+               const int32_t* carry, int64_t* sums, float* y) {
   const Plan& plan = call.plan;
-  const Piece& p = plan.pieces[static_cast<size_t>(piece)];
   const CodeTables& w = *plan.w[p.source];
-  const auto pieces = static_cast<int64_t>(plan.pieces.size());
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t xi = (block * pieces + piece) * kRows + r;
-    const int64_t x_sum = x.sum[xi];
-    const int64_t x_zero = call.use_wsum ? x.zero[xi] : 0;
+    const int64_t xi = at * kRows + r;
+    const int64_t x_sum = a.x_sum[xi];
+    const int64_t x_zero = call.use_wsum ? a.x_zero[xi] : 0;
     for (int64_t i = 0; i < stride; ++i) {
       const int64_t at_piece = at * stride + i;
       const int64_t zero = a.w_zero != nullptr ? a.w_zero[at_piece] : -w.offset;
@@ -319,9 +336,9 @@ void join_wide(const Call& call, const PackedRows& x, int64_t block, int64_t pie
       sums[r * stride + i] = sum;
       if (!p.last || call.raw) continue;
       float s = a.w_scale[at_piece];
-      if (x.scale != nullptr) s *= x.scale[xi];
+      if (a.x_scale != nullptr) s *= a.x_scale[xi];
       float out = std::fma(static_cast<float>(sum), s, y[r * stride + i]);
-      if (a.w_float_zero != nullptr) out = std::fma(x.float_sum[xi], -(s * a.w_float_zero[at_piece]), out);
+      if (a.w_float_zero != nullptr) out = std::fma(a.x_float_sum[xi], -(s * a.w_float_zero[at_piece]), out);
       y[r * stride + i] = out;
     }
   }
@@ -455,7 +472,6 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   const GemmArgs& a = call.args;
   const Plan& plan = call.plan;
   const int64_t blocks = blocks_of(super_rows), width = tiles * kTileRows;
-  const auto pieces = static_cast<int64_t>(plan.pieces.size());
   const int64_t row0 = block_row(block0, blocks, super_rows), rows = block_row(block1, blocks, super_rows) - row0;
   const bool direct = tiles == kDirectTiles;
   std::memset(t.y, 0, static_cast<size_t>(rows * width) * 4);
@@ -478,12 +494,12 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
     }
     for (int64_t block = block0; block < block1; ++block) {
       const int64_t begin = block_row(block, blocks, super_rows), end = block_row(block + 1, blocks, super_rows);
-      const int64_t at = (block * pieces + b.piece) * kRows;
+      const int64_t at = values_at(b, block, blocks);
       const auto of_x = [&](auto* p) { return p == nullptr ? nullptr : p + at; };
       const int64_t in_window = (b.piece - first_piece) * width;
       const auto of_w = [&](auto* p) { return p == nullptr ? nullptr : p + in_window; };
       BlockArgs k{};
-      k.x = x.x + (begin * plan.quads + b.quad * (end - begin)) * call.engine.x_quad;
+      k.x = x.x + packed_at(b, begin, super_rows) * call.engine.x_quad;
       k.w = t.panel;
       if (direct) {
         k.w = nullptr;
@@ -522,8 +538,8 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
         one.count = 1;
         one.carry = k.carry;
         call.engine.panel(tiles, static_cast<int>(end - begin), one);
-        join_wide(call, x, block, b.piece + i, i, end - begin, width, k, static_cast<const int32_t*>(k.carry),
-                  t.sums + (begin - row0) * width, k.y);
+        join_wide(call, plan.pieces[static_cast<size_t>(b.piece + i)], i, end - begin, width, k,
+                  static_cast<const int32_t*>(k.carry), t.sums + (begin - row0) * width, k.y);
         k.x = static_cast<const char*>(k.x) + runs[i].quads * (end - begin) * call.engine.x_quad;
         k.w = static_cast<const char*>(k.w) + static_cast<int64_t>(runs[i].quads) * tiles * call.engine.w_quad;
       }
@@ -611,7 +627,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       }
       for (int64_t b = begin; b < end; ++b) pack_block(call, m0, b, blocks, rows, x, scratch);
     });
-    const int64_t chunks = ceil_div(blocks, kChunkRows / kRows);
+    const int64_t chunks = std::max(ceil_div(blocks, kChunkRows / kRows),
+                                    std::min(ceil_div(blocks, kLeastChunkRows / kRows), ceil_div(kTasks, n_blocks)));
     parallel(n_blocks * chunks, 1, [&](int64_t begin, int64_t end) {
       char* scratch = thread_scratch(task_size.used);
       if (scratch == nullptr || failed) {

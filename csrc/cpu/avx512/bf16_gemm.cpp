@@ -75,6 +75,6 @@ struct BF16Math : FloatSums {
 
 }  // namespace
 
-const cpu::Engine kBF16Engine = engine<BF16Math>(64);
+const cpu::Engine kBF16Engine = engine<BF16Math>(128);
 
 }  // namespace lowbit::avx512

@@ -82,9 +82,12 @@ struct Block {
   }
 };
 
+constexpr int kAhead = 2048;  // bytes of prefetch
+
 // Weights from a panel.
 template <class Math, int kTiles, int kR>
-void run_panel(const BlockArgs& a) {
+void run_panel(const BlockArgs& args) {
+  const BlockArgs a = args;  // a copy of its own, which stores to y cannot be thought to change
   constexpr int kOperands = Math::kOperands;
   const auto* x = static_cast<const char*>(a.x);
   const auto* panel = static_cast<const char*>(a.w);
@@ -92,6 +95,8 @@ void run_panel(const BlockArgs& a) {
   for (int32_t p = 0; p < a.count; ++p) {
     Math::start(a, p, block);
     for (int32_t q = a.pieces[p].quads; q > 0; --q) {
+      // x is one long stream, which the hardware follows only to the end of a page
+      _mm_prefetch(x + kAhead, _MM_HINT_T0);
       LOWBIT_UNROLL
       for (int c = 0; c < kOperands; ++c) {
         __m512i w[kTiles];
@@ -108,7 +113,8 @@ void run_panel(const BlockArgs& a) {
 
 // Weights straight from tile16 codes, for so few rows of x that a panel would cost more than decoding.
 template <class Math, int kBits, int kTiles, int kR>
-void run_direct(const BlockArgs& a) {
+void run_direct(const BlockArgs& args) {
+  const BlockArgs a = args;
   constexpr int kOperands = Math::kOperands;
   using Decoder = TileDecoder<kBits>;
   const Decoder decoder;

@@ -55,6 +55,6 @@ struct Int8Math {
 
 }  // namespace
 
-const cpu::Engine kInt8Engine = engine<Int8Math>(128);
+const cpu::Engine kInt8Engine = engine<Int8Math>(256);
 
 }  // namespace lowbit::avx512
