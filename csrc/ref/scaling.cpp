@@ -203,13 +203,30 @@ void read_blocks(const BlockValues& v, int64_t r, int64_t first, int64_t count, 
   };
   static const Values values;
   const int64_t i = v.block.rows == 0 ? 0 : r / v.block.rows;
-  const float* table = v.codes.format == nullptr ? nullptr : values.of[v.codes.format - kFormats];
-  for (int64_t j = first; j < first + count; ++j) {
-    float s =
-        table != nullptr ? table[v.codes.code(i, j)] : load_float(v.data, v.dtype, i * v.row_stride + j * v.col_stride);
-    if (v.second != nullptr) s *= v.second->at(i, j);
-    out[j - first] = s * v.unit;
+  if (v.codes.format == nullptr) {
+    for (int64_t j = 0; j < count; ++j)
+      out[j] = load_float(v.data, v.dtype, i * v.row_stride + (first + j) * v.col_stride);
+  } else {
+    const float* table = values.of[v.codes.format - kFormats];
+    if (v.codes.layout == Layout::kCanonical && canonical(*v.codes.format) == Canonical::kBytes) {
+      const auto* row = static_cast<const uint8_t*>(v.codes.data) + i * v.codes.row_stride + first;
+      for (int64_t j = 0; j < count; ++j) out[j] = table[row[j]];
+    } else {
+      for (int64_t j = 0; j < count; ++j) out[j] = table[v.codes.code(i, first + j)];
+    }
   }
+  if (v.second != nullptr) {
+    int64_t same_until = first;
+    float second = 1;
+    for (int64_t j = first; j < first + count; ++j) {
+      if (j == same_until) {
+        second = v.second->at(i, j);
+        same_until = v.second->block_end(j, first + count);
+      }
+      out[j - first] *= second;
+    }
+  }
+  for (int64_t j = 0; j < count && v.unit != 1.0f; ++j) out[j] *= v.unit;
 }
 
 BlockValues scale_view(const Scaling& scaling, BlockValues* second) {

@@ -4,6 +4,7 @@
 //   nearest(y)           the codes of y as 32-bit integers; bits above the format's are of no use, but of signed
 //                        integers they are the sign
 //   stochastic(y, bits)  the same, rounded by 16 random bits an element
+//   value(codes)         what these codes stand for
 // "magnitude" below: with w = trunc(|y|) and r = |y| - w, both exact, y goes outward from w where its bits are below
 // p = r * 2^16 rounded to even, or for negative y at or above 2^16 - p: the header's rule for either sign, since 2^16
 // is even and so p of 1 - r is 2^16 - p of r.
@@ -44,6 +45,7 @@ struct IntEncoder {
     low = _mm512_set1_ps(static_cast<float>(bottom));
   }
   __m512 clamp(__m512 y) const { return _mm512_min_ps(_mm512_max_ps(y, low), high); }
+  __m512 value(__m512i codes) const { return _mm512_cvtepi32_ps(codes); }
   __m512i nearest(__m512 y) const { return nearest_int(clamp(y)); }
   __m512i stochastic(__m512 y, __m512i bits) const {
     y = clamp(y);
@@ -63,6 +65,9 @@ struct BipolarEncoder {
       : top(_mm512_set1_ps(static_cast<float>((1 << f.bits) - 1))), top_int(_mm512_set1_epi32((1 << f.bits) - 1)) {}
   __m512 clamp(__m512 y) const { return _mm512_min_ps(_mm512_max_ps(y, _mm512_sub_ps(_mm512_setzero_ps(), top)), top); }
   __m512i code(__m512i v) const { return _mm512_srli_epi32(_mm512_add_epi32(v, top_int), 1); }
+  __m512 value(__m512i codes) const {
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_add_epi32(codes, codes), top_int));
+  }
 
   __m512i nearest(__m512 y) const {
     y = clamp(y);
@@ -93,7 +98,7 @@ struct BipolarEncoder {
 struct FloatEncoder {
   int mantissa, shift, rebias, sign_shift;
   bool infinite, nan, same_exponent;
-  __m512 largest, least_normal, magic, quanta;
+  __m512 largest, least_normal, magic, quantum, quanta;  // quanta = 1 / quantum
   __m512i infinity_code, nan_code;
 
   explicit FloatEncoder(const ElementFormat& f)
@@ -110,7 +115,7 @@ struct FloatEncoder {
                                             : (1 << magnitude_bits) - 1;
     largest = bits(_mm512_set1_epi32((last + rebias) << shift));
     least_normal = power(1 - f.bias);
-    // 2^(1 - bias - mantissa) is the quantum
+    quantum = same_exponent ? _mm512_setzero_ps() : power(1 - f.bias - f.mantissa);
     magic = power(24 - f.bias - f.mantissa);
     quanta = same_exponent ? _mm512_setzero_ps() : power(f.bias + f.mantissa - 1);
     infinity_code = _mm512_set1_epi32(last + 1);
@@ -118,6 +123,23 @@ struct FloatEncoder {
   }
   static __m512 bits(__m512i v) { return _mm512_castsi512_ps(v); }
   static __m512 power(int e) { return bits(_mm512_set1_epi32((e + 127) << 23)); }
+
+  // Of formats whose bias is not that of float32.
+  __m512 value(__m512i codes) const {
+    const __m512i sign =
+        _mm512_sll_epi32(_mm512_srl_epi32(codes, _mm_cvtsi32_si128(31 - sign_shift)), _mm_cvtsi32_si128(31));
+    const __m512i magnitude = _mm512_and_si512(codes, nan_code);
+    const __m512i normal =
+        _mm512_sll_epi32(_mm512_add_epi32(magnitude, _mm512_set1_epi32(rebias)), _mm_cvtsi32_si128(shift));
+    const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(magnitude), quantum);
+    const __mmask16 below = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(1 << mantissa));
+    __m512i v = _mm512_mask_mov_epi32(normal, below, _mm512_castps_si512(small));
+    if (nan) v = _mm512_mask_mov_epi32(v, _mm512_cmpeq_epi32_mask(magnitude, nan_code), _mm512_set1_epi32(0x7fc00000));
+    if (infinite) {
+      v = _mm512_mask_mov_epi32(v, _mm512_cmpeq_epi32_mask(magnitude, infinity_code), _mm512_set1_epi32(0x7f800000));
+    }
+    return bits(_mm512_or_si512(v, sign));
+  }
 
   // Puts the sign and the special values of y on magnitude codes.
   __m512i finish(__m512i code, __m512 y) const {

@@ -357,6 +357,40 @@ bool extents(const QuantizeArgs& a, const Floats& of_rows, const Floats& low_of_
   return true;
 }
 
+// Whether two_level() makes the scales: coded in 8-bit floats, under one scale for the tensor (nvfp4, nvint4).
+bool is_two_level(const Scaling& s) {
+  const ElementFormat* f = s.spec.scale;
+  return s.spec.scale_has_scale && s.spec.scale_block.rows == 0 && s.spec.scale_block.cols == 0 && !s.asymmetric &&
+         f->kind == Kind::kFloat && f->bits == 8 && f->specials != kPower;
+}
+
+// scaling.h, kTwoLevel. False when the scale of scales overflows.
+bool two_level(const Scaling& s, const float* extent, const Parallel& parallel) {
+  const ElementFormat& f = *s.spec.scale;
+  const FloatEncoder encoder(f);
+  const int64_t count = s.scale.rows * s.scale.cols;
+  Extremes e;
+  e.see<false>(extent, count);
+  const float unit_extent = extent_of_unit_scale(s);
+  const float second =
+      stored_scale(as_float(e.magnitude) / (unit_extent * _mm512_cvtss_f32(encoder.largest)), s.scale2.dtype);
+  if (is_inf(second)) return false;
+  store16(s.scale2.data, s.scale2.dtype, 0, 1, _mm512_set1_ps(second));
+  const __m512 per = _mm512_set1_ps(unit_extent * second);
+  parallel(count, 16384, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += 16) {
+      const __mmask16 mask = lanes(i, end);
+      const __m512 v = _mm512_maskz_loadu_ps(mask, extent + i);
+      const __mmask16 some = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
+      const __m512i code = encoder.nearest(_mm512_min_ps(_mm512_maskz_div_ps(some, v, per), encoder.largest));
+      // never 0 for a block that is not all zeros: code 1 is the least positive value
+      const __m512i least = _mm512_mask_max_epu32(code, some, code, _mm512_set1_epi32(1));
+      _mm_mask_storeu_epi8(static_cast<uint8_t*>(s.scale.data) + i, mask, _mm512_cvtepi32_epi8(least));
+    }
+  });
+  return true;
+}
+
 template <class Encoder>
 bool quantize_with(const Job& job, const Encoder& encoder, const Parallel& parallel) {
   return job.a.stochastic ? quantize_rows<Encoder, true>(job, encoder, parallel)
@@ -396,7 +430,11 @@ Status quantize(const QuantizeArgs& a, const Parallel& parallel) {
     const Floats high(of_rows), low(range ? of_rows : 0), extent(blocks), least(range ? blocks : 0);
     if (!high || !low || !extent || !least) return Status(Code::kOutOfMemory, "");
     if (!extents(a, high, low, extent, least, parallel)) return ref::quantize(a, parallel);
-    LOWBIT_RETURN_IF_ERROR(make_scales(a.scaling, extent.get(), least.get(), parallel));
+    if (is_two_level(a.scaling)) {
+      if (!two_level(a.scaling, extent.get(), parallel)) return ref::quantize(a, parallel);
+    } else {
+      LOWBIT_RETURN_IF_ERROR(make_scales(a.scaling, extent.get(), least.get(), parallel));
+    }
   }
   const ElementFormat& f = *a.scaling.spec.element;
   bool good = true;

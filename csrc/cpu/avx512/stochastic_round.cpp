@@ -30,30 +30,12 @@ bool with_encoder(const ElementFormat& f, F body) {
   return true;
 }
 
-// Stores the values of 16 codes: 16-bit floats are their codes, others are looked up.
-struct ValueStore {
-  bool halves;
-  __m512i mask;
-  alignas(64) float values[256];
-
-  explicit ValueStore(const ElementFormat& f) : halves(f.bits == 16), mask(_mm512_set1_epi32((1 << f.bits) - 1)) {
-    if (!halves) ref::decode_table(f, nullptr, values);
-  }
-  void operator()(const Matrix& out, int64_t at, __mmask16 lanes, __m512i codes) const {
-    if (halves) {
-      _mm256_mask_storeu_epi16(static_cast<uint16_t*>(out.data) + at, lanes, _mm512_cvtepi32_epi16(codes));
-    } else {
-      store16(out.data, out.dtype, at, lanes, _mm512_i32gather_ps(_mm512_and_si512(codes, mask), values, 4));
-    }
-  }
-};
-
 // False when it met a NaN that the format does not have.
 template <class Encoder>
-bool round_rows(const StochasticRoundArgs& a, const Encoder& encoder, const ValueStore& store, bool has_nan,
-                int64_t begin, int64_t end) {
+bool round_rows(const StochasticRoundArgs& a, const Encoder& encoder, bool has_nan, int64_t begin, int64_t end) {
   alignas(64) float t[kBlock];
   RandomRun random;
+  const bool halves = a.format->bits == 16;  // their codes are what is stored
   __mmask16 nan = 0;
   for (int64_t r = begin; r < end; ++r) {
     for (int64_t c = 0; c < a.x.cols; c += kBlock) {
@@ -65,7 +47,13 @@ bool round_rows(const StochasticRoundArgs& a, const Encoder& encoder, const Valu
         const __m512 x = _mm512_maskz_mov_ps(mask, _mm512_load_ps(t + i));
         nan |= _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
         const __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits + i)));
-        store(a.out, r * a.out.row_stride + c + i, mask, encoder.stochastic(x, u));
+        const __m512i codes = encoder.stochastic(x, u);
+        const int64_t at = r * a.out.row_stride + c + i;
+        if (halves) {
+          _mm256_mask_storeu_epi16(static_cast<uint16_t*>(a.out.data) + at, mask, _mm512_cvtepi32_epi16(codes));
+        } else {
+          store16(a.out.data, a.out.dtype, at, mask, encoder.value(codes));
+        }
       }
     }
   }
@@ -140,11 +128,10 @@ Status stochastic_round(const StochasticRoundArgs& a, const Parallel& parallel) 
   const ElementFormat& f = *a.format;
   if (f.kind != Kind::kInt && f.kind != Kind::kFloat) return ref::stochastic_round(a, parallel);
   const bool has_nan = f.kind == Kind::kFloat && f.specials != kFinite;
-  const ValueStore store(f);
   std::atomic<bool> good{true};
   const bool done = with_encoder(f, [&](const auto& encoder) {
     parallel(a.x.rows, row_grain(a.x.cols), [&](int64_t begin, int64_t end) {
-      if (!round_rows(a, encoder, store, has_nan, begin, end)) good.store(false, std::memory_order_relaxed);
+      if (!round_rows(a, encoder, has_nan, begin, end)) good.store(false, std::memory_order_relaxed);
     });
   });
   if (!done || !good.load()) return ref::stochastic_round(a, parallel);  // it says what is wrong
