@@ -46,9 +46,9 @@ void report(std::atomic<int64_t>* first, int64_t index) {
 }
 
 Status overflow(const Scaling& scaling, const char* name, const BlockStore& store, int64_t index, float extent) {
-  return invalid(scaling.op, ": x must be small enough for its ", name, ", got a block of extent ", extent,
-                 " at block (", index / store.cols, ", ", index % store.cols, "); ",
-                 store.dtype == DType::kF16 ? "use scale_dtype=torch.float32" : "scale x down");
+  return invalid(scaling.op, ": ", scaling.argument, " must be small enough for its ", name, ", got a block of extent ",
+                 extent, " at block (", index / store.cols, ", ", index % store.cols, "); ",
+                 store.dtype == DType::kF16 ? "use float32 scales" : "scale it down");
 }
 
 // Scales of scales, kTwoLevel. Stores them and returns through `second` the view that reads them back.

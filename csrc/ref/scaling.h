@@ -32,7 +32,8 @@ struct BlockStore {
 };
 
 struct Scaling {
-  const char* op = "quantize";  // opens error sentences
+  const char* op = "quantize";  // these open error sentences
+  const char* argument = "x";
   Spec spec;
   const float* codebook = nullptr;
   bool asymmetric = false;

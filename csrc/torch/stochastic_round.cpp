@@ -98,6 +98,7 @@ void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tens
   args.random = {s.seed, s.offset};
   args.rescale = rescale;
   args.scaling.op = op;
+  args.scaling.argument = "dw";
   args.scaling.spec = spec;
   args.scaling.asymmetric = zero.has_value();
   Tensor new_scale, new_zero;

@@ -44,7 +44,8 @@ struct IntEncoder {
     high = _mm512_set1_ps(static_cast<float>(top));
     low = _mm512_set1_ps(static_cast<float>(bottom));
   }
-  __m512 clamp(__m512 y) const { return _mm512_min_ps(_mm512_max_ps(y, low), high); }
+  // This order of operands keeps a NaN, which becomes the code of zero.
+  __m512 clamp(__m512 y) const { return _mm512_min_ps(high, _mm512_max_ps(low, y)); }
   __m512 value(__m512i codes) const { return _mm512_cvtepi32_ps(codes); }
   __m512i nearest(__m512 y) const { return nearest_int(clamp(y)); }
   __m512i stochastic(__m512 y, __m512i bits) const {
