@@ -62,13 +62,16 @@ struct Hold {
 // The arguments that describe one quantized matrix.
 struct QArgs {
   const char* op;
-  const char* name;  // "w" or "x": arguments are called name, name_scale, name_zero, ...
+  const char* name;  // "w" or "x"
   const Tensor& codes;
   const OptTensor& scale;
   const OptTensor& zero;
   const OptTensor& scale2;
   const OptTensor& table;
   std::string_view format;
+  bool only = false;  // the op's one matrix: its arguments are called scale, zero, ... and not w_scale, w_zero, ...
+
+  std::string argument(const char* part) const { return only ? part : std::string(name) + "_" + part; }
 };
 
 // One matrix, or `experts` of them when the tensors carry a leading expert dimension.

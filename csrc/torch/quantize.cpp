@@ -313,8 +313,8 @@ void read_weights(const char* op, const Tensor& w, const OptTensor& scale, const
   out->scale = flat_if(scale);
   out->zero = flat_if(zero);
   out->scale2 = flat_if(scale2);
-  out->view =
-      quantized({op, "w", out->codes, out->scale, out->zero, out->scale2, table, format}, k, lead > 0, &out->hold);
+  out->view = quantized({op, "w", out->codes, out->scale, out->zero, out->scale2, table, format, true}, k, lead > 0,
+                        &out->hold);
 }
 
 Tensor dequantize(const Tensor& w, OptTensor scale, OptTensor zero, std::string format, int64_t k, OptTensor scale2,

@@ -145,19 +145,19 @@ int64_t tiled_rows(const QArgs& a, const Spec& spec, int64_t lead, int64_t tiles
       spec.scale != nullptr ? a.scale && a.scale->scalar_type() == ScalarType::Int : spec.element->is_complex();
   const int64_t more = may_have_more && a.scale && a.scale->dim() == 3 + lead ? 1 : 0;
   if (!a.scale || a.scale->dim() != 2 + lead + more) {
-    check(invalid(a.op, ": ", name, "_scale must be [rows, groups] when ", name,
+    check(invalid(a.op, ": ", a.argument("scale"), " must be [rows, groups] when ", name,
                   " is prepacked (it tells the rows), got ", a.scale ? shape(*a.scale) : std::string("None"),
                   "; expand a tensor scale to [rows, 1]"));
   }
   if (spec.block.rows != 1) {
-    check(invalid(a.op, ": ", name, "_format must have one scale row a matrix row when prepacked, got \"",
+    check(invalid(a.op, ": ", a.argument("format"), " must have one scale row a matrix row when prepacked, got \"",
                   std::string(a.format), "\"; repeat the scales and write ",
                   spec.block.cols == 0 ? std::string("\"row\"") : "\"g" + std::to_string(spec.block.cols) + "\""));
   }
   const int64_t rows = a.scale->size(lead + more);
   if (ceil_div(rows, kTileRows) != tiles) {
-    check(invalid(a.op, ": ", name, "_scale must have the rows of the prepacked ", name, ", got ", rows, " rows for ",
-                  tiles, " tiles of 16; pass the scales that belong to this weight"));
+    check(invalid(a.op, ": ", a.argument("scale"), " must have the rows of the prepacked ", name, ", got ", rows,
+                  " rows for ", tiles, " tiles of 16; pass the scales that belong to this weight"));
   }
   return rows;
 }
@@ -187,7 +187,6 @@ const float* codebook_of(const char* op, const std::string& name, const ElementF
 }
 
 void block_values(const QArgs& a, int64_t rows, int64_t cols, bool with_experts, Hold* hold, QView* view) {
-  const std::string name = a.name;
   const Spec& spec = view->spec;
   QMatrix& m = view->matrix;
   const int64_t lead = with_experts ? 1 : 0;
@@ -196,12 +195,13 @@ void block_values(const QArgs& a, int64_t rows, int64_t cols, bool with_experts,
     // complex2: [2, rows, groups] has one scale for the real and one for the imaginary codes
     const bool pair = spec.element->is_complex() && spec.scale == nullptr && a.scale->dim() == 3 + lead;
     if (pair && a.scale->size(lead) != 2) {
-      check(invalid(a.op, ": ", name, "_scale must be [rows, groups], or [2, rows, groups] with the scales of the ",
+      check(invalid(a.op, ": ", a.argument("scale"),
+                    " must be [rows, groups], or [2, rows, groups] with the scales of the ",
                     "real and of the imaginary codes, for format \"", std::string(a.format), "\", got shape ",
                     shape(*a.scale), "; put the two classes first"));
     }
     const Tensor real = pair ? torch::stable::select(*a.scale, lead, 0) : *a.scale;
-    m.scale = values_view(a.op, name + "_scale", real, spec.scale, spec.block, rows, cols, lead, false, &kept);
+    m.scale = values_view(a.op, a.argument("scale"), real, spec.scale, spec.block, rows, cols, lead, false, &kept);
     m.scale.unit = spec.unit;
     hold->scale = kept;
     if (pair) {
@@ -210,26 +210,26 @@ void block_values(const QArgs& a, int64_t rows, int64_t cols, bool with_experts,
     }
     view->scale_step = with_experts ? expert_step(kept) : 0;
   } else if (spec.scale != nullptr) {
-    check(invalid(a.op, ": ", name, "_scale must be given for format \"", std::string(a.format),
+    check(invalid(a.op, ": ", a.argument("scale"), " must be given for format \"", std::string(a.format),
                   "\", got None; lowbit.quantize returns it"));
   }
   if (a.scale2) {
     if (!spec.scale_has_scale) {
-      check(invalid(a.op, ": ", name, "_scale2 must be None for format \"", std::string(a.format),
+      check(invalid(a.op, ": ", a.argument("scale2"), " must be None for format \"", std::string(a.format),
                     "\", got a tensor; a second level is written as in \"uint4:g16/uint4:g16\""));
     }
-    hold->second =
-        values_view(a.op, name + "_scale2", *a.scale2, nullptr, spec.scale_block, Block::count(rows, spec.block.rows),
-                    Block::count(cols, spec.block.cols), with_experts, false, &kept);
+    hold->second = values_view(a.op, a.argument("scale2"), *a.scale2, nullptr, spec.scale_block,
+                               Block::count(rows, spec.block.rows), Block::count(cols, spec.block.cols), with_experts,
+                               false, &kept);
     hold->scale2 = kept;
     m.scale.second = &hold->second;
     view->scale2_step = with_experts ? expert_step(kept) : 0;
   } else if (spec.scale_has_scale) {
-    check(invalid(a.op, ": ", name, "_scale2 must be given for format \"", std::string(a.format),
+    check(invalid(a.op, ": ", a.argument("scale2"), " must be given for format \"", std::string(a.format),
                   "\", got None; lowbit.quantize returns it"));
   }
   if (a.zero) {
-    m.zero = values_view(a.op, name + "_zero", *a.zero, nullptr, spec.block, rows, cols, lead, true, &kept);
+    m.zero = values_view(a.op, a.argument("zero"), *a.zero, nullptr, spec.block, rows, cols, lead, true, &kept);
     hold->zero = kept;
     view->zero_step = with_experts ? expert_step(kept) : 0;
   }
@@ -238,13 +238,13 @@ void block_values(const QArgs& a, int64_t rows, int64_t cols, bool with_experts,
 QView quantized(const QArgs& a, int64_t cols, bool with_experts, Hold* hold, int64_t code_cols) {
   QView view;
   const std::string name = a.name;
-  check(parse_spec(a.op, (name + "_format").c_str(), a.format, &view.spec));
+  check(parse_spec(a.op, a.argument("format").c_str(), a.format, &view.spec));
   const Spec& spec = view.spec;
   QMatrix& m = view.matrix;
   m.cols = cols;
   m.codes = codes_view(a.op, name, a.codes, *spec.element, layout_of(spec, a.codes), code_cols < 0 ? cols : code_cols,
                        with_experts ? 1 : 0, &hold->codes);
-  m.codes.codebook = codebook_of(a.op, name + "_table", *spec.element, a.table, &hold->table);
+  m.codes.codebook = codebook_of(a.op, a.argument("table"), *spec.element, a.table, &hold->table);
   if (m.codes.layout == Layout::kTile16) {
     m.codes.rows = tiled_rows(a, spec, with_experts ? 1 : 0, hold->codes.size(with_experts ? 1 : 0));
   }
@@ -254,7 +254,7 @@ QView quantized(const QArgs& a, int64_t cols, bool with_experts, Hold* hold, int
     view.codes_step = hold->codes.stride(0) * static_cast<int64_t>(hold->codes.element_size());
     for (const OptTensor* t : {&hold->scale, &hold->scale2, &hold->zero}) {
       if (*t && (*t)->numel() != 1 && (*t)->size(0) != view.experts) {
-        check(invalid(a.op, ": ", name, "_scale, _scale2 and _zero must have ", view.experts,
+        check(invalid(a.op, ": ", a.argument("scale"), ", _scale2 and _zero must have ", view.experts,
                       " experts like the codes, got shape ", shape(**t), "; stack one per expert"));
       }
     }

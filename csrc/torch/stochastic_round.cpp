@@ -79,7 +79,7 @@ void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tens
   const int64_t rows = dw.size(lead), cols = dw.size(lead + 1), batch = lead ? dw.size(0) : 1;
   const OptTensor scale_in = scale, none;
   Hold hold;
-  const QView view = quantized({op, "w", w, scale_in, zero, none, none, format}, cols, lead > 0, &hold);
+  const QView view = quantized({op, "w", w, scale_in, zero, none, none, format, true}, cols, lead > 0, &hold);
   if (view.matrix.codes.rows != rows || (lead && view.experts != batch)) {
     check(invalid(op, ": dw must have the shape of the weight, got ", shape(dw), " for w ", shape(w),
                   "; dw is [..., rows, K] of the unquantized weight"));

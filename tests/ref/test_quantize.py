@@ -146,6 +146,15 @@ def test_stochastic(isa, element):
     np.testing.assert_array_equal(plain(codes, spec, 77), want.codes)
 
 
+@pytest.mark.parametrize("spec", ["int4:g8", "float8_e4m3fn:b2x8", "nf4"])
+def test_stochastic_draws_by_position_in_the_whole_tensor(isa, spec):
+    x, seed = torch.from_numpy(data(12, 40)), torch.tensor([3, 1])
+    element = oracle.spec(spec).element
+    whole = ops.quantize(x, spec, rounding="stochastic", seed=seed)[0]
+    parts = ops.quantize(x.view(3, 4, 40), spec, rounding="stochastic", seed=seed)[0]
+    assert torch.equal(ops.unpack(whole, element, 40), ops.unpack(parts, element, 40).view(12, 40))
+
+
 @pytest.mark.parametrize("spec", ["complex2", "complex2:tensor", "complex2:g5", "complex2:b2x9"])
 def test_complex(isa, spec):
     rng = np.random.default_rng(0)
