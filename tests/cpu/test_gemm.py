@@ -243,6 +243,38 @@ def test_experts_are_separate_products(isa, w_format, x_format):
                 begin = end
 
 
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("x_format", [None, "int8"])
+def test_experts_of_complex_weights(isa, x_format, pair):
+    rng = np.random.default_rng(17)
+    each = [complex_operand(rng, "g16", 300, 40, pair=pair) for _ in range(4)]
+    w = replace(each[0], codes=torch.stack([e.codes for e in each]), scale=torch.stack([e.scale for e in each]))
+    x, bias = floats(rng, 11, 80), floats(rng, 4, 600)
+    got = grouped(x, w, ENDS[0], x_format=x_format, bias=bias)
+    begin = 0
+    for e, end in enumerate(ENDS[0]):
+        assert torch.equal(got[begin:end], run(x[begin:end], each[e], x_format=x_format, bias=bias[e]))
+        begin = end
+
+
+@pytest.mark.parametrize("x_format", [None, "int8"])
+@pytest.mark.parametrize("w_format", ["int4:g32", "nvfp4", "uint2:g16/uint4:g16"])
+def test_prepacked_experts(isa, w_format, x_format):
+    rng = np.random.default_rng(18)
+    _, w = experts(rng, w_format, 530, 70, 4)
+    element = {"nvfp4": "float4_e2m1fn"}.get(w_format, w_format.split(":")[0])
+    tiles = replace(w, codes=torch.stack([OPS.prepack(c, element, 70) for c in w.codes]), format=w_format + "@tile16")
+    x = floats(rng, 11, 70)
+    got = grouped(x, tiles, ENDS[0], x_format=x_format)
+    begin = 0
+    for e, end in enumerate(ENDS[0]):
+        one = replace(
+            tiles, codes=tiles.codes[e], scale=tiles.scale[e], scale2=None if w.scale2 is None else w.scale2[e]
+        )
+        assert torch.equal(got[begin:end], run(x[begin:end], one, x_format=x_format))
+        begin = end
+
+
 def test_experts_with_codes_as_activations(isa):
     rng = np.random.default_rng(11)
     each, w = experts(rng, "int4:g32", 300, 64, 4)
