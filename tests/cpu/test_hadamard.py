@@ -137,7 +137,7 @@ VIEWS = {
 @pytest.mark.parametrize("block", [4, 16, 64, 512, 8192, 12, 24, 192])
 def test_strides(isa, view, block):
     n = 3 * block if block < 1024 else block
-    x = VIEWS[view](7, n)
+    x = VIEWS[view](37 if block < 200 else 7, n)
     assert_close(torch.ops.lowbit.hadamard(x, block=block), x, block)
     # into a strided output
     for spread in (

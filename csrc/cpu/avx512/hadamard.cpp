@@ -9,13 +9,15 @@
 //   cross    up to 4 stages (16 rows in 16 registers) at a stride of 256 or 4096
 //   base     H_m over columns of 16 or 32 floats: the 16 signed sums of every 4 rows stand in a table, an output adds
 //   one
-//            of them for every 4 inputs (the method of four Russians)
+//            of them for every 4 inputs (the method of four Russians); for m = 12, 20, 28 the matrix is a constant and
+//            the sums stay in registers
 //
 //   k <= 8:   lanes                                     k <= 12:  cross at 256, lanes
 //   k <= 16:  cross at 4096, then for every 4096 floats: cross at 256, lanes
 //
-// Rows shorter than a vector (m > 1, k < 4) go 16 blocks at a time, transposed into a panel [n][16].
-// A product by +-1 is exact, so the fma rounds as an addition does. Strided and mixed-dtype data is staged in fp32.
+// Rows shorter than a vector (m > 1, k < 4) go 16 blocks at a time, transposed into a panel [n][16]. Data whose columns
+// are not neighbours, or whose dtype changes, is staged in fp32, 16 rows at a time where the rows are neighbours.
+// A product by +-1 is exact, so the fma rounds as an addition does.
 #include "cpu/avx512/hadamard.h"
 
 #include <immintrin.h>
@@ -284,8 +286,8 @@ void row(const void* x, void* out, float* sums, int log2, const float* sign_in, 
 
 // ---- H_m
 
-// Tables of so many groups of 4 rows stand at once: 24 KiB for 32 columns.
-constexpr int kTableGroups = 12;
+// Tables of so many groups of 4 rows stand at once: 32 KiB for 32 columns.
+constexpr int kTableGroups = 16;
 constexpr int64_t kTable = 16 * kLanes;  // floats of one group's 16 sums over 16 columns
 
 // sums[p] = sum over j of (bit j of p set ? -v[j] : v[j]) for p = 0..7; sums[15 - p] is its negative.
@@ -455,15 +457,22 @@ struct Plan {
   int64_t n = 1;
   bool transpose = false;
   float scale = 1.0f;
+
+  bool in_panels() const { return base.m > 1 && log2 < 4; }
+  bool in_runs() const { return base.m == 1 && log2 <= 8; }
 };
 
-// Up to 16 pieces of rows: one block each, or, for blocks of n <= 256 = 2^log2, a run of them.
+// Up to 16 pieces of rows, evenly spaced: one block each, or, for blocks of n <= 256 = 2^log2, a run of them.
 struct Pieces {
-  const void* x[kLanes];
-  void* out[kLanes];
-  Signs sign[kLanes];
+  const char* x = nullptr;
+  char* out = nullptr;
+  Signs sign;
+  int64_t x_step = 0, out_step = 0;  // bytes
+  int64_t sign_step = 0;             // floats
   int64_t length = 0;
   int count = 0;
+
+  const float* sign_of(int i) const { return sign.data ? sign.data + i * sign_step : nullptr; }
 };
 
 INLINE void transpose16(__m512 (&v)[16]) {
@@ -503,13 +512,12 @@ void panel(const Plan& plan, const Pieces& pieces, float* workspace) {
   float* rows = workspace;
   float* base_space = workspace + plan.n * kLanes;
   __m512 v[16];
-  const auto piece = [&](int r) { return std::min(r, pieces.count - 1); };
   for (int64_t j = 0; j < plan.n; j += 16) {
     const __mmask16 mask = mask_of(plan.n - j);
     for (int r = 0; r < 16; ++r) {
-      v[r] = load<In>(pieces.x[piece(r)], j, mask);
-      const float* sign = pieces.sign[piece(r)].data;
-      if (sign && !plan.transpose) v[r] = flip(v[r], load<DType::kF32>(sign, j, mask));
+      const int i = std::min(r, pieces.count - 1);
+      v[r] = load<In>(pieces.x + i * pieces.x_step, j, mask);
+      if (pieces.sign.data && !plan.transpose) v[r] = flip(v[r], load<DType::kF32>(pieces.sign_of(i), j, mask));
     }
     transpose16(v);
     for (int r = 0; r < 16 && j + r < plan.n; ++r) _mm512_store_ps(rows + (j + r) * kLanes, v[r]);
@@ -525,22 +533,19 @@ void panel(const Plan& plan, const Pieces& pieces, float* workspace) {
     }
     transpose16(v);
     for (int r = 0; r < pieces.count; ++r) {
-      const float* sign = pieces.sign[r].data;
-      if (sign && plan.transpose) v[r] = flip(v[r], load<DType::kF32>(sign, j, mask));
-      store<Out>(pieces.out[r], j, v[r], mask);
+      if (pieces.sign.data && plan.transpose) v[r] = flip(v[r], load<DType::kF32>(pieces.sign_of(r), j, mask));
+      store<Out>(pieces.out + r * pieces.out_step, j, v[r], mask);
     }
   }
 }
 
-// Sums of one block before they are rounded stand in `out` itself where that is fp32, else in the workspace.
+// One piece, not of the panel's kind. Sums before they are rounded stand in `out` itself where that is fp32, else in
+// the workspace.
 template <DType In, DType Out>
-void transform(const Plan& plan, const Pieces& pieces, float* workspace) {
-  if (plan.base.m > 1 && plan.log2 < 4) return panel<In, Out>(plan, pieces, workspace);
-  const void* x = pieces.x[0];
-  void* out = pieces.out[0];
-  const Signs none, sign_in = plan.transpose ? none : pieces.sign[0], sign_out = plan.transpose ? pieces.sign[0] : none;
-  if (plan.base.m == 1 && plan.log2 <= 8) {
-    return lanes<In, Out>(x, out, pieces.length, plan.log2, sign_in, sign_out, plan.scale);
+INLINE void transform(const Plan& plan, const void* x, void* out, int64_t length, Signs sign, float* workspace) {
+  const Signs none, sign_in = plan.transpose ? none : sign, sign_out = plan.transpose ? sign : none;
+  if (plan.in_runs()) {
+    return lanes<In, Out>(x, out, length, plan.log2, sign_in, sign_out, plan.scale);
   }
   float* sums = Out == DType::kF32 ? static_cast<float*>(out) : workspace;
   if (plan.base.m == 1) return row<In, Out>(x, out, sums, plan.log2, sign_in.data, sign_out.data, plan.scale);
@@ -558,59 +563,87 @@ void transform(const Plan& plan, const Pieces& pieces, float* workspace) {
   multiply_base<Out>(plan.base, sums, out, cols, sign_out.data, plan.scale, base_space);
 }
 
+template <DType In, DType Out>
+void transform_pieces(const Plan& plan, const Pieces& pieces, float* workspace) {
+  if (plan.in_panels()) return panel<In, Out>(plan, pieces, workspace);
+  for (int i = 0; i < pieces.count; ++i) {
+    transform<In, Out>(plan, pieces.x + i * pieces.x_step, pieces.out + i * pieces.out_step, pieces.length,
+                       {pieces.sign_of(i), pieces.sign.step}, workspace);
+  }
+}
+
 using Transform = void (*)(const Plan&, const Pieces&, float*);
 
 // nullptr: through fp32 copies.
-Transform transform_of(DType in, DType out) {
-  if (in == out) {
-    switch (in) {
-      case DType::kF32: return transform<DType::kF32, DType::kF32>;
-      case DType::kBF16: return transform<DType::kBF16, DType::kBF16>;
-      default: return transform<DType::kF16, DType::kF16>;
-    }
+Transform transform_of(const Matrix& x, const Matrix& out) {
+  if (x.dtype != out.dtype || x.col_stride != 1 || out.col_stride != 1) return nullptr;
+  switch (x.dtype) {
+    case DType::kF32: return transform_pieces<DType::kF32, DType::kF32>;
+    case DType::kBF16: return transform_pieces<DType::kBF16, DType::kBF16>;
+    default: return transform_pieces<DType::kF16, DType::kF16>;
   }
-  return nullptr;
 }
 
 // ---- strides
 
+// Copies `rows` <= 16 rows of `cols` elements to fp32 rows `pitch` apart.
 template <DType T>
-void gather(const void* data, int64_t stride, int64_t count, float* out) {
+void gather(const void* data, int64_t row_stride, int64_t col_stride, int rows, int64_t cols, float* out,
+            int64_t pitch) {
   const auto* p = static_cast<const typename Raw<T>::type*>(data);
+  for (int64_t j = 0; row_stride == 1 && j < cols; j += kLanes) {  // neighbours are rows: 16 x 16 at a time
+    __m512 v[16];
+    const __mmask16 of_rows = mask_of(rows);
+    for (int c = 0; c < 16; ++c) {
+      v[c] = j + c < cols ? load<T>(p, (j + c) * col_stride, of_rows) : _mm512_setzero_ps();
+    }
+    transpose16(v);
+    for (int r = 0; r < rows; ++r) store<DType::kF32>(out, r * pitch + j, v[r], mask_of(cols - j));
+  }
   typename Raw<T>::type part[kLanes] = {};
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int64_t width = std::min<int64_t>(kLanes, count - i);
-    for (int64_t j = 0; j < width; ++j) part[j] = p[(i + j) * stride];
-    store<DType::kF32>(out, i, load<T>(part, 0), mask_of(width));
+  for (int r = 0; row_stride != 1 && r < rows; ++r) {
+    for (int64_t j = 0; j < cols; j += kLanes) {
+      const int64_t width = std::min<int64_t>(kLanes, cols - j);
+      for (int64_t c = 0; c < width; ++c) part[c] = p[r * row_stride + (j + c) * col_stride];
+      store<DType::kF32>(out, r * pitch + j, load<T>(part, 0), mask_of(width));
+    }
   }
 }
 
+// The inverse of gather.
 template <DType T>
-void scatter(const float* in, void* data, int64_t stride, int64_t count) {
+void scatter(const float* in, int64_t pitch, int rows, int64_t cols, void* data, int64_t row_stride,
+             int64_t col_stride) {
   auto* p = static_cast<typename Raw<T>::type*>(data);
+  for (int64_t j = 0; row_stride == 1 && j < cols; j += kLanes) {
+    __m512 v[16];
+    for (int r = 0; r < 16; ++r) {
+      v[r] = r < rows ? load<DType::kF32>(in, r * pitch + j, mask_of(cols - j)) : _mm512_setzero_ps();
+    }
+    transpose16(v);
+    for (int c = 0; c < 16 && j + c < cols; ++c) store<T>(p, (j + c) * col_stride, v[c], mask_of(rows));
+  }
   typename Raw<T>::type part[kLanes];
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int64_t width = std::min<int64_t>(kLanes, count - i);
-    store<T>(part, 0, load<DType::kF32>(in, i, mask_of(width)));
-    for (int64_t j = 0; j < width; ++j) p[(i + j) * stride] = part[j];
+  for (int r = 0; row_stride != 1 && r < rows; ++r) {
+    for (int64_t j = 0; j < cols; j += kLanes) {
+      const int64_t width = std::min<int64_t>(kLanes, cols - j);
+      store<T>(part, 0, load<DType::kF32>(in, r * pitch + j, mask_of(width)));
+      for (int64_t c = 0; c < width; ++c) p[r * row_stride + (j + c) * col_stride] = part[c];
+    }
   }
 }
 
-void gather(DType t, const void* data, int64_t stride, int64_t count, float* out) {
-  switch (t) {
-    case DType::kF32: return gather<DType::kF32>(data, stride, count, out);
-    case DType::kBF16: return gather<DType::kBF16>(data, stride, count, out);
-    default: return gather<DType::kF16>(data, stride, count, out);
-  }
+using Gather = decltype(&gather<DType::kF32>);
+using Scatter = decltype(&scatter<DType::kF32>);
+
+Gather gather_of(DType t) {
+  return t == DType::kF32 ? gather<DType::kF32> : t == DType::kBF16 ? gather<DType::kBF16> : gather<DType::kF16>;
+}
+Scatter scatter_of(DType t) {
+  return t == DType::kF32 ? scatter<DType::kF32> : t == DType::kBF16 ? scatter<DType::kBF16> : scatter<DType::kF16>;
 }
 
-void scatter(DType t, const float* in, void* data, int64_t stride, int64_t count) {
-  switch (t) {
-    case DType::kF32: return scatter<DType::kF32>(in, data, stride, count);
-    case DType::kBF16: return scatter<DType::kBF16>(in, data, stride, count);
-    default: return scatter<DType::kF16>(in, data, stride, count);
-  }
-}
+// ---- the call
 
 struct Workspace {
   explicit Workspace(int64_t floats) : data(static_cast<float*>(_mm_malloc(floats * 4 + 64, 64))) {}
@@ -622,80 +655,123 @@ struct Workspace {
 
 int64_t bytes_of(DType t) { return t == DType::kF32 ? 4 : 2; }
 
+// How the rows are cut, by shape alone: into pieces of `length`, and tasks of up to `batch` pieces, which lie down a
+// column of pieces or along a row.
+struct Cut {
+  Matrix x, out;
+  bool staged = false;
+  bool down = false;
+  int64_t length = 0;
+  int64_t batch = 1;
+  int64_t lines = 0;     // columns of pieces, or rows
+  int64_t line = 0;      // pieces in one of them
+  int64_t per_line = 0;  // tasks
+};
+
+Cut cut_of(const HadamardArgs& args, const Plan& plan, bool staged) {
+  constexpr int64_t kRun = 8192, kStage = 131072;  // floats
+  Cut cut;
+  cut.x = args.x;
+  cut.out = args.out;
+  cut.staged = staged;
+  const bool one_row = args.x.row_stride == args.x.cols && args.out.row_stride == args.x.cols;
+  if (plan.in_runs() && !staged && one_row && (!args.sign || args.sign_length == plan.n)) {
+    cut.x.cols = args.x.rows * args.x.cols;
+    cut.x.rows = 1;
+  }
+  cut.length = plan.in_runs() ? std::min(cut.x.cols, kRun) : plan.n;
+  const bool neighbours = staged && (args.x.row_stride == 1 || args.out.row_stride == 1);
+  if (!plan.in_runs() || neighbours) {
+    cut.batch = std::clamp<int64_t>((plan.in_panels() || neighbours ? kStage : kRun) / cut.length, 1, kLanes);
+  }
+  const int64_t per_row = (cut.x.cols + cut.length - 1) / cut.length;
+  cut.down = neighbours || per_row == 1 || (plan.in_panels() && cut.x.rows >= per_row);
+  cut.lines = cut.down ? per_row : cut.x.rows;
+  cut.line = cut.down ? cut.x.rows : per_row;
+  cut.per_line = (cut.line + cut.batch - 1) / cut.batch;
+  return cut;
+}
+
+// Task `t` of a cut, without its signs.
+Pieces pieces_of(const Cut& cut, int64_t t, int64_t* row, int64_t* col) {
+  const int64_t line = t / cut.per_line, first = t % cut.per_line * cut.batch;
+  *row = cut.down ? first : line;
+  *col = (cut.down ? line : first) * cut.length;
+  const int64_t row_step = cut.down ? 1 : 0, col_step = cut.down ? 0 : cut.length;
+  const auto offset = [](const Matrix& m, int64_t r, int64_t c) {
+    return (r * m.row_stride + c * m.col_stride) * bytes_of(m.dtype);
+  };
+  Pieces p;
+  p.x = static_cast<const char*>(cut.x.data) + offset(cut.x, *row, *col);
+  p.out = static_cast<char*>(cut.out.data) + offset(cut.out, *row, *col);
+  p.x_step = offset(cut.x, row_step, col_step);
+  p.out_step = offset(cut.out, row_step, col_step);
+  p.length = std::min(cut.length, cut.x.cols - *col);
+  p.count = static_cast<int>(std::min(cut.batch, cut.line - first));
+  return p;
+}
+
 }  // namespace
 
 Status hadamard(const HadamardArgs& args, const Parallel& parallel) {
   HadamardSize size;
   LOWBIT_RETURN_IF_ERROR(check_hadamard(args, &size));
   cpu::ran("hadamard:avx512");
+  if (args.x.rows == 0) return Status();
   const HadamardMatrix& matrix = hadamard_matrix(size.base);
   Plan plan;
   plan.base = {size.base, args.transpose, args.transpose ? matrix.transposed_signs.data() : matrix.signs.data()};
   plan.log2 = size.log2;
-  const int64_t n = plan.n = args.block;
+  plan.n = args.block;
   plan.transpose = args.transpose;
   plan.scale = args.scale;
 
-  Transform kernel =
-      args.x.col_stride == 1 && args.out.col_stride == 1 ? transform_of(args.x.dtype, args.out.dtype) : nullptr;
-  const bool staged = kernel == nullptr;
-  if (staged) kernel = transform<DType::kF32, DType::kF32>;
+  Transform kernel = transform_of(args.x, args.out);
+  const Cut cut = cut_of(args, plan, kernel == nullptr);
+  if (cut.staged) kernel = transform_pieces<DType::kF32, DType::kF32>;
 
-  // A run of small blocks is cut into pieces; rows that follow each other are one.
-  const bool runs = size.base == 1 && size.log2 <= 8;
-  const bool in_panels = size.base > 1 && size.log2 < 4;
-  const bool sign_a_block = args.sign == nullptr || args.sign_length == n;
-  int64_t rows = args.x.rows, cols = args.x.cols;
-  if (runs && !staged && sign_a_block && args.x.row_stride == cols && args.out.row_stride == cols) {
-    cols *= rows;
-    rows = rows > 0 ? 1 : 0;
-  }
-  constexpr int64_t kPiece = 8192;
-  const int64_t length = runs ? std::min(cols, kPiece) : n;
-  const int64_t per_row = (cols + length - 1) / length;
-  const int64_t pieces = rows * per_row;
-  const int64_t batch = in_panels ? kLanes : 1;
-
-  float repeated[kSet];
-  if (args.sign && runs && sign_a_block) {
-    for (int64_t i = 0; i < kSet; ++i) repeated[i] = args.sign[i % n];
+  const bool sign_a_block = args.sign_length == plan.n;
+  float repeated[kSet];  // the signs of a block, for runs of blocks that are shorter than a register set
+  if (args.sign && sign_a_block && plan.in_runs()) {
+    for (int64_t i = 0; i < kSet; ++i) repeated[i] = args.sign[i % plan.n];
   }
 
-  const int64_t sums = in_panels ? n * kLanes : staged || args.out.dtype == DType::kF32 || runs ? 0 : n;
+  const int64_t pitch = round_up(cut.length, kLanes);
+  const int64_t stage = cut.staged ? pitch * cut.batch : 0;
+  const bool sums_in_out = cut.staged || args.out.dtype == DType::kF32 || plan.in_runs();
+  const int64_t sums = plan.in_panels() ? plan.n * kLanes : sums_in_out ? 0 : plan.n;
   const int64_t base_space = size.base > 1 ? base_workspace(size.base, 32) : 0;
-  const int64_t stage = staged ? (length + kLanes) / kLanes * kLanes * batch : 0;
   std::atomic<bool> out_of_memory{false};
-  const int64_t tasks = (pieces + batch - 1) / batch;
-  parallel(tasks, std::max<int64_t>(1, 16384 / (length * batch)), [&](int64_t begin, int64_t end) {
-    const Workspace workspace(sums + base_space + stage);
+  const int64_t tasks = cut.lines * cut.per_line;
+  parallel(tasks, std::max<int64_t>(1, 16384 / (cut.length * cut.batch)), [&](int64_t begin, int64_t end) {
+    const Workspace workspace(stage + sums + base_space);
     if (!workspace.data) {
       out_of_memory = true;
       return;
     }
-    float* const staging = workspace.data + sums + base_space;
-    for (int64_t task = begin; task < end; ++task) {
-      Pieces p;
-      p.count = static_cast<int>(std::min(batch, pieces - task * batch));
-      const void* x[kLanes];
-      void* out[kLanes];
-      for (int i = 0; i < p.count; ++i) {
-        const int64_t index = task * batch + i, r = index / per_row, first = index % per_row * length;
-        p.length = std::min(length, cols - first);
-        x[i] = static_cast<const char*>(args.x.data) +
-               (r * args.x.row_stride + first * args.x.col_stride) * bytes_of(args.x.dtype);
-        out[i] = static_cast<char*>(args.out.data) +
-                 (r * args.out.row_stride + first * args.out.col_stride) * bytes_of(args.out.dtype);
-        float* const copy = staging + i * (stage / batch);
-        if (staged) gather(args.x.dtype, x[i], args.x.col_stride, p.length, copy);
-        p.x[i] = staged ? copy : x[i];
-        p.out[i] = staged ? copy : out[i];
-        if (args.sign)
-          p.sign[i] = runs && sign_a_block ? Signs{repeated, 0} : Signs{args.sign + (sign_a_block ? 0 : first), kSet};
+    float* const staging = workspace.data;
+    for (int64_t t = begin; t < end; ++t) {
+      int64_t row, col;
+      const Pieces given = pieces_of(cut, t, &row, &col);
+      Pieces p = given;
+      if (args.sign && sign_a_block && plan.in_runs()) {
+        p.sign = {repeated, 0};
+      } else if (args.sign) {
+        p.sign = {args.sign + (sign_a_block ? 0 : col), kSet};
+        p.sign_step = sign_a_block || cut.down ? 0 : cut.length;
       }
-      kernel(plan, p, workspace.data);
-      for (int i = 0; staged && i < p.count; ++i) {
-        scatter(args.out.dtype, staging + i * (stage / batch), out[i], args.out.col_stride, p.length);
+      if (!cut.staged) {
+        kernel(plan, p, workspace.data);
+        continue;
       }
+      const auto step = [](int64_t bytes, DType t) { return bytes / bytes_of(t); };
+      gather_of(args.x.dtype)(given.x, step(given.x_step, args.x.dtype), args.x.col_stride, p.count, p.length, staging,
+                              pitch);
+      p.x = p.out = reinterpret_cast<char*>(staging);
+      p.x_step = p.out_step = pitch * 4;
+      kernel(plan, p, workspace.data + stage);
+      scatter_of(args.out.dtype)(staging, pitch, p.count, p.length, given.out, step(given.out_step, args.out.dtype),
+                                 args.out.col_stride);
     }
   });
   return out_of_memory ? Status(Code::kOutOfMemory, "hadamard: no memory for the workspace of a block") : Status();
