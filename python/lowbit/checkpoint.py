@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lowbit.nn import Edits, QuantEmbedding, QuantLayer, QuantLinear, QuantWeight, RotatedLinear, Unrotate, swap
@@ -80,7 +79,7 @@ def _write(model: nn.Module, tokenizer: Any, folder: Path) -> None:
     header: dict[str, Any] = {
         "layout_version": LAYOUT_VERSION,
         "recipe": getattr(model, "lowbit_recipe", None),
-        "modules": _describe(model),
+        **_describe(model),
     }
     config = getattr(model, "config", None)
     if config is not None and hasattr(config, "save_pretrained"):
@@ -90,7 +89,7 @@ def _write(model: nn.Module, tokenizer: Any, folder: Path) -> None:
             model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
-    _write_tensors(_tensors(model), {"format": "pt", "lowbit": json.dumps(header)}, folder / FILE)
+    _write_tensors(_tensors(model), {"lowbit": json.dumps(header)}, folder / FILE)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -100,6 +99,11 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         if not any(name.startswith(prefix + ".") or name == prefix for prefix in shared):
             state[name] = tensor.detach().contiguous()
+    # buffers that a model computes follow its dtype: what it computed is what it must compute with again
+    for name, buffer in model.named_buffers():
+        leaf = name.rpartition(".")[2]
+        if name not in state and leaf in model.get_submodule(name.rpartition(".")[0])._non_persistent_buffers_set:
+            state.setdefault(name, buffer.detach().contiguous())
     return state
 
 
@@ -116,25 +120,26 @@ def _aliases(model: nn.Module) -> dict[str, str]:
 
 
 def _describe(model: nn.Module) -> dict[str, Any]:
-    """What was put into the model, by name: enough to put it into a fresh one."""
+    """What was put into the model, by name: enough to put it into a fresh one.
+
+    "weights" are the quantized ones: format, shape and which tensors they are made of. "modules" are the modules that
+    hold them (tied ones the same), and the ends of rotated streams.
+    """
     aliases = _aliases(model)
+    weights: dict[str, Any] = {}
     out: dict[str, Any] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, QuantLinear | QuantEmbedding):
             weight = module.weight
-            out[name] = {
-                "type": type(module).__name__,
-                "weight": aliases[f"{name}.weight"],
-                "format": weight.spec.text,
-                "shape": [weight.rows, weight.cols],
-            }
+            first = aliases[f"{name}.weight"]
+            parts = sorted(part for part, tensor in weight.named_buffers() if tensor is not None)
+            weights[first] = {"format": weight.spec.text, "shape": [weight.rows, weight.cols], "parts": parts}
+            out[name] = {"type": type(module).__name__, "weight": first}
             if isinstance(module, QuantLinear):
                 out[name] |= {"x_format": module.x_format, "hadamard": module.hadamard, "sign": module.sign is not None}
-            else:
-                out[name] |= {"dtype": str(module.like.dtype).removeprefix("torch.")}
         elif isinstance(module, Unrotate):
             out[name] = {"type": "Unrotate", "hadamard": module.hadamard, "sign": module.sign is not None}
-    return out
+    return {"weights": weights, "modules": out}
 
 
 def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None) -> nn.Module:
@@ -158,7 +163,7 @@ def load(folder: str | os.PathLike[str], *, into: nn.Module | None = None) -> nn
         into = _skeleton(Path(folder), header)
     edits = Edits(into)
     try:
-        _fill(edits, header["modules"], tensors)
+        _fill(edits, header, tensors)
     except BaseException as error:
         edits.undo()
         if isinstance(error, ValueError | KeyError | TypeError | AttributeError | RuntimeError):
@@ -182,6 +187,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise _Newer(version)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             assert isinstance(header["modules"], dict)
+            assert isinstance(header["weights"], dict)
     except _Newer as error:
         raise ValueError(
             f"load: {str(path)!r} must have layout version {LAYOUT_VERSION} or older, got {error}; update lowbit"
@@ -239,22 +245,22 @@ def _parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def _fill(edits: Edits, modules: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _fill(edits: Edits, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Puts the quantized modules and the other tensors into a fresh model."""
     model = edits.model
+    modules = header["modules"]
     used: set[str] = set()
     weights: dict[str, QuantTensor] = {}
+    for name, row in header["weights"].items():
+        parts = {part: tensors[f"{name}.{part}"] for part in row["parts"]}
+        rows, cols = row["shape"]
+        weights[name] = QuantTensor.from_state_dict(parts, row["format"], (rows, cols))
+        used.update(f"{name}.{part}" for part in parts)
     layers: dict[str, QuantLayer] = {}
     for name, row in modules.items():
         if row["type"] == "Unrotate":
             edits.replace(model.get_submodule(name), Unrotate(model.get_submodule(name), row["hadamard"], None))
             continue
-        prefix = row["weight"] + "."
-        if row["weight"] not in weights:
-            parts = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            rows, cols = row["shape"]
-            weights[row["weight"]] = QuantTensor.from_state_dict(parts, row["format"], (rows, cols))
-            used.update(prefix + part for part in parts)
         layers[name] = QuantLayer(weights[row["weight"]], row.get("x_format"))
         if row.get("hadamard"):
             old: Any = model.get_submodule(name)
@@ -269,9 +275,6 @@ def _fill_rest(edits: Edits, modules: dict[str, Any], tensors: dict[str, Tensor]
     for name, row in modules.items():
         if row.get("sign"):
             edits.set_buffer(model.get_submodule(name), "sign", tensors.pop(f"{name}.sign"))
-        if row["type"] == "QuantEmbedding":
-            like = torch.empty(0, dtype=getattr(torch, row["dtype"]))
-            edits.set_buffer(model.get_submodule(name), "like", like)
     aliases = _aliases(model)
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         saved = tensors.get(aliases[name])
@@ -286,7 +289,7 @@ def _fill_rest(edits: Edits, modules: dict[str, Any], tensors: dict[str, Tensor]
             if buffer.shape != tensors[name].shape:
                 raise ValueError(f"{name} must be {list(buffer.shape)}, got {list(tensors[name].shape)}")
             edits.set_buffer(model.get_submodule(owner), leaf, tensors[name])
-    known = set(model.state_dict()) | set(aliases)
+    known = {n for n, _ in model.named_buffers()} | set(aliases)
     unknown = sorted(set(tensors) - known)
     if unknown:
         raise ValueError(f"the model has no place for {unknown[0]}")

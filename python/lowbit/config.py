@@ -124,17 +124,17 @@ class ClipSearch:
         smallest: the smallest factor.
     """
 
-    norm: float = 2.4
-    steps: int = 24
-    smallest: float = 0.4
+    norm: float = 2.0
+    steps: int = 10
+    smallest: float = 0.6
 
     def __post_init__(self) -> None:
         if not self.norm > 0:
-            _refuse("ClipSearch", "norm", "positive", self.norm, "use 2.4")
+            _refuse("ClipSearch", "norm", "positive", self.norm, "use 2")
         if self.steps < 1:
-            _refuse("ClipSearch", "steps", "at least 1", self.steps, "use 24, or MinMax() for no search")
+            _refuse("ClipSearch", "steps", "at least 1", self.steps, "use 10, or MinMax() for no search")
         if not 0 < self.smallest <= 1:
-            _refuse("ClipSearch", "smallest", "in (0, 1]", self.smallest, "use 0.4")
+            _refuse("ClipSearch", "smallest", "in (0, 1]", self.smallest, "use 0.6")
 
 
 Grid = MinMax | ClipSearch

@@ -77,4 +77,4 @@ def apply_rotation(edits: Edits, layers: Layers, config: HadamardRotation) -> No
         else:
             put(head, rotate_input(head.weight.float(), sign))
         online(head, width, sign)
-        edits.replace(decoder.norm, Unrotate(decoder.norm, width, sign))
+        edits.replace(decoder.norm, Unrotate(decoder.norm, width, sign.clone()))

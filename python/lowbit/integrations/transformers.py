@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def load_model(source: str | os.PathLike[str], *, dtype: torch.dtype = torch.flo
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **arguments)
             tokenizer = transformers.AutoTokenizer.from_pretrained(name, **arguments)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, struct.error) as error:
             first_line = str(error).strip().partition("\n")[0]
             raise ValueError(
                 f"load_model: source must be a model that transformers can read, got {str(source)!r} ({first_line}); "

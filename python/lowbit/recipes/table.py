@@ -11,11 +11,10 @@ from lowbit.config import GPTQ, ActivationConfig, ClipSearch, HadamardRotation, 
 
 _INT8 = WeightConfig("int8:row")
 _INT8_INPUT = ActivationConfig("int8:g64")
-_INT4_INPUT = ActivationConfig("int4:row")
+_INT4_INPUT = ActivationConfig("int4:g64")
 _UINT4 = WeightConfig("uint4:g64", asymmetric=True)
 _UINT3 = WeightConfig("uint3:g64", asymmetric=True)
 _UINT2 = WeightConfig("uint2:g32", asymmetric=True)
-_INT4 = WeightConfig("int4:g64")
 _FP8 = WeightConfig("float8_e4m3fn:row")
 _FP8_INPUT = ActivationConfig("float8_e4m3fn:row")
 
@@ -59,7 +58,7 @@ TABLE = (
     Recipe(
         "w4a8",
         "4-bit weights in groups of 64, 8-bit activations",
-        _INT4,
+        _UINT4,
         _INT8_INPUT,
         grid=ClipSearch(),
         head=_INT8,
@@ -68,7 +67,7 @@ TABLE = (
     Recipe(
         "w4a8-gptq",
         "4-bit GPTQ weights in groups of 64, 8-bit activations",
-        _INT4,
+        _UINT4,
         _INT8_INPUT,
         grid=ClipSearch(),
         rounding=GPTQ(),
@@ -88,7 +87,7 @@ TABLE = (
     Recipe(
         "w4a4",
         "4-bit weights and activations, not rotated",
-        _INT4,
+        _UINT4,
         _INT4_INPUT,
         grid=ClipSearch(),
         head=_INT8,
@@ -97,9 +96,20 @@ TABLE = (
     Recipe(
         "w4a4-hadamard",
         "4-bit weights and activations after a Hadamard rotation",
-        _INT4,
+        _UINT4,
         _INT4_INPUT,
         grid=ClipSearch(),
+        transform=HadamardRotation(),
+        head=_INT8,
+        head_activation=_INT8_INPUT,
+    ),
+    Recipe(
+        "w4a4-hadamard-gptq",
+        "4-bit GPTQ weights and 4-bit activations after a Hadamard rotation",
+        _UINT4,
+        _INT4_INPUT,
+        grid=ClipSearch(),
+        rounding=GPTQ(),
         transform=HadamardRotation(),
         head=_INT8,
         head_activation=_INT8_INPUT,
