@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from lowbit import accounting, checkpoint, evaluation, recipes
@@ -139,7 +140,8 @@ def _save(model: nn.Module, folder: Path) -> None:
     if _is_quantized(model):
         checkpoint.save(model, folder)
     else:
-        model.save_pretrained(folder)  # type: ignore[operator]
+        folder.mkdir()
+        save_model(model, str(folder / "model.safetensors"))
 
 
 def _judge(name: str, model: nn.Module, batches: Tensor, progress: bool) -> dict[str, Any]:
