@@ -7,7 +7,8 @@ weights come from memory and not from a cache; a row holds the medians, and the 
 (`best_...`), which neighbours on the machine disturb less. `x_format` activations ("int8", "float8_e4m3fn")
 are quantized inside the call, and that is timed. A result is checked against a float64 product before anything is
 timed. One JSON line a row, to stdout and to --out. Two floors rule a call: bytes of the weight over the memory
-bandwidth, operations over the peak of the instruction; the columns GB/s and GOP/s are what the quickest call reached of either.
+bandwidth, operations over the peak of the instruction; the columns GB/s and GOP/s are what the quickest call reached of
+either.
 """
 
 import argparse

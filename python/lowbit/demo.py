@@ -99,12 +99,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
     shown = [r for r in rows if r["perplexity"] is not None]
-    kinds: dict[str, list[dict[str, Any]]] = {
-        "float, PyTorch": [],
-        "16-bit activations": [],
-        "8-bit activations": [],
-        "4-bit activations": [],
-    }
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _LEGEND}
     for row in shown:
         widths = row["recipe"].partition("-")[0]
         kinds[f"a{widths.partition('a')[2]}" if widths.startswith("w") else "PyTorch"].append(row)
