@@ -1,16 +1,14 @@
-// The Walsh-Hadamard transform. A block of n = m * 2^k is m rows of 2^k: butterflies run along the rows, H_m across
-// them.
+// The Walsh-Hadamard transform. A block of n = m * 2^k is m rows of 2^k: butterflies along the rows, H_m across them.
 //
-// Floors: copying x to out, and n k additions (two 16-lane additions a cycle) for the butterflies; the multiplication
-// by H_m adds about n (m / 4 + 4). Passes over a block, all loads and stores of whole vectors:
+// Floors: copying x to out, and n k additions (two 16-lane additions a cycle) for the butterflies; H_m adds about
+// n (m / 4 + 4). Passes over a block, all loads and stores of whole vectors:
 //
-//   lanes    8 stages (strides 1..128) on 256 neighbours held in 16 registers: 4 within the lanes, by a shuffle and an
-//            fma(x, +-1, shuffled x), 4 between registers. Blocks of n <= 256 are this pass alone, several to a set.
-//   cross    up to 4 stages (16 rows in 16 registers) at a stride of 256 or 4096
-//   base     H_m over columns of 16 or 32 floats: the 16 signed sums of every 4 rows stand in a table, an output adds
-//   one
-//            of them for every 4 inputs (the method of four Russians); for m = 12, 20, 28 the matrix is a constant and
-//            the sums stay in registers
+//   lanes  8 stages (strides 1..128) on 256 neighbours held in 16 registers: 4 within the lanes, by a shuffle and an
+//          fma(x, +-1, shuffled x), 4 between registers. Blocks of n <= 256 are this pass alone, several to a set.
+//   cross  up to 4 stages (16 rows in 16 registers) at a stride of 256 or 4096
+//   base   H_m over columns of 16 or 32 floats: the 16 signed sums of every 4 rows stand in a table, an output adds
+//          one of them for every 4 inputs (the method of four Russians); for m = 12, 20, 28 the matrix is a constant
+//          and the sums stay in registers
 //
 //   k <= 8:   lanes                                     k <= 12:  cross at 256, lanes
 //   k <= 16:  cross at 4096, then for every 4096 floats: cross at 256, lanes
