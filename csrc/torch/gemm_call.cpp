@@ -134,7 +134,7 @@ void GemmCall::coded_x(const QArgs& x, int64_t k) {
   if (planes ? dims < 3 : dims < 1) {
     check(invalid(op_, ": x must be ", planes ? "planes [..., bits, M, ceil(K / 32)]" : "codes [..., K]",
                   " for format \"", std::string(x.format), "\", got shape ", shape(x.codes),
-                  "; lowbit.pack makes the canonical layout from codes [M, K]"));
+                  "; lowbit.ops.pack makes the canonical layout from codes [M, K]"));
   }
   for (int64_t d = 0; d < dims - 1; ++d) {
     if (!planes || d != dims - 3) lead_.push_back(x.codes.size(d));
@@ -153,7 +153,7 @@ void GemmCall::quantize_x(const QArgs& x) {
   const Spec& spec = x_.spec;
   if (spec.element->is_complex() || spec.element->kind == Kind::kCodebook || spec.layout == Layout::kTile16) {
     check(invalid(op_, ": x_format must be an integer, float or nf4 format when x is float, got \"",
-                  std::string(x.format), "\"; quantize x with lowbit.quantize first"));
+                  std::string(x.format), "\"; quantize x with lowbit.ops.quantize first"));
   }
   if (!x.scale) {
     if (x.zero || x.scale2) {

@@ -46,11 +46,11 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   const bool planes = layout == Layout::kCanonical && canonical(f) == Canonical::kPlanes;
   if (t.dim() != rank) {
     check(invalid(op, ": ", name, " must have ", rank, " dimensions for format ", f.name, ", got shape ", shape(t),
-                  "; lowbit.pack makes the canonical layout from codes [rows, K]"));
+                  "; lowbit.ops.pack makes the canonical layout from codes [rows, K]"));
   }
   if (planes ? t.scalar_type() != ScalarType::Int : !holds_bytes(t.scalar_type(), f)) {
     check(invalid(op, ": ", name, " must be ", planes ? "int32 planes" : "uint8 codes", " for format ", f.name,
-                  ", got ", dtype_name(t.scalar_type()), "; lowbit.pack makes the canonical layout"));
+                  ", got ", dtype_name(t.scalar_type()), "; lowbit.ops.pack makes the canonical layout"));
   }
   Codes c;
   c.format = &f;
@@ -60,7 +60,7 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
     *hold = t.is_contiguous() ? t : torch::stable::contiguous(t);
     if (t.size(lead + 1) != ceil_div(cols, kTileCols) || t.size(lead + 2) != 8 * f.bits) {
       check(invalid(op, ": ", name, " must be [rows / 16, ", ceil_div(cols, kTileCols), ", ", 8 * f.bits, "] for K = ",
-                    cols, " in format ", f.name, "@tile16, got shape ", shape(t), "; prepack it with lowbit.prepack"));
+                    cols, " in format ", f.name, "@tile16, got shape ", shape(t), "; prepack it with lowbit.ops.prepack"));
     }
     c.data = hold->data_ptr();
     return c;
@@ -211,7 +211,7 @@ void block_values(const QArgs& a, int64_t rows, int64_t cols, bool with_experts,
     view->scale_step = with_experts ? expert_step(kept) : 0;
   } else if (spec.scale != nullptr) {
     check(invalid(a.op, ": ", a.argument("scale"), " must be given for format \"", std::string(a.format),
-                  "\", got None; lowbit.quantize returns it"));
+                  "\", got None; lowbit.ops.quantize returns it"));
   }
   if (a.scale2) {
     if (!spec.scale_has_scale) {
@@ -226,7 +226,7 @@ void block_values(const QArgs& a, int64_t rows, int64_t cols, bool with_experts,
     view->scale2_step = with_experts ? expert_step(kept) : 0;
   } else if (spec.scale_has_scale) {
     check(invalid(a.op, ": ", a.argument("scale2"), " must be given for format \"", std::string(a.format),
-                  "\", got None; lowbit.quantize returns it"));
+                  "\", got None; lowbit.ops.quantize returns it"));
   }
   if (a.zero) {
     m.zero = values_view(a.op, a.argument("zero"), *a.zero, nullptr, spec.block, rows, cols, lead, true, &kept);

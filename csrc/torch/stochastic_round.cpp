@@ -29,7 +29,7 @@ Tensor stochastic_round(const Tensor& x, std::string format, const Tensor& seed)
   }
   if (args.format->is_complex() || args.format->kind == Kind::kCodebook) {
     check(invalid(op, ": format must be \"bfloat16\", \"float16\" or a format of real values of its own, got \"",
-                  format, "\"; lowbit.quantize rounds to tables"));
+                  format, "\"; lowbit.ops.quantize rounds to tables"));
   }
   const Seed s = seed_of(op, seed);
   args.random = {s.seed, s.offset};
@@ -57,11 +57,11 @@ void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tens
   if (f.is_complex() || f.kind == Kind::kCodebook || spec.layout != Layout::kCanonical ||
       layout_of(spec, w) != Layout::kCanonical) {
     check(invalid(op, ": w must be canonical codes of a format of real values of its own, got format \"", format,
-                  "\"; lowbit.unprepack and lowbit.pack make them"));
+                  "\"; lowbit.ops.unprepack and lowbit.ops.pack make them"));
   }
   if (spec.scale_has_scale || (rescale && spec.scale != nullptr)) {
     check(invalid(op, ": format must have float scales", rescale ? " to rescale" : "", ", got \"", format,
-                  "\"; requantize the updated weight with lowbit.quantize"));
+                  "\"; requantize the updated weight with lowbit.ops.quantize"));
   }
   float_dtype(op, "dw", dw);
   const Seed s = seed_of(op, seed);
