@@ -53,12 +53,14 @@ def test_canonical_and_tile16_of_every_format(isa, name):
 def test_orders_of_other_libraries(isa, order):
     names, expected = ORDERS[order]
     for name in names:
-        for seed, (rows, k) in enumerate([*SHAPES, (40, 600)]):
+        for seed, (rows, k) in enumerate([*SHAPES, (40, 600), (136, 63), (256, 130)]):
             rows = -(-rows // 8) * 8 if order == "awq" else rows
             codes = random_codes(name, rows, k, seed=seed)
             packed = OPS.pack(codes, name, layout=order)
+            assert isa == "ref" or _C.last_kernel() == f"pack:{isa}"
             np.testing.assert_array_equal(packed.numpy(), expected(codes.numpy(), FORMATS[name]["bits"]))
             assert torch.equal(OPS.unpack(packed, name, k, layout=order), codes)
+            assert isa == "ref" or _C.last_kernel() == f"unpack:{isa}"
 
 
 @pytest.mark.parametrize("name", ["int3", "float6_e3m2fn", "nf4"])

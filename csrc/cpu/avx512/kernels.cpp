@@ -10,6 +10,8 @@ namespace lowbit::avx512 {
 void override_kernels(cpu::Kernels* table) {
   table->pack = pack;
   table->unpack = unpack;
+  table->pack_order = pack_order;
+  table->unpack_order = unpack_order;
   table->prepack = prepack;
   table->unprepack = unprepack;
   table->hadamard = hadamard;
