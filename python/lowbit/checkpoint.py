@@ -305,6 +305,7 @@ def _write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: P
         # its own kind of error, whatever the cause; the cause is in the sentence
         full = "No space left" in str(error) or "os error 28" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, f"save: {error}") from error
+    path.chmod(0o644)  # it comes readable for its owner alone
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

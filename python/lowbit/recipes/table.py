@@ -16,6 +16,8 @@ _UINT4 = WeightConfig("uint4:g64", asymmetric=True)
 _UINT3 = WeightConfig("uint3:g64", asymmetric=True)
 _UINT2 = WeightConfig("uint2:g32", asymmetric=True)
 _FP8 = WeightConfig("float8_e4m3fn:row")
+# NVFP4 but for the outer scale: one a token in place of one for all, so that a token's result is its own
+_NVFP4_INPUT = ActivationConfig("float4_e2m1fn:g16/float8_e4m3fn:row")
 _FP8_INPUT = ActivationConfig("float8_e4m3fn:row")
 
 TABLE = (
@@ -76,7 +78,7 @@ TABLE = (
     ),
     Recipe(
         "w2a8-gptq-g32",
-        "2-bit GPTQ weights in groups of 32 by bit planes, 8-bit activations",
+        "2-bit GPTQ weights in groups of 32, kept as bit planes, 8-bit activations",
         _UINT2,
         _INT8_INPUT,
         grid=ClipSearch(),
@@ -136,7 +138,7 @@ TABLE = (
         "w4a4-nvfp4",
         "NVFP4 weights and activations",
         WeightConfig("nvfp4"),
-        ActivationConfig("nvfp4"),
+        _NVFP4_INPUT,
         head=_INT8,
         head_activation=_INT8_INPUT,
     ),
