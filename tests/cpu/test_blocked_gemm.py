@@ -1,6 +1,8 @@
 """The blocked GEMM of the ISA folders against the reference: bit for bit on the integer path, within a derived bound
 of a float64 product on the float path; the same bits whatever M, the position in the batch and the threads."""
 
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -13,6 +15,7 @@ RECORDS = {f["name"]: f for f in _C.element_formats()}
 FAST = [name for name in _C.isa_list() if name != "ref"]
 INTEGER = [n for n, f in RECORDS.items() if f["int8_shift"] >= 0]
 REAL = [n for n, f in RECORDS.items() if f["kind"] not in ("complex", "codebook") and f["specials"] != "power"]
+BLOCKS = {f["name"]: f["element"] for f in _C.block_formats()}
 LAYOUTS = ["canonical", "plain", "tile16"]
 ROWS = [0, 1, 2, 3, 4, 8, 17, 64, 129]
 
@@ -28,6 +31,11 @@ def random_codes(g: torch.Generator, name: str, rows: int, cols: int) -> torch.T
 
 def blocks(cols: int, group: int) -> int:
     return 1 if group == 0 else -(-cols // group)
+
+
+def record_of(spec: str) -> str:
+    """The element format of a format string."""
+    return BLOCKS.get(spec, spec.split(":")[0])
 
 
 @dataclass
@@ -209,6 +217,69 @@ def test_float_pairs_of_codes(isa: str, pair: tuple[str, str]):
 
 
 @pytest.mark.parametrize("isa", FAST)
+@pytest.mark.parametrize("p", range(1, 9))
+def test_bit_planes_of_every_width(isa: str, p: int):
+    g = torch.Generator().manual_seed(p)
+    n, k = 33, 300
+    for q, rule in enumerate(["int", "uint", "bipolar", "int", "uint", "bipolar", "int", "uint"], 1):
+        w = operand(g, f"{('int', 'uint', 'bipolar')[p % 3]}{p}", n, k, 64, "canonical", "uint8")
+        x = operand(g, f"{rule}{q}", 6, k, 0, "canonical", "uint8" if q % 2 else "none")
+        for dtype in (torch.float32, torch.int32):
+            scales = (None, None) if dtype == torch.int32 else (x.scale, w.scale)
+
+            def run(x=x, w=w, scales=scales, dtype=dtype):
+                return op.bitplane_gemm(
+                    x.packed, scales[0], x.zero, x.format, w.packed, scales[1], w.zero, w.format, k, out_dtype=dtype
+                )
+
+            got, want = both(isa, "bitplane_gemm", run)
+            assert torch.equal(got, want)
+
+
+PAIRS = [
+    ("mxfp4", "mxfp4"),
+    ("mxint8", "mxfp4"),
+    ("nvint4", "nvint4"),
+    ("nvfp4", "nvfp4"),
+    ("mxfp6_e2m3", "mxint8"),
+    ("mxfp8_e4m3", "mxfp4"),
+    ("float8_e4m3fn:row", "float8_e4m3fn:b32x64"),
+    ("int8:tensor", "int4:b32x64"),
+    ("int8:g64", "uint4:g16/uint4:g4"),
+]
+
+
+@pytest.mark.parametrize("isa", FAST)
+@pytest.mark.parametrize(
+    ("pair", "prepacked"),
+    # prepacked weights have a row of scales for each row: b<R>x<C> is refused
+    [(pair, prepacked) for pair in PAIRS for prepacked in (False, True) if not (prepacked and "b32" in pair[1])],
+)
+def test_block_formats(isa: str, pair: tuple[str, str], prepacked: bool):
+    """Coded, two-level, two-dimensional and tensor scales, as quantize makes them."""
+    g = torch.Generator().manual_seed(2)
+    m, n, k = 21, 70, 328
+    quantized, dense = [], []
+    for rows, spec in zip((m, n), pair, strict=True):
+        q = [t if t.numel() else None for t in op.quantize(torch.randn(rows, k, generator=g), spec)]
+        dense.append(op.dequantize(q[0], q[1], q[2], spec, k, scale2=q[3]).double())
+        quantized.append(q)
+    (x, xs, xz, xs2), (w, ws, wz, ws2) = quantized
+    w_format = pair[1]
+    if prepacked:
+        w, w_format = op.prepack(w, w_format, k), f"{w_format}@tile16"
+    got, want = both(
+        isa,
+        "scaled_gemm",
+        lambda: op.scaled_gemm(x, xs, pair[0], w, ws, w_format, k, x_zero=xz, w_zero=wz, x_scale2=xs2, w_scale2=ws2),
+    )
+    if all(RECORDS[record_of(f)]["int8_shift"] >= 0 for f in pair):
+        assert torch.equal(got, want)
+    slack = bound(dense[0], dense[1], k // 16 + 1)
+    assert bool(((got.double() - dense[0] @ dense[1].T).abs() <= slack).all())
+
+
+@pytest.mark.parametrize("isa", FAST)
 @pytest.mark.parametrize("numbers", ["int8", "bfloat16", "float32"])
 def test_results_do_not_depend_on_the_batch(isa: str, numbers: str):
     g = torch.Generator().manual_seed(3)
@@ -316,3 +387,39 @@ def test_many_callers_at_once(isa: str):
         assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
     finally:
         _C.force_isa(before)
+
+
+MEMORY = """
+import resource, sys
+import torch, lowbit
+
+n, k, m = 11008, 4096, 16
+w = torch.randint(0, 256, (n // 16, k // 4, 32), dtype=torch.uint8)
+scale = torch.ones(n, k // 128)
+x = {x}
+run = lambda w, scale: torch.ops.lowbit.{op}
+run(w[:16], scale[:256])  # threads and their workspace
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(w, scale)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, lowbit._C.last_kernel())
+"""
+
+
+@pytest.mark.parametrize(
+    ("x", "op"),
+    [
+        ("torch.ones(m, k)", 'dequant_gemm(x, w, scale, None, "int4:g128@tile16")'),
+        ("torch.ones(m, k).bfloat16()", 'dequant_gemm(x, w, scale, None, "int4:g128@tile16")'),
+        (
+            "torch.ones(m, k, dtype=torch.int8)",
+            'scaled_gemm(x, torch.ones(m, 1), "int8", w, scale, "int4:g128@tile16", k)',
+        ),
+    ],
+)
+def test_no_copy_of_the_weight_is_made(x: str, op: str):
+    """The weight is 22 MiB packed, 43 MiB as bytes, 86 MiB in bf16: the peak of the process grows by far less."""
+    out = subprocess.run(
+        [sys.executable, "-c", MEMORY.format(x=x, op=op)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert out[1].endswith(f":{_C.isa()}")
+    assert int(out[0]) < 8 << 10  # KiB

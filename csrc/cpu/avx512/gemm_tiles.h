@@ -19,6 +19,10 @@ namespace {
 using cpu::BlockArgs;
 using cpu::FillArgs;
 
+// Bytes of prefetch, where many short streams or the pages of a long one leave the hardware behind.
+constexpr int kAhead = 2048;
+constexpr int kDirectAhead = 1024;
+
 template <class Math, int kTiles, int kR>
 struct Block {
   using Sum = typename Math::Sum;
@@ -82,8 +86,6 @@ struct Block {
   }
 };
 
-constexpr int kAhead = 2048;  // bytes of prefetch
-
 // Weights from a panel.
 template <class Math, int kTiles, int kR>
 void run_panel(const BlockArgs& args) {
@@ -95,7 +97,6 @@ void run_panel(const BlockArgs& args) {
   for (int32_t p = 0; p < a.count; ++p) {
     Math::start(a, p, block);
     for (int32_t q = a.pieces[p].quads; q > 0; --q) {
-      // x is one long stream, which the hardware follows only to the end of a page
       _mm_prefetch(x + kAhead, _MM_HINT_T0);
       LOWBIT_UNROLL
       for (int c = 0; c < kOperands; ++c) {
@@ -135,7 +136,7 @@ void run_direct(const BlockArgs& args) {
       LOWBIT_UNROLL
       for (int t = 0; t < kTiles; ++t) {
         const uint8_t* tile = from + t * stride;
-        _mm_prefetch(reinterpret_cast<const char*>(tile) + 1024, _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(tile) + kDirectAhead, _MM_HINT_T0);
         __m512i operands[kOperands];
         const __m512i codes = decoder(tile, whole);
         has_zero ? numbers(codes, zeros + 16 * t, operands) : numbers(codes, operands);
@@ -188,7 +189,10 @@ void fill_panel(const FillArgs& a) {
     const auto* p = data + (a.row / 16 * quads + a.quad) * Decoder::kBytes;
     const auto* end = data + tiles * quads * Decoder::kBytes;
     int32_t q = 0;
-    for (; q < a.quads && end - p >= Decoder::kLoad; ++q, p += Decoder::kBytes) put(q, decoder(p, true));
+    for (; q < a.quads && end - p >= Decoder::kLoad; ++q, p += Decoder::kBytes) {
+      _mm_prefetch(reinterpret_cast<const char*>(p) + kAhead, _MM_HINT_T0);
+      put(q, decoder(p, true));
+    }
     for (; q < a.quads; ++q, p += Decoder::kBytes) put(q, decoder(p, false));
   } else {
     constexpr int32_t kStep = 32;
