@@ -11,10 +11,14 @@ namespace lowbit::cpu {
 namespace {
 
 void fill_floats(const ElementFormat& f, const float* codebook, CodeTables* t) {
+  t->has_low = false;
   for (int c = 0; c < 256; ++c) {
     const float v = decode(f, static_cast<uint32_t>(c & (f.codes() - 1)), codebook);
     t->f32[c] = v;
     t->bf16[c] = float_to_bf16(v);
+    t->f32_high[c] = static_cast<uint16_t>(float_to_bits(v) >> 16);
+    t->f32_low[c] = static_cast<uint16_t>(float_to_bits(v));
+    t->has_low = t->has_low || t->f32_low[c] != 0;
   }
 }
 

@@ -13,8 +13,10 @@ struct CodeTables {
   alignas(64) int8_t s8[256];
   alignas(64) uint16_t bf16[256];
   alignas(64) float f32[256];
+  alignas(64) uint16_t f32_high[256], f32_low[256];  // the two halves of f32
   int32_t shift;
   int32_t offset, s8_offset, factor;
+  bool has_low;       // whether any of f32_low is not 0
   int32_t low, high;  // least and largest value * 2^shift
 };
 

@@ -80,5 +80,37 @@ struct ByteTable {
   }
 };
 
+// table[code] for the codes in the low bytes of 32 words.
+template <int kBits>
+struct WordTable {
+  static constexpr int kCount = kBits <= 5 ? 1 : 1 << (kBits - 5);
+  __m512i t[kCount];
+
+  explicit WordTable(const uint16_t* table) {
+    for (int i = 0; i < kCount; ++i) t[i] = _mm512_loadu_si512(table + 32 * i);
+  }
+  // 64 entries from t[i] and t[i + 1]; bits of the index above the sixth are ignored.
+  inline __attribute__((always_inline)) __m512i half(int i, __m512i codes) const {
+    return _mm512_permutex2var_epi16(t[i], codes, t[i + 1]);
+  }
+  static inline __attribute__((always_inline)) __mmask32 bit(__m512i codes, short value) {
+    return _mm512_test_epi16_mask(codes, _mm512_set1_epi16(value));
+  }
+  // The high bytes of `codes` are ignored.
+  inline __attribute__((always_inline)) __m512i operator()(__m512i codes) const {
+    if constexpr (kBits <= 5) {
+      return _mm512_permutexvar_epi16(codes, t[0]);
+    } else if constexpr (kBits == 6) {
+      return half(0, codes);
+    } else {
+      const __mmask32 bit6 = bit(codes, 64);
+      const __m512i low = _mm512_mask_mov_epi16(half(0, codes), bit6, half(2, codes));
+      if constexpr (kBits == 7) return low;
+      const __m512i high = _mm512_mask_mov_epi16(half(kCount - 4, codes), bit6, half(kCount - 2, codes));
+      return _mm512_mask_mov_epi16(low, bit(codes, 128), high);
+    }
+  }
+};
+
 }  // namespace
 }  // namespace lowbit::avx512
