@@ -43,9 +43,9 @@ CPP := $(shell find csrc -name '*.cpp' -o -name '*.h')
 demo: $(VENV)/.lowbit $(VENV)/.models
 	$(BIN)/python -m lowbit.demo --out demo
 
-## test: format and type checks, then every test
+## test: format and type checks, then every test: one process a core, one thread each
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 build: $(VENV)/.lowbit
 

@@ -13,7 +13,7 @@ Family family_of(const ElementFormat* x_format, Layout x_layout, const ElementFo
   if (x_format == nullptr) return Family::kDequantGemm;
   const bool planes = x_layout == Layout::kCanonical && canonical(*x_format) == Canonical::kPlanes;
   const bool integers = x_format->is_int() && w_format.is_int();
-  return integers && (planes || w_format.is_complex()) ? Family::kBitplaneGemm : Family::kScaledGemm;
+  return integers && (planes || w_format.bits <= 2) ? Family::kBitplaneGemm : Family::kScaledGemm;
 }
 
 const char* name_of(Family family) {

@@ -13,7 +13,7 @@ namespace lowbit::cpu {
 enum class Family : uint8_t { kBitplaneGemm, kDequantGemm, kScaledGemm };
 
 // The family of a product, from formats and layout alone: floats (x_format == nullptr) go to dequant_gemm; two integer
-// formats to bitplane_gemm when x comes as planes or w is complex; every other pair of codes to scaled_gemm.
+// formats to bitplane_gemm when x comes as planes or w has at most 2 bits; every other pair of codes to scaled_gemm.
 LOWBIT_EXPORT Family family_of(const ElementFormat* x_format, Layout x_layout, const ElementFormat& w_format);
 LOWBIT_EXPORT const char* name_of(Family family);
 

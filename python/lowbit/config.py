@@ -209,7 +209,7 @@ class Recipe:
         rounding: how a weight finds its code on the grid.
         transform: what is done to the model first.
         head: format of the head and of the embedding, which share one weight when they are tied; None: as `weight`.
-        head_activation: format of the inputs of the head; None leaves them as they are.
+        head_activation: format of the inputs of the head; None: as `activation`.
     """
 
     name: str
@@ -257,6 +257,10 @@ class Recipe:
     @property
     def head_weight(self) -> WeightConfig:
         return self.head if self.head is not None else self.weight
+
+    @property
+    def head_input(self) -> ActivationConfig | None:
+        return self.head_activation if self.head_activation is not None else self.activation
 
     @property
     def needs_calibration(self) -> bool:

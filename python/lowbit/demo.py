@@ -25,6 +25,7 @@ RECIPES = (
     "w8a8-mxfp8",
     "w4a16-g64",
     "w4a16-gptq-g64",
+    "w4a16-gptq-g64-head8",
     "w4a16-mxfp4",
     "w4a16-nvfp4",
     "w4a8-gptq",
@@ -32,8 +33,10 @@ RECIPES = (
     "w4a4-hadamard",
     "w3a16-g64",
     "w3a16-gptq-g64",
+    "w3a16-gptq-g64-head8",
     "w2a16-g32",
     "w2a16-gptq-g32",
+    "w2a16-gptq-g32-head8",
     "w2a8-gptq-g32",
 )
 SAVED = "w4a16-gptq-g64"  # the one that is written and read back

@@ -173,7 +173,7 @@ def _nearest(weight: Tensor, config: WeightConfig, grid: Grid) -> QuantTensor:
 
 def _quantize_ends(edits: Edits, recipe: Recipe, layers: Layers) -> list[LayerReport]:
     """Rounds and swaps head and embedding to nearest; where they are tied they get one weight."""
-    x_format = recipe.head_activation.format if recipe.head_activation else None
+    x_format = recipe.head_input.format if recipe.head_input else None
     new: dict[str, QuantLayer] = {}
     reports = []
     for name in (layers.head, layers.embedding):

@@ -1,8 +1,9 @@
 """The recipes as data: one row each.
 
 Groups are of 64 or 32 input features, which divide the widths of the common models. Rows that differ only in their
-rounding (``w4a16-g64`` and ``w4a16-gptq-g64``) have the same static grid. The head shares its weight with the
-embedding in tied models, where rounding errors reach every token twice: below 8 bits of weight it gets 8.
+rounding (``w4a16-g64`` and ``w4a16-gptq-g64``) have the same static grid. The head and the embedding are quantized
+like every other weight, so that the width in the name is the width of all of them; in tied models they share one weight
+and its rounding errors reach every token twice, which is why the ``-head8`` rows keep 8 bits there.
 """
 
 from __future__ import annotations
@@ -22,29 +23,50 @@ _FP8_INPUT = ActivationConfig("float8_e4m3fn:row")
 
 TABLE = (
     Recipe("w8a16", "8-bit weights, one scale a row", _INT8),
-    Recipe("w4a16-g64", "4-bit weights in groups of 64, rounded to nearest", _UINT4, grid=ClipSearch(), head=_INT8),
+    Recipe("w4a16-g64", "4-bit weights in groups of 64, rounded to nearest", _UINT4, grid=ClipSearch()),
     Recipe(
         "w4a16-gptq-g64",
         "4-bit weights in groups of 64, GPTQ",
         _UINT4,
         grid=ClipSearch(),
         rounding=GPTQ(),
+    ),
+    Recipe(
+        "w4a16-gptq-g64-head8",
+        "4-bit weights in groups of 64, GPTQ, 8-bit head and embedding",
+        _UINT4,
+        grid=ClipSearch(),
+        rounding=GPTQ(),
         head=_INT8,
     ),
-    Recipe("w4a16-nf4-g64", "NF4 weights in groups of 64", WeightConfig("nf4:g64"), head=_INT8),
-    Recipe("w3a16-g64", "3-bit weights in groups of 64, rounded to nearest", _UINT3, grid=ClipSearch(), head=_INT8),
+    Recipe("w4a16-nf4-g64", "NF4 weights in groups of 64", WeightConfig("nf4:g64")),
+    Recipe("w3a16-g64", "3-bit weights in groups of 64, rounded to nearest", _UINT3, grid=ClipSearch()),
     Recipe(
         "w3a16-gptq-g64",
         "3-bit weights in groups of 64, GPTQ",
         _UINT3,
         grid=ClipSearch(),
         rounding=GPTQ(),
+    ),
+    Recipe(
+        "w3a16-gptq-g64-head8",
+        "3-bit weights in groups of 64, GPTQ, 8-bit head and embedding",
+        _UINT3,
+        grid=ClipSearch(),
+        rounding=GPTQ(),
         head=_INT8,
     ),
-    Recipe("w2a16-g32", "2-bit weights in groups of 32, rounded to nearest", _UINT2, grid=ClipSearch(), head=_INT8),
+    Recipe("w2a16-g32", "2-bit weights in groups of 32, rounded to nearest", _UINT2, grid=ClipSearch()),
     Recipe(
         "w2a16-gptq-g32",
         "2-bit weights in groups of 32, GPTQ",
+        _UINT2,
+        grid=ClipSearch(),
+        rounding=GPTQ(),
+    ),
+    Recipe(
+        "w2a16-gptq-g32-head8",
+        "2-bit weights in groups of 32, GPTQ, 8-bit head and embedding",
         _UINT2,
         grid=ClipSearch(),
         rounding=GPTQ(),
@@ -55,7 +77,6 @@ TABLE = (
         "8-bit weights and activations",
         _INT8,
         _INT8_INPUT,
-        head_activation=_INT8_INPUT,
     ),
     Recipe(
         "w4a8",
@@ -63,8 +84,6 @@ TABLE = (
         _UINT4,
         _INT8_INPUT,
         grid=ClipSearch(),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
     Recipe(
         "w4a8-gptq",
@@ -73,8 +92,6 @@ TABLE = (
         _INT8_INPUT,
         grid=ClipSearch(),
         rounding=GPTQ(),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
     Recipe(
         "w2a8-gptq-g32",
@@ -83,8 +100,6 @@ TABLE = (
         _INT8_INPUT,
         grid=ClipSearch(),
         rounding=GPTQ(),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
     Recipe(
         "w4a4",
@@ -92,8 +107,6 @@ TABLE = (
         _UINT4,
         _INT4_INPUT,
         grid=ClipSearch(),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
     Recipe(
         "w4a4-hadamard",
@@ -102,8 +115,6 @@ TABLE = (
         _INT4_INPUT,
         grid=ClipSearch(),
         transform=HadamardRotation(),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
     Recipe(
         "w4a4-hadamard-gptq",
@@ -113,33 +124,26 @@ TABLE = (
         grid=ClipSearch(),
         rounding=GPTQ(),
         transform=HadamardRotation(),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
-    Recipe("w8a8-fp8", "FP8 (E4M3) weights and activations", _FP8, _FP8_INPUT, head_activation=_FP8_INPUT),
+    Recipe("w8a8-fp8", "FP8 (E4M3) weights and activations", _FP8, _FP8_INPUT),
     Recipe(
         "w8a8-mxfp8",
         "MXFP8 (E4M3) weights and activations",
         WeightConfig("mxfp8_e4m3"),
         ActivationConfig("mxfp8_e4m3"),
-        head_activation=ActivationConfig("mxfp8_e4m3"),
     ),
-    Recipe("w4a16-mxfp4", "MXFP4 weights", WeightConfig("mxfp4"), head=_INT8),
+    Recipe("w4a16-mxfp4", "MXFP4 weights", WeightConfig("mxfp4")),
     Recipe(
         "w4a4-mxfp4",
         "MXFP4 weights and activations",
         WeightConfig("mxfp4"),
         ActivationConfig("mxfp4"),
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
-    Recipe("w4a16-nvfp4", "NVFP4 weights", WeightConfig("nvfp4"), head=_INT8),
+    Recipe("w4a16-nvfp4", "NVFP4 weights", WeightConfig("nvfp4")),
     Recipe(
         "w4a4-nvfp4",
         "NVFP4 weights and activations",
         WeightConfig("nvfp4"),
         _NVFP4_INPUT,
-        head=_INT8,
-        head_activation=_INT8_INPUT,
     ),
 )
