@@ -29,7 +29,9 @@ namespace {
 using Gemm = Status (*)(const GemmArgs&, const Parallel&);
 
 // The table's entry; notes the reference as what runs, which a kernel of an ISA folder overwrites when it takes over.
-Gemm entry(const Kernels& table, Family family) {
+// Bit planes cannot count a float zero point of x: such a pair leaves the integer path, and with it bitplane_gemm.
+Gemm entry(const Kernels& table, Family family, const GemmArgs& args) {
+  if (family == Family::kBitplaneGemm && !is_integer_path(args)) family = Family::kScaledGemm;
   switch (family) {
     case Family::kBitplaneGemm: ran("bitplane_gemm:ref"); return table.bitplane_gemm;
     case Family::kDequantGemm: ran("dequant_gemm:ref"); return table.dequant_gemm;
@@ -42,7 +44,7 @@ Gemm entry(const Kernels& table, Family family) {
 Status run(Family family, const GemmArgs& args, const Parallel& parallel) {
   const Kernels* table = nullptr;
   LOWBIT_RETURN_IF_ERROR(kernels(&table));
-  return entry(*table, family)(args, parallel);
+  return entry(*table, family, args)(args, parallel);
 }
 
 Status dequant_gemm_input_grad(const GemmArgs& args, const Parallel& parallel) {
@@ -222,7 +224,8 @@ GemmArgs rows_of(const GemmArgs& a, int64_t m0, int64_t m1, QMatrix* x, BlockVal
 Status grouped(Family family, const GemmArgs* args, int64_t count, const Parallel& parallel) {
   const Kernels* table = nullptr;
   LOWBIT_RETURN_IF_ERROR(kernels(&table));
-  const Gemm gemm = entry(*table, family);
+  if (count == 0) return Status();
+  const Gemm gemm = entry(*table, family, args[0]);  // experts differ in data alone
   std::vector<int64_t> tiles;
   for (int64_t e = 0; e < count; ++e) {
     tiles.push_back(args[e].m == 0 ? 0 : sliceable(args[e]) ? ceil_div(args[e].n, kTile) : 1);

@@ -58,6 +58,23 @@ def test_family(x_format, planes, w_format, family):
     assert _C.gemm_family(x_format, planes, w_format) == family
 
 
+@pytest.mark.parametrize("layout", ["plain", "canonical"])
+@pytest.mark.parametrize("w_format", ["uint2:g32", "ternary"])
+def test_float_zero_points_of_x_beside_weights_of_two_bits(isa, layout, w_format):
+    gen = torch.Generator().manual_seed(3)
+    weight, x = torch.randn(20, 70, generator=gen), torch.randn(5, 70, generator=gen)
+    w, w_scale, _, _ = OPS.quantize(weight, w_format)
+    codes, x_scale, _, _ = OPS.quantize(x, "int8", layout=layout)
+    zero = torch.randn(5, 1, generator=gen)
+    got = OPS.gemm(codes, w, w_scale, None, w_format, x_scale=x_scale, x_format="int8", x_zero=zero, k=70)
+    values = OPS.dequantize(codes, None, None, "int8", 70).double() - zero.double()
+    factors = OPS.dequantize(w, w_scale, None, w_format, 70).double()
+    want = (values * x_scale.double()) @ factors.T
+    # 70 products and a join of two terms for each of 3 groups, each rounded by at most 2^-24 of what it adds up
+    bound = 80 * 2.0**-24 * ((values.abs() + zero.abs()) * x_scale) @ factors.abs().T
+    assert bool(((got - want).abs() <= bound).all())
+
+
 @pytest.mark.parametrize("w_format", WEIGHTS)
 def test_float_activations_are_those_of_dequant_gemm(isa, w_format):
     rng = np.random.default_rng(1)
