@@ -77,3 +77,14 @@ def test_rotation_lowers_the_error_of_narrow_activations(linear: nn.Linear):
 
     assert example.error(rotated, linear, x) < 0.8 * example.error(Unrotated(), linear, x)
     assert example.error(example.RotatedLinear(linear), linear, x) < example.error(rotated, linear, x)
+
+
+def test_readme_calls_run() -> None:
+    """The call from another package stands on the README's first screen: it runs as it stands."""
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "torch.ops.lowbit.gemm" in b)
+    scope: dict[str, object] = {}
+    exec(block, scope)
+    assert scope["y"].shape == (3, 4096)  # type: ignore[attr-defined]
+    screen = "\n".join(readme.splitlines()[:40])
+    assert all(words in screen for words in ("make demo", "make test", "torch.ops.lowbit.gemm"))
