@@ -217,6 +217,26 @@ def test_float_pairs_of_codes(isa: str, pair: tuple[str, str]):
 
 
 @pytest.mark.parametrize("isa", FAST)
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("coarse", [False, True])
+def test_codebooks(isa: str, bits: int, coarse: bool):
+    """Values that need all 24 bits of an fp32, and values of 8."""
+    g = torch.Generator().manual_seed(bits)
+    n, k = 130, 129
+    table = torch.randn(2**bits, generator=g).sort().values
+    table = table.bfloat16().float() if coarse else table
+    codes = torch.randint(0, 2**bits, (n, k), generator=g).to(torch.uint8)
+    scale = torch.rand(n, blocks(k, 32), generator=g)
+    w = op.prepack(op.pack(codes, f"table{bits}"), f"table{bits}", k)
+    values = table.double()[codes.long()] * scale.double().repeat_interleave(32, 1)[:, :k]
+    for m in (1, 9):
+        x = torch.randn(m, k, generator=g).bfloat16()
+        with on(isa, "dequant_gemm"):
+            got = op.dequant_gemm(x, w, scale, None, f"table{bits}:g32@tile16", w_table=table, out_dtype=torch.float32)
+        assert bool(((got.double() - x.double() @ values.T).abs() <= bound(x.double(), values, blocks(k, 32))).all())
+
+
+@pytest.mark.parametrize("isa", FAST)
 @pytest.mark.parametrize("p", range(1, 9))
 def test_bit_planes_of_every_width(isa: str, p: int):
     g = torch.Generator().manual_seed(p)

@@ -195,7 +195,7 @@ void fill_panel(const FillArgs& a) {
     }
     for (; q < a.quads; ++q, p += Decoder::kBytes) put(q, decoder(p, false));
   } else {
-    constexpr int32_t kStep = 32;
+    constexpr int32_t kStep = 128;  // quads
     alignas(64) uint8_t codes[kStep * 64];
     for (int32_t q = 0; q < a.quads; q += kStep) {
       const int32_t count = a.quads - q < kStep ? a.quads - q : kStep;

@@ -1,0 +1,236 @@
+// Codes of every layout to one code a byte: along a row, and in the order of tile16 tiles.
+#include <cstring>
+
+#include "cpu/avx512/decode.h"
+#include "cpu/avx512/gemm_common.h"
+#include "cpu/avx512/transpose.h"
+
+namespace lowbit::avx512 {
+namespace {
+
+// 64 bits from bit `c` of a row of `bytes` bytes; bits past the end are 0.
+uint64_t load_bits(const uint8_t* row, int64_t bytes, int64_t c) {
+  const int64_t at = c / 8, rest = bytes - at;
+  uint64_t low = 0;
+  uint64_t high = 0;
+  std::memcpy(&low, row + at, rest >= 8 ? 8 : static_cast<size_t>(rest > 0 ? rest : 0));
+  const int shift = static_cast<int>(c % 8);
+  if (shift == 0) return low;
+  if (rest > 8) high = row[at + 8];
+  return low >> shift | high << (64 - shift);
+}
+
+// canonical() of formats/layout.h, which is inline and may not be called from here.
+Canonical kind_of(const Codes& codes) {
+  const int bits = codes.format->bits;
+  if (codes.format->kind != Kind::kFloat) return Canonical::kPlanes;
+  return bits == 8   ? Canonical::kBytes
+         : bits == 6 ? Canonical::kPacked6
+         : bits == 4 ? Canonical::kPacked4
+                     : Canonical::kPlanes;
+}
+
+// 64 codes from column c of a row at `row` of `cols` columns; what lies past them is 0.
+struct PlainRow {
+  __m512i mask;
+  explicit PlainRow(int bits) : mask(_mm512_set1_epi8(static_cast<char>((1 << bits) - 1))) {}
+  inline __m512i operator()(const uint8_t* row, int64_t c, int64_t cols) const {
+    return _mm512_and_si512(_mm512_maskz_loadu_epi8(mask64(cols - c), row + c), mask);
+  }
+};
+
+struct Packed4Row {
+  static inline __m512i widen(__m512i x) { return _mm512_cvtepu8_epi16(_mm512_castsi512_si256(x)); }
+  inline __m512i operator()(const uint8_t* row, int64_t c, int64_t cols) const {
+    const int64_t bytes = (cols + 1) / 2 - c / 2;
+    const __m512i raw = _mm512_maskz_loadu_epi8(mask64(bytes < 33 ? bytes : 33), row + c / 2);
+    const __m512i low = widen(raw);
+    if (c % 2 == 0) {
+      return _mm512_and_si512(_mm512_or_si512(low, _mm512_slli_epi16(low, 4)), _mm512_set1_epi8(15));
+    }
+    // the first code is a high half: each word takes its second code from the next byte
+    alignas(64) static const uint8_t next[64] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
+                                                 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
+    const __m512i after = widen(_mm512_permutexvar_epi8(_mm512_load_si512(next), raw));
+    return _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi16(low, 4), _mm512_slli_epi16(after, 8)),
+                            _mm512_set1_epi8(15));
+  }
+};
+
+struct Packed6Row {
+  inline __m512i operator()(const uint8_t* row, int64_t c, int64_t cols) const {
+    const int64_t at = c / 4 * 3, bytes = (cols + 3) / 4 * 3 - at;
+    const __m512i raw = _mm512_maskz_loadu_epi8(mask64(bytes < 51 ? bytes : 51), row + at);
+    if (c % 4 == 0) {
+      // 8 codes from every 6 bytes: those bytes to a 64-bit lane, its fields of 6 bits to bytes
+      alignas(64) static const uint8_t spread[64] = {0,  1,  2,  3,  4,  5,  6,  7,  6,  7,  8,  9,  10, 11, 12, 13,
+                                                     12, 13, 14, 15, 16, 17, 18, 19, 18, 19, 20, 21, 22, 23, 24, 25,
+                                                     24, 25, 26, 27, 28, 29, 30, 31, 30, 31, 32, 33, 34, 35, 36, 37,
+                                                     36, 37, 38, 39, 40, 41, 42, 43, 42, 43, 44, 45, 46, 47, 48, 49};
+      const __m512i fields = _mm512_set1_epi64(0x2a241e18120c0600);
+      const __m512i lanes = _mm512_permutexvar_epi8(_mm512_load_si512(spread), raw);
+      return _mm512_and_si512(_mm512_multishift_epi64_epi8(fields, lanes), _mm512_set1_epi8(63));
+    }
+    alignas(64) uint8_t in[64];
+    alignas(64) uint8_t out[64];
+    _mm512_store_si512(in, raw);
+    for (int i = 0; i < 64; ++i) {
+      const int64_t bit = 6 * (c % 4 + i), b = bit / 8;
+      const uint32_t two = in[b] | static_cast<uint32_t>(b + 1 < 64 ? in[b + 1] : 0) << 8;
+      out[i] = static_cast<uint8_t>(two >> (bit % 8) & 63u);
+    }
+    return _mm512_load_si512(out);
+  }
+};
+
+__m512i plane_row(const Codes& codes, int64_t r, int64_t c) {
+  const auto* plane = static_cast<const uint8_t*>(codes.data) + 4 * r * codes.row_stride;
+  const int64_t bytes = (codes.cols + 31) / 32 * 4;
+  __m512i v = _mm512_setzero_si512();
+  for (int b = 0; b < codes.format->bits; ++b, plane += 4 * codes.plane_stride) {
+    v = _mm512_add_epi8(v, v);
+    v = _mm512_mask_add_epi8(v, _cvtu64_mask64(load_bits(plane, bytes, c)), v, _mm512_set1_epi8(1));
+  }
+  return v;
+}
+
+template <int kBits>
+void unpack_tile_row(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
+  const TileDecoder<kBits> decoder;
+  const int64_t quads = (codes.cols + 3) / 4;
+  const auto* tiles = static_cast<const uint8_t*>(codes.data) + r / 16 * quads * 8 * kBits;
+  alignas(64) uint8_t tile[64];
+  int64_t done = 0;
+  while (done < n) {
+    const int64_t q = (c + done) / 4, in = (c + done) % 4;
+    _mm512_store_si512(tile, decoder(tiles + q * 8 * kBits, false));
+    const int64_t take = 4 - in < n - done ? 4 - in : n - done;
+    std::memcpy(out + done, tile + 4 * (r % 16) + in, static_cast<size_t>(take));
+    done += take;
+  }
+}
+
+// unpack_quads of codes that stand whole in their row.
+template <class Row>
+void unpack_row_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, const Row& read, uint8_t* out) {
+  const auto* first = static_cast<const uint8_t*>(codes.data) + row * codes.row_stride;
+  const int64_t last = codes.rows - 1 - row;
+  for (int32_t q = 0; q < quads; q += 16) {
+    const int64_t c = 4 * (quad + q);
+    __m512i v[16];
+    for (int64_t i = 0; i < 16; ++i) {
+      const uint8_t* p = first + (i < last ? i : last) * codes.row_stride;
+      // rows are read side by side, more of them than the hardware follows
+      _mm_prefetch(reinterpret_cast<const char*>(p + c * codes.format->bits / 8 + 256), _MM_HINT_T0);
+      v[i] = read(p, c, codes.cols);
+    }
+    transpose16(v);
+    for (int32_t j = 0; j < 16 && q + j < quads; ++j) _mm512_storeu_si512(out + 64 * (q + j), v[j]);
+  }
+}
+
+// Quads [8 word, 8 word + 8) of 16 rows from the words that hold their bits: words[b] has a word a row, plane b of 8,
+// most significant first. Eight bytes, one a plane, make an 8 x 8 bit matrix; its transpose is 8 codes of one row.
+void planes_to_quads(const __m512i (&words)[8], __m512i (&quads)[8]) {
+  __m512i pair[8];  // bytes of planes 2 i and 2 i + 1: rows 0, 1 of each 128-bit lane, then rows 2, 3
+  for (int i = 0; i < 4; ++i) {
+    pair[i] = _mm512_unpacklo_epi8(words[2 * i], words[2 * i + 1]);
+    pair[4 + i] = _mm512_unpackhi_epi8(words[2 * i], words[2 * i + 1]);
+  }
+  for (int h = 0; h < 2; ++h) {  // rows 2 h and 2 h + 1 of each lane: two zmm of two quads' dwords each
+    const __m512i a = _mm512_unpacklo_epi16(pair[4 * h], pair[4 * h + 1]);
+    const __m512i b = _mm512_unpacklo_epi16(pair[4 * h + 2], pair[4 * h + 3]);
+    const __m512i c = _mm512_unpackhi_epi16(pair[4 * h], pair[4 * h + 1]);
+    const __m512i d = _mm512_unpackhi_epi16(pair[4 * h + 2], pair[4 * h + 3]);
+    quads[2 * h] = _mm512_unpacklo_epi32(a, b);
+    quads[2 * h + 1] = _mm512_unpacklo_epi32(c, d);
+    quads[4 + 2 * h] = _mm512_unpackhi_epi32(a, b);
+    quads[4 + 2 * h + 1] = _mm512_unpackhi_epi32(c, d);
+  }
+  for (int h = 0; h < 2; ++h) {  // 4 x 4 transposes of dwords within the lanes: rows against quads
+    __m512i r[4];
+    for (int i = 0; i < 4; ++i) r[i] = _mm512_gf2p8affine_epi64_epi8(identity_bytes(), quads[4 * h + i], 0);
+    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpacklo_epi32(r[2], r[3]);
+    const __m512i c = _mm512_unpackhi_epi32(r[0], r[1]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+    quads[4 * h] = _mm512_unpacklo_epi64(a, b);
+    quads[4 * h + 1] = _mm512_unpackhi_epi64(a, b);
+    quads[4 * h + 2] = _mm512_unpacklo_epi64(c, d);
+    quads[4 * h + 3] = _mm512_unpackhi_epi64(c, d);
+  }
+}
+
+// unpack_quads of planes: 16 words of 16 rows and every plane at a time.
+void unpack_plane_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out) {
+  const int bits = codes.format->bits;
+  const int64_t words = (codes.cols + 31) / 32, end = quad + quads;
+  for (int64_t w0 = quad / 8; 8 * w0 < end; w0 += 16) {
+    const __mmask16 in_row = mask16(words - w0);
+    const int64_t last = (end + 7) / 8 - w0;  // words wanted
+    __m512i turned[8][16];                    // [plane of 8][word]: a word a row
+    for (int b = 0; b < bits; ++b) {
+      const auto* plane = static_cast<const uint32_t*>(codes.data) + b * codes.plane_stride + w0;
+      __m512i v[16];
+      for (int64_t i = 0; i < 16; ++i) {
+        const int64_t r = row + i < codes.rows ? row + i : codes.rows - 1;
+        const uint32_t* p = plane + r * codes.row_stride;
+        _mm_prefetch(reinterpret_cast<const char*>(p + 16), _MM_HINT_T0);
+        v[i] = _mm512_maskz_loadu_epi32(in_row, p);
+      }
+      transpose16(v);
+      for (int i = 0; i < 16; ++i) turned[8 - bits + b][i] = v[i];
+    }
+    for (int64_t w = 0; w < 16 && w < last; ++w) {
+      __m512i column[8], tiles[8];
+      for (int b = 0; b < 8; ++b) column[b] = b < 8 - bits ? _mm512_setzero_si512() : turned[b][w];
+      planes_to_quads(column, tiles);
+      for (int64_t i = 0; i < 8; ++i) {
+        const int64_t q = 8 * (w0 + w) + i - quad;
+        if (q >= 0 && q < quads) _mm512_storeu_si512(out + 64 * q, tiles[i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
+  if (codes.layout == Layout::kTile16) {
+    switch (codes.format->bits) {
+      case 1: return unpack_tile_row<1>(codes, r, c, n, out);
+      case 2: return unpack_tile_row<2>(codes, r, c, n, out);
+      case 3: return unpack_tile_row<3>(codes, r, c, n, out);
+      case 4: return unpack_tile_row<4>(codes, r, c, n, out);
+      case 5: return unpack_tile_row<5>(codes, r, c, n, out);
+      case 6: return unpack_tile_row<6>(codes, r, c, n, out);
+      case 7: return unpack_tile_row<7>(codes, r, c, n, out);
+      default: return unpack_tile_row<8>(codes, r, c, n, out);
+    }
+  }
+  const auto each = [&](auto read) {
+    const auto* row = static_cast<const uint8_t*>(codes.data) + r * codes.row_stride;
+    for (int64_t i = 0; i < n; i += 64) {
+      _mm512_mask_storeu_epi8(out + i, mask64(n - i), read(row, c + i, codes.cols));
+    }
+  };
+  if (codes.layout == Layout::kPlain) return each(PlainRow(codes.format->bits));
+  switch (kind_of(codes)) {
+    case Canonical::kBytes: return each(PlainRow(8));
+    case Canonical::kPacked4: return each(Packed4Row());
+    case Canonical::kPacked6: return each(Packed6Row());
+    default:
+      for (int64_t i = 0; i < n; i += 64) _mm512_mask_storeu_epi8(out + i, mask64(n - i), plane_row(codes, r, c + i));
+  }
+}
+
+void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out) {
+  if (codes.layout == Layout::kPlain)
+    return unpack_row_quads(codes, row, quad, quads, PlainRow(codes.format->bits), out);
+  switch (kind_of(codes)) {
+    case Canonical::kBytes: return unpack_row_quads(codes, row, quad, quads, PlainRow(8), out);
+    case Canonical::kPacked4: return unpack_row_quads(codes, row, quad, quads, Packed4Row(), out);
+    case Canonical::kPacked6: return unpack_row_quads(codes, row, quad, quads, Packed6Row(), out);
+    default: return unpack_plane_quads(codes, row, quad, quads, out);
+  }
+}
+
+}  // namespace lowbit::avx512
