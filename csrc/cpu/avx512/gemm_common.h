@@ -5,8 +5,7 @@
 
 namespace lowbit::avx512 {
 
-// 64 raw codes of one row from column c (a multiple of 4), in columns order; columns past the matrix are 0.
-// Column c + 63 may lie past the end.
+// Columns [c, c + n) of row r of a matrix in any layout, one code a byte.
 void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
 
 // The raw codes of 16 rows and `quads` quads from quad `quad` in the order of tile16 tiles, 64 bytes a quad; codes of
