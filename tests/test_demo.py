@@ -12,7 +12,7 @@ GOOD = {
     "w8a8": (10.1, 100, 10),
     "w4a16-g64": (12.0, 100, 10),
     "w4a16-gptq-g64": (11.0, 100, 20),
-    "w4a8-gptq": (11.0, 200, 10),
+    "w4a8": (11.0, 200, 10),
     "w3a16-g64": (20.0, 100, 10),
     "w3a16-gptq-g64": (15.0, 100, 10),
     "w2a16-g32": (900.0, 100, 10),
@@ -42,7 +42,7 @@ def test_what_is_expected_holds() -> None:
         ("w8a8", (10.3, 100, 10), "w8a8 at most 2 % above fp32"),
         ("w8a8", (None, 100, 10), "w8a8 at most 2 % above fp32"),
         ("w3a16_gptq_g64", (18.5, 100, 10), "w3a16-gptq-g64 at least 10 % below w3a16-g64"),
-        ("w4a8_gptq", (11.0, 149, 10), "prefill of w4a8-gptq at least 1.5 times fp32"),
+        ("w4a8", (11.0, 149, 10), "prefill of w4a8 at least 1.5 times fp32"),
         ("w4a16_gptq_g64", (11.0, 100, 14), "decode of w4a16-gptq-g64 at least 1.5 times fp32"),
     ],
 )

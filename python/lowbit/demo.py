@@ -26,9 +26,8 @@ RECIPES = (
     "w4a16-g64",
     "w4a16-gptq-g64",
     "w4a16-gptq-g64-head8",
-    "w4a16-mxfp4",
     "w4a16-nvfp4",
-    "w4a8-gptq",
+    "w4a8",
     "w4a4",
     "w4a4-hadamard",
     "w3a16-g64",
@@ -89,7 +88,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[Finding]:
     at_most("w2a16-gptq-g32", "w2a16-g32", -30)
     at_most("w4a4-hadamard", "w4a4", -10)
     at_least("w4a16-gptq-g64", "decode_tok_s", "decode", 1.5)
-    at_least("w4a8-gptq", "prefill_tok_s", "prefill", 1.5)
+    at_least("w4a8", "prefill_tok_s", "prefill", 1.5)
     return out
 
 

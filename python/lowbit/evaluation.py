@@ -23,7 +23,7 @@ WINDOW = 512
 TOKENS = 16384  # predicted tokens of a perplexity that is worth comparing
 PROMPT = 512
 GENERATED = 33  # one by the prompt, 32 one at a time
-ROUNDS = 5
+ROUNDS = 3
 
 
 def windows(ids: Tensor, tokens: int = TOKENS, window: int = WINDOW) -> Tensor:
