@@ -15,6 +15,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from lowbit import accounting, checkpoint, evaluation, recipes
+from lowbit.calibration import Statistics, calibrate
 from lowbit.integrations.transformers import demo_model, load_model
 from lowbit.nn import QuantWeight
 from lowbit.progress import bar
@@ -105,6 +106,7 @@ def compare(
         made: told the name and the model of each row as soon as it is made.
     """
     check_names(names)
+    statistics: Statistics | None = None  # of the model as it is, shared by the recipes that leave it so
     wanted = ["fp32", *(n for n in dict.fromkeys(names) if n != "fp32")]
     chosen = {name: recipes.get(name) for name in wanted if name not in _FLOATS}
     models: dict[str, nn.Module] = {}
@@ -113,9 +115,14 @@ def compare(
         start = time.perf_counter()
         model = subject.model if name == "fp32" else copy.deepcopy(subject.model)
         if name in chosen:
-            quantize(
-                model, chosen[name], calibration=subject.calibration, tokenizer=subject.tokenizer, progress=progress
-            )
+            recipe = chosen[name]
+            data: Statistics | str = subject.calibration
+            if recipe.needs_calibration and recipe.transform is None:
+                if statistics is None:
+                    statistics = calibrate(model, data, tokenizer=subject.tokenizer, progress=progress)
+                    start = time.perf_counter()
+                data = statistics
+            quantize(model, recipe, calibration=data, tokenizer=subject.tokenizer, progress=progress)
         else:
             model.to(_FLOATS[name])
         seconds = time.perf_counter() - start if name in chosen else 0.0
