@@ -44,7 +44,8 @@ char* to(const Tensor& t, int64_t bytes) { return static_cast<char*>(t.data_ptr(
 void check_rank(const char* op, const char* argument, const Tensor& t, int64_t rank, const char* layout) {
   check_cpu(op, argument, t);
   if (t.dim() < rank) {
-    check(invalid(op, ": ", argument, " must be ", layout, ", got shape ", shape(t), "; see lowbit.ops.pack for layouts"));
+    check(invalid(op, ": ", argument, " must be ", layout, ", got shape ", shape(t),
+                  "; see lowbit.ops.pack for layouts"));
   }
 }
 

@@ -59,8 +59,9 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   if (layout == Layout::kTile16) {
     *hold = t.is_contiguous() ? t : torch::stable::contiguous(t);
     if (t.size(lead + 1) != ceil_div(cols, kTileCols) || t.size(lead + 2) != 8 * f.bits) {
-      check(invalid(op, ": ", name, " must be [rows / 16, ", ceil_div(cols, kTileCols), ", ", 8 * f.bits, "] for K = ",
-                    cols, " in format ", f.name, "@tile16, got shape ", shape(t), "; prepack it with lowbit.ops.prepack"));
+      check(invalid(op, ": ", name, " must be [rows / 16, ", ceil_div(cols, kTileCols), ", ", 8 * f.bits,
+                    "] for K = ", cols, " in format ", f.name, "@tile16, got shape ", shape(t),
+                    "; prepack it with lowbit.ops.prepack"));
     }
     c.data = hold->data_ptr();
     return c;
