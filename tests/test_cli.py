@@ -121,7 +121,7 @@ def test_eval_prints_a_table_for_people(lowbit: Run, model: Path, text: Path) ->
 def test_eval_without_arguments_is_the_demo(lowbit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(comparison.Subject, "load", staticmethod(lambda source, **_: asked.append(source) or Tiny()))
-    monkeypatch.setattr(comparison, "compare", lambda subject, names: asked.append(names) or [])
+    monkeypatch.setattr(comparison, "compare", lambda subject, names, **_: asked.append(names) or [])
     assert json.loads(lowbit("eval", "--json").out) == {"rows": []}
     assert asked == [None, demo.RECIPES]
     assert len([name for name in demo.RECIPES if name in recipes.names()]) >= 10

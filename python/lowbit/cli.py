@@ -134,7 +134,10 @@ def evaluate(
             )
         rows = [comparison.measure(subject)]
     else:
-        rows = comparison.compare(subject, names or (demo.RECIPES if model is None else ()))
+        if names or model is not None:
+            rows = comparison.compare(subject, names)
+        else:
+            rows = comparison.compare(subject, demo.RECIPES, share_calibration=True)
     if as_json:
         _print_json({"rows": [row.to_dict() for row in rows]})
     else:

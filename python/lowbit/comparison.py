@@ -95,6 +95,7 @@ def compare(
     names: Sequence[str],
     *,
     progress: bool = True,
+    share_calibration: bool = False,
     made: Callable[[str, nn.Module], None] | None = None,
 ) -> list[Row]:
     """Measures the subject's model, which must not be quantized, and copies of it under the recipes `names`.
@@ -103,10 +104,12 @@ def compare(
 
     Args:
         names: of recipes; `bf16` among them is the model in bfloat16.
+        share_calibration: collect the statistics of the float model once for all recipes that leave it as it is, in
+            place of each recipe's own, behind its quantized blocks. Much faster; not the bits of ``lowbit quantize``.
         made: told the name and the model of each row as soon as it is made.
     """
     check_names(names)
-    statistics: Statistics | None = None  # of the model as it is, shared by the recipes that leave it so
+    statistics: Statistics | None = None
     wanted = ["fp32", *(n for n in dict.fromkeys(names) if n != "fp32")]
     chosen = {name: recipes.get(name) for name in wanted if name not in _FLOATS}
     models: dict[str, nn.Module] = {}
@@ -117,7 +120,7 @@ def compare(
         if name in chosen:
             recipe = chosen[name]
             data: Statistics | str = subject.calibration
-            if recipe.needs_calibration and recipe.transform is None:
+            if share_calibration and recipe.needs_calibration and recipe.transform is None:
                 if statistics is None:
                     statistics = calibrate(model, data, tokenizer=subject.tokenizer, progress=progress)
                     start = time.perf_counter()

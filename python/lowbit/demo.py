@@ -145,7 +145,7 @@ def main(out: Path, recipes: tuple[str, ...], tokens: int | None) -> None:
         if name == kept:
             checkpoint.save(model, out / name, tokenizer=subject.tokenizer)
 
-    rows = comparison.compare(subject, names, made=keep)
+    rows = comparison.compare(subject, names, share_calibration=True, made=keep)
     table = [row.to_dict() for row in rows]
     found = findings(table)
     if kept is not None:
