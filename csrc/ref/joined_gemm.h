@@ -145,7 +145,8 @@ class JoinedGemm {
       static_cast<int32_t*>(args_.out.data)[at] = static_cast<int32_t>(total);
       return;
     }
-    if (x_.quantized() && args_.xq->scale && !x_scale_joins_) y *= xs[-1].scale;
+    // also where x has no scale: its 2^-shift stands there
+    if (x_.quantized() && !x_scale_joins_) y *= xs[-1].scale;
     if (args_.w.outliers.offsets != nullptr) y = add_outliers(y, i, j);
     if (args_.bias != nullptr) y += load_float(args_.bias, args_.bias_dtype, j * args_.bias_stride);
     store_float(args_.out.data, args_.out.dtype, at, y);

@@ -147,3 +147,19 @@ def test_batch_position_and_size_do_not_change_a_row(isa):
 def test_names_of_the_block_formats_are_all_covered():
     covered = {f for pair in INTEGER_PAIRS + FLOAT_PAIRS for f in pair}
     assert set(NAMED) <= covered
+
+
+@pytest.mark.parametrize("x_format", ["float4_e2m1fn", "float6_e2m3fn", "int4"])
+@pytest.mark.parametrize("w_format", ["float4_e2m1fn", "int3"])
+def test_formats_exact_in_int8_need_no_scale(isa, x_format, w_format):
+    """Their power of two is part of the value, whether or not a scale carries it. Few small products: exact."""
+    ops = torch.ops.lowbit
+    gen = torch.Generator().manual_seed(5)
+
+    def codes(rows: int, name: str) -> torch.Tensor:
+        bits = int(name[5] if name.startswith("float") else name[3])
+        return ops.pack(torch.randint(0, 1 << bits, (rows, 37), generator=gen, dtype=torch.uint8), name)
+
+    x, w = codes(3, x_format), codes(5, w_format)
+    want = ops.dequantize(x, None, None, x_format, 37) @ ops.dequantize(w, None, None, w_format, 37).T
+    assert torch.equal(ops.scaled_gemm(x, None, x_format, w, None, w_format, 37), want)
