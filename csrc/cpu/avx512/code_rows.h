@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "cpu/avx512/transpose.h"
+
 namespace lowbit::avx512 {
 namespace {
 
@@ -55,33 +57,6 @@ inline void transpose8(Run& v) {
   for (int k = 0; k < 4; ++k) {
     v[k] = _mm512_shuffle_i64x2(b[k], b[4 + k], 0x88);
     v[4 + k] = _mm512_shuffle_i64x2(b[k], b[4 + k], 0xdd);
-  }
-}
-
-// v[i] 32-bit lane j <-> v[j] lane i.
-inline void transpose16(__m512i (&v)[16]) {
-  __m512i a[16], b[16];
-  for (int i = 0; i < 8; ++i) {
-    a[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-    a[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    b[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-    b[4 * i + 1] = _mm512_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-    b[4 * i + 2] = _mm512_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-    b[4 * i + 3] = _mm512_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    a[i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0x88);
-    a[4 + i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0xdd);
-    a[8 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0x88);
-    a[12 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);
-  }
-  for (int i = 0; i < 4; ++i) {
-    v[i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0x88);
-    v[8 + i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0xdd);
-    v[4 + i] = _mm512_shuffle_i32x4(a[4 + i], a[12 + i], 0x88);
-    v[12 + i] = _mm512_shuffle_i32x4(a[4 + i], a[12 + i], 0xdd);
   }
 }
 
