@@ -12,13 +12,14 @@ CSRC = ROOT / "csrc"
 PYTHON = ROOT / "python" / "lowbit"
 
 # downwards only: a layer includes those before it and itself
-LAYERS = ("formats", "common", "ref", "cpu", "torch")
+LAYERS = ("formats", "common", "ref", "cpu", "cuda", "torch")
+APART = (("cuda", "cpu"),)  # side by side: the first does not include the second
 FAMILIES = ("quantize", "stochastic_round", "hadamard", "bitplane_gemm", "dequant_gemm", "scaled_gemm")
 FRONT_DOORS = ("gemm", "grouped_gemm")  # ops that choose among families: no arithmetic and so no reference of their own
 
 
 def cpp(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix in (".h", ".cpp", ".def"))
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in (".h", ".cpp", ".def", ".cuh", ".cu"))
 
 
 def python_files(*folders: Path) -> list[Path]:
@@ -60,7 +61,9 @@ def test_includes_point_downwards(layer: str) -> None:
     for path in cpp(CSRC / layer):
         for included in includes(path):
             if (CSRC / included).exists():
-                assert LAYERS.index(included.split("/")[0]) <= rank, f"{under(path)} includes {included}"
+                other = included.split("/")[0]
+                assert LAYERS.index(other) <= rank, f"{under(path)} includes {included}"
+                assert (layer, other) not in APART, f"{under(path)} includes {included}"
             else:
                 foreign = included.split("/")[0] in LAYERS and not included.startswith("torch/")
                 assert not foreign, f"{under(path)} includes {included}, which does not exist"
@@ -86,6 +89,7 @@ def test_intrinsics_stand_in_isa_folders_only() -> None:
     intrinsics = re.compile(r"\b_mm\d*_\w+|\b__m(128|256|512)\w*|\b(x86|imm|arm_neon)intrin\.h|\basm\b|__asm__")
     isa_folders = [p for p in (CSRC / "cpu").iterdir() if p.is_dir()]
     assert isa_folders
+    isa_folders.append(CSRC / "cuda" / "ptx")
     for path in cpp(CSRC):
         if not any(folder in path.parents for folder in isa_folders):
             found = intrinsics.search(code(path)) or [i for i in includes(path) if "intrin" in i]
@@ -198,7 +202,7 @@ def test_files_are_short() -> None:
     """One subject a file: at most 800 lines for kernels and their blocking, 450 elsewhere."""
     for path in [*cpp(CSRC), *python_files(PYTHON, ROOT / "tests", ROOT / "bench", ROOT / "examples")]:
         lines = len(path.read_text().splitlines())
-        assert lines <= (800 if CSRC / "cpu" in path.parents else 450), f"{under(path)} has {lines} lines"
+        assert lines <= (800 if {CSRC / "cpu", CSRC / "cuda"} & set(path.parents) else 450), f"{under(path)} has {lines} lines"
 
 
 def test_files_are_named_by_what_they_hold() -> None:

@@ -27,7 +27,10 @@ struct Parallel {
 
 // The plain loop.
 inline Parallel serial() {
-  return {[](int64_t count, int64_t, Parallel::Body body, void* context) { body(0, count, context); }};
+  struct Loop {  // not a lambda: nvcc 13.0 cannot convert one to a function pointer here
+    static void run(int64_t count, int64_t, Parallel::Body body, void* context) { body(0, count, context); }
+  };
+  return {&Loop::run};
 }
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -1,0 +1,30 @@
+// What was built and what a device would run, for tests without a device.
+#include <cstdio>
+
+#include "cuda/c_api/entry.h"
+
+using namespace lowbit;
+
+// Writes "80 89 90 120f".
+extern "C" LOWBIT_EXPORT void lowbit_cuda_built(char* text, int64_t size) {
+  int64_t at = 0;
+  const cuda::BuiltArchs built = cuda::built_archs();
+  if (size > 0) text[0] = 0;
+  for (int i = 0; i < built.count && at < size; ++i) {
+    const char suffix[] = {built.rows[i].suffix, 0};
+    at += std::snprintf(text + at, static_cast<size_t>(size - at), i ? " %d%s" : "%d%s", built.rows[i].sm, suffix);
+  }
+}
+
+// The sm whose code a device of compute capability `sm` runs, 0 for none; `*suffix` its 'a', 'f' or 0.
+extern "C" LOWBIT_EXPORT int lowbit_cuda_select(int sm, char* suffix) {
+  const cuda::Arch* a = cuda::select_arch(cuda::built_archs(), sm);
+  *suffix = a ? a->suffix : 0;
+  return a ? a->sm : 0;
+}
+
+// Whether the current device would be refused, with the sentence.
+extern "C" LOWBIT_EXPORT int lowbit_cuda_device(const char* op, char* error, int64_t error_size) {
+  cuda::Device device;
+  return cuda::answer(cuda::current_device(op, &device), error, error_size);
+}

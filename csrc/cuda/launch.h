@@ -1,0 +1,71 @@
+// What every launcher takes beside its family's arguments, and the launch itself. A launcher checks the device
+// (arch.h), puts kernels on a stream and returns; it allocates nothing, waits for nothing and keeps no state.
+//
+// The arguments are those of ref/<family>.h. On CUDA
+//   - `data`, `codes`, `scale`, `zero`, outlier and index pointers, sign vectors and codebooks are device memory;
+//   - what a host structure points to as a structure (ElementFormat, BlockValues::second, QMatrix::high) is host
+//   memory,
+//     read before the launcher returns.
+// Values are not refused, since that would need a wait: kernels or what they find into Call::findings, and go on.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/status.h"
+#include "cuda/arch.h"
+
+namespace lowbit::cuda {
+
+// Bits of Call::findings.
+enum Finding : int32_t {
+  kNonFinite = 1,      // an input value is NaN or infinite where ref would refuse it
+  kScaleOverflow = 2,  // a computed scale is not finite in its dtype
+  kBadCode = 4,        // a code that is no value of its format
+  kBadScale = 8,       // a stored scale is not finite
+};
+
+struct Call {
+  cudaStream_t stream = nullptr;
+  void* workspace = nullptr;  // device memory, 256-byte aligned, uninitialized; its size: <family>_workspace(args)
+  int64_t workspace_bytes = 0;
+  int32_t* findings = nullptr;    // device, or nullptr; zeroed by the caller
+  const int64_t* seed = nullptr;  // device int64[2] (seed, offset) that replaces Philox of the arguments, so that a
+                                  // captured graph draws anew; nullptr: the arguments' own
+};
+
+inline Status check_workspace(const char* op, const Call& call, int64_t bytes) {
+  if (call.workspace_bytes >= bytes && (bytes == 0 || call.workspace != nullptr)) return Status();
+  return invalid(op, ": workspace must have ", bytes, " bytes, got ", call.workspace_bytes,
+                 "; ask the family's workspace function");
+}
+
+inline Status check_error(const char* op, const char* what, cudaError_t error) {
+  if (error == cudaSuccess) return Status();
+  return unsupported(op, ": ", what, " must succeed, got ", cudaGetErrorName(error), " (", cudaGetErrorString(error),
+                     "); an earlier kernel of this process may have failed");
+}
+
+// kernel<<<grid, block, shared_bytes, stream>>>(args...). More than 48 KB of dynamic shared memory is opted into; the
+// caller has compared it with Device::shared_per_block.
+template <class... Params, class... Args>
+Status launch(const char* op, void (*kernel)(Params...), dim3 grid, dim3 block, int64_t shared_bytes,
+              cudaStream_t stream, const Args&... args) {
+  static_assert(sizeof...(Params) == sizeof...(Args), "one argument a parameter");
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return Status();
+  const auto* function = reinterpret_cast<const void*>(kernel);
+  if (shared_bytes > 48 * 1024) {
+    LOWBIT_RETURN_IF_ERROR(check_error(
+        op, "cudaFuncSetAttribute",
+        cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes))));
+  }
+  return [&](std::remove_cv_t<Params>... values) {
+    void* pointers[] = {const_cast<void*>(static_cast<const void*>(&values))..., nullptr};
+    return check_error(op, "the launch",
+                       cudaLaunchKernel(function, grid, block, pointers, static_cast<size_t>(shared_bytes), stream));
+  }(static_cast<Params>(args)...);
+}
+
+}  // namespace lowbit::cuda

@@ -1,0 +1,115 @@
+// Values in memory and in registers: the conversions of common/matrix.h on the device, bit for bit (NaN included), and
+// vectors of eight consecutive elements.
+#pragma once
+
+#include <cstdint>
+
+#include "common/matrix.h"
+#include "cuda/ptx/convert.cuh"
+#include "cuda/ptx/memory.cuh"
+
+namespace lowbit::cuda {
+
+__device__ __forceinline__ float from_bits(uint32_t b) { return __uint_as_float(b); }
+__device__ __forceinline__ uint32_t to_bits(float f) { return __float_as_uint(f); }
+__device__ __forceinline__ uint32_t magnitude_bits(float f) { return __float_as_uint(f) & 0x7fffffffu; }
+__device__ __forceinline__ bool is_finite(float f) { return magnitude_bits(f) < 0x7f800000u; }
+
+__device__ __forceinline__ float bf16_value(uint32_t b) { return from_bits(b << 16); }
+
+// cvt makes 0x7fff of every NaN; ref keeps its sign and its top bits.
+__device__ __forceinline__ uint16_t bf16_of(float f) {
+  const uint32_t b = to_bits(f);
+  const auto rounded = static_cast<uint16_t>(ptx::cvt_rn_bf16x2_f32(0.0f, f));
+  return f == f ? rounded : static_cast<uint16_t>(b >> 16 | 0x40u);
+}
+__device__ __forceinline__ uint16_t f16_of(float f) {
+  const auto rounded = ptx::cvt_rn_f16_f32(f);
+  return f == f ? rounded : static_cast<uint16_t>((to_bits(f) >> 16 & 0x8000u) | 0x7e00u);
+}
+__device__ __forceinline__ float f16_value(uint32_t h) {
+  const float f = ptx::cvt_f32_f16(static_cast<uint16_t>(h));
+  return f == f ? f : from_bits((h & 0x8000u) << 16 | 0x7f800000u | (h & 0x3ffu) << 13);
+}
+
+__device__ __forceinline__ float load_value(const void* data, DType t, int64_t i) {
+  switch (t) {
+    case DType::kF32: return static_cast<const float*>(data)[i];
+    case DType::kBF16: return bf16_value(static_cast<const uint16_t*>(data)[i]);
+    case DType::kF16: return f16_value(static_cast<const uint16_t*>(data)[i]);
+    case DType::kI32: return static_cast<float>(static_cast<const int32_t*>(data)[i]);
+    case DType::kI8: return static_cast<float>(static_cast<const int8_t*>(data)[i]);
+    default: return static_cast<float>(static_cast<const uint8_t*>(data)[i]);
+  }
+}
+__device__ __forceinline__ void store_value(void* data, DType t, int64_t i, float v) {
+  switch (t) {
+    case DType::kF32: static_cast<float*>(data)[i] = v; break;
+    case DType::kBF16: static_cast<uint16_t*>(data)[i] = bf16_of(v); break;
+    default: static_cast<uint16_t*>(data)[i] = f16_of(v); break;
+  }
+}
+// v as storage of `t` keeps it.
+__device__ __forceinline__ float round_to(DType t, float v) {
+  return t == DType::kF32 ? v : t == DType::kBF16 ? bf16_value(bf16_of(v)) : f16_value(f16_of(v));
+}
+
+inline constexpr int kVector = 8;  // elements a thread holds side by side: 16 bytes of a 16-bit type
+
+// Whether eight elements at multiples of eight columns can be moved by 16-byte accesses.
+inline bool is_vector_aligned(const Matrix& m) {
+  const auto address = reinterpret_cast<uintptr_t>(m.data);
+  return m.col_stride == 1 && address % 16 == 0 && m.row_stride * size_of(m.dtype) % 16 == 0;
+}
+
+// Elements [c, c + 8) of row r of a matrix of `m.cols` columns, c a multiple of 8; zeros past the end.
+__device__ __forceinline__ void load_vector(const Matrix& m, bool aligned, int64_t r, int64_t c, float (&v)[kVector]) {
+  const int64_t at = r * m.row_stride + c * m.col_stride;
+  if (aligned && c + kVector <= m.cols) {
+    if (m.dtype == DType::kF32) {
+      const auto* p = static_cast<const float4*>(m.data) + at / 4;
+      const float4 a = p[0], b = p[1];
+      v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+      return;
+    }
+    const uint4 q = static_cast<const uint4*>(m.data)[at / 8];
+    const uint32_t w[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const uint32_t half = w[i / 2] >> (i % 2 * 16) & 0xffffu;
+      v[i] = m.dtype == DType::kBF16 ? bf16_value(half) : f16_value(half);
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) v[i] = c + i < m.cols ? load_value(m.data, m.dtype, at + i * m.col_stride) : 0.0f;
+}
+
+__device__ __forceinline__ void store_vector(const Matrix& m, bool aligned, int64_t r, int64_t c,
+                                             const float (&v)[kVector]) {
+  const int64_t at = r * m.row_stride + c * m.col_stride;
+  if (aligned && c + kVector <= m.cols) {
+    if (m.dtype == DType::kF32) {
+      auto* p = static_cast<float4*>(m.data) + at / 4;
+      p[0] = make_float4(v[0], v[1], v[2], v[3]);
+      p[1] = make_float4(v[4], v[5], v[6], v[7]);
+      return;
+    }
+    uint32_t w[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const bool bf16 = m.dtype == DType::kBF16;
+      const uint32_t low = bf16 ? bf16_of(v[2 * i]) : f16_of(v[2 * i]);
+      const uint32_t high = bf16 ? bf16_of(v[2 * i + 1]) : f16_of(v[2 * i + 1]);
+      w[i] = low | high << 16;
+    }
+    static_cast<uint4*>(m.data)[at / 8] = make_uint4(w[0], w[1], w[2], w[3]);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    if (c + i < m.cols) store_value(m.data, m.dtype, at + i * m.col_stride, v[i]);
+  }
+}
+
+}  // namespace lowbit::cuda
