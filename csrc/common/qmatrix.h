@@ -28,6 +28,7 @@ struct Codes {
     if (layout == Layout::kTile16) {
       return tile16_get(format->bits, static_cast<const uint8_t*>(data), cols, r, c);
     }
+    if (layout == Layout::kMma64) return mma64_get(format->bits, static_cast<const uint8_t*>(data), cols, r, c);
     return canonical_get(canonical(*format), format->bits, data, row_stride, plane_stride, r, c);
   }
   float value(int64_t r, int64_t c) const { return decode(*format, code(r, c), codebook); }

@@ -5,7 +5,8 @@
 //   block   := "tensor" | "row" | "g" N | "b" R "x" C        default "row"
 //   scale   := element [ ":" block ]            the format of the scales, when they are codes themselves; their block
 //                                               counts scales along K, default: they have no scale of their own
-//   layout  := "canonical" | "plain" | "tile16"    default: canonical, or plain where the tensor has one code per byte
+//   layout  := "canonical" | "plain" | "tile16" | "mma64"
+//              default: canonical, or plain where the tensor has one code per byte
 //
 // "int4:g64" is 4-bit integers in groups of 64 with float scales; "uint2:g16/uint4:g16" has 4-bit scales, 16 of which
 // share one float scale; "nvfp4" is "float4_e2m1fn:g16/float8_e4m3fn:tensor"; "float8_e4m3fn:b128x128" has one scale
@@ -33,7 +34,7 @@ struct Block {
 
 // kCanonical and kTile16: formats/layout.h. kPlain: one code per byte, [rows, cols]; bits above the format's are
 // ignored.
-enum class Layout : uint8_t { kCanonical, kPlain, kTile16 };
+enum class Layout : uint8_t { kCanonical, kPlain, kTile16, kMma64 };
 
 struct Spec {
   const ElementFormat* element = nullptr;

@@ -121,6 +121,59 @@ constexpr int64_t tile16_bytes(int bits, int64_t rows, int64_t cols) {
   return (rows + kTileRows - 1) / kTileRows * ((cols + kTileCols - 1) / kTileCols) * 8 * bits;
 }
 
+// mma64, version 1: what the tensor-core kernels read. [ceil(rows / 16), ceil(cols / 64), 32 lanes, ...] bytes, one
+// tile = 16 rows x 64 columns = 128 * bits bytes; rows and columns past the matrix are code 0. Lane l holds the A
+// fragments of two m16n8k32 byte products: code 4 i + j of its 32 is
+//   row l / 4 + 8 (i % 2), column 32 (i / 4) + 16 (i / 2 % 2) + 4 (l % 4) + j            i = 0..7, j = 0..3
+// (and, with K numbered alike in both operands, of four m16n8k16 16-bit ones: chunk i / 2 is 16 columns). The bits of a
+// code are cut into fields of 4, 2 and 1 bits from the low end up (7 = 4 + 2 + 1). A field of f bits takes f words a
+// lane: word i / (8 / f) has it at bit 8 j + f (i % (8 / f)), so that one shift and one mask give four bytes. Fields
+// lie one after the other, each [32 lanes][f words]. Codes of 8 bits are bytes as they are: word i of a lane at [i /
+// 4][lane][i % 4].
+struct MmaPosition {
+  int64_t byte;  // of the field's byte
+  int bit;       // within it
+  int bits;      // of the field
+};
+inline constexpr int64_t kMmaRows = 16;
+inline constexpr int64_t kMmaCols = 64;
+
+constexpr int64_t mma64_bytes(int bits, int64_t rows, int64_t cols) {
+  return (rows + kMmaRows - 1) / kMmaRows * ((cols + kMmaCols - 1) / kMmaCols) * 128 * bits;
+}
+
+// Where the bits from `low` up of code (r, c) lie; `low` is where a field begins (0; 4 after a field of 4, ...).
+constexpr MmaPosition mma64_position(int bits, int64_t cols, int64_t r, int64_t c, int low) {
+  const int64_t tile = r / kMmaRows * ((cols + kMmaCols - 1) / kMmaCols) + c / kMmaCols;
+  const int row = static_cast<int>(r % kMmaRows), col = static_cast<int>(c % kMmaCols);
+  const int lane = row % 8 * 4 + col % 16 / 4;
+  const int i = col / 16 * 2 + row / 8;
+  if (bits == 8) return {tile * 1024 + 512 * (i / 4) + 4 * (4 * lane + i % 4) + col % 4, 0, 8};
+  const int rest = bits - low;
+  const int f = rest >= 4 ? 4 : rest >= 2 ? 2 : 1;
+  const int per_word = 8 / f;
+  return {tile * 128 * bits + 128 * low + 4 * (lane * f + i / per_word) + col % 4, f * (i % per_word), f};
+}
+
+constexpr uint32_t mma64_get(int bits, const uint8_t* data, int64_t cols, int64_t r, int64_t c) {
+  uint32_t code = 0;
+  for (int low = 0; low < bits;) {
+    const MmaPosition at = mma64_position(bits, cols, r, c, low);
+    code |= (data[at.byte] >> at.bit & ((1u << at.bits) - 1u)) << low;
+    low += at.bits;
+  }
+  return code;
+}
+
+// Stores into a zeroed matrix (bits are or-ed in).
+constexpr void mma64_put(int bits, uint8_t* data, int64_t cols, int64_t r, int64_t c, uint32_t code) {
+  for (int low = 0; low < bits;) {
+    const MmaPosition at = mma64_position(bits, cols, r, c, low);
+    data[at.byte] = static_cast<uint8_t>(data[at.byte] | (code >> low & ((1u << at.bits) - 1u)) << at.bit);
+    low += at.bits;
+  }
+}
+
 // Orders of other libraries, which pack writes and unpack reads and no kernel computes on. A unit (byte or int32) holds
 // its codes from the low end up; slots past the matrix are zero.
 //   kPlain       [rows, cols] bytes, one code in each.
