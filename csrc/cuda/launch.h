@@ -42,6 +42,15 @@ inline Status check_workspace(const char* op, const Call& call, int64_t bytes) {
                  "; ask the family's workspace function");
 }
 
+// Kernels count rows and columns in 32 bits, elements in 64.
+inline constexpr int64_t kMaxExtent = 0x7fffffff - 4096;
+
+inline Status check_size(const char* op, const char* argument, int64_t rows, int64_t cols) {
+  if (rows <= kMaxExtent && cols <= kMaxExtent) return Status();
+  return invalid(op, ": ", argument, " must have at most ", kMaxExtent, " rows and columns, got [", rows, ", ", cols,
+                 "]; split it");
+}
+
 inline Status check_error(const char* op, const char* what, cudaError_t error) {
   if (error == cudaSuccess) return Status();
   return unsupported(op, ": ", what, " must succeed, got ", cudaGetErrorName(error), " (", cudaGetErrorString(error),

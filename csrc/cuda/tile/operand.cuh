@@ -107,8 +107,8 @@ struct Operand {
 
   Operand() = default;
   explicit Operand(const Matrix& m) : dense(m), rows(static_cast<int32_t>(m.rows)), cols(static_cast<int32_t>(m.cols)) {
-    dense_aligned = m.col_stride == 1 && reinterpret_cast<uintptr_t>(m.data) % 16 == 0 &&
-                    m.row_stride * size_of(m.dtype) % 16 == 0;
+    dense_aligned =
+        m.col_stride == 1 && reinterpret_cast<uintptr_t>(m.data) % 16 == 0 && m.row_stride * size_of(m.dtype) % 16 == 0;
   }
   Operand(const QMatrix& q, int64_t row_count)
       : low(q.codes),
@@ -184,7 +184,9 @@ struct Operand {
 };
 
 // The value of a code; complex: its real (imaginary) part as a number.
-__device__ __forceinline__ float value_of(const CodeSource& s, uint32_t code) { return decode_one(s.format, code, s.codebook); }
+__device__ __forceinline__ float value_of(const CodeSource& s, uint32_t code) {
+  return decode_one(s.format, code, s.codebook);
+}
 __device__ __forceinline__ int complex_part(uint32_t code, Part part) {
   const int sign = code >= 2 ? -1 : 1;
   if (part == Part::kReal) return code & 1u ? 0 : sign;

@@ -6,14 +6,9 @@
 
 #include "common/matrix.h"
 #include "cuda/ptx/convert.cuh"
-#include "cuda/ptx/memory.cuh"
+#include "cuda/tile/codec.cuh"
 
 namespace lowbit::cuda {
-
-__device__ __forceinline__ float from_bits(uint32_t b) { return __uint_as_float(b); }
-__device__ __forceinline__ uint32_t to_bits(float f) { return __float_as_uint(f); }
-__device__ __forceinline__ uint32_t magnitude_bits(float f) { return __float_as_uint(f) & 0x7fffffffu; }
-__device__ __forceinline__ bool is_finite(float f) { return magnitude_bits(f) < 0x7f800000u; }
 
 __device__ __forceinline__ float bf16_value(uint32_t b) { return from_bits(b << 16); }
 
@@ -56,6 +51,15 @@ __device__ __forceinline__ float round_to(DType t, float v) {
 
 inline constexpr int kVector = 8;  // elements a thread holds side by side: 16 bytes of a 16-bit type
 
+// The next element comes first. Loops that are seldom taken are kept rolled: they work on element 0 and turn, since an
+// index that is not constant would put the vector into local memory.
+__device__ __forceinline__ void turn(float (&v)[kVector]) {
+  const float first = v[0];
+#pragma unroll
+  for (int i = 0; i + 1 < kVector; ++i) v[i] = v[i + 1];
+  v[kVector - 1] = first;
+}
+
 // Whether eight elements at multiples of eight columns can be moved by 16-byte accesses.
 inline bool is_vector_aligned(const Matrix& m) {
   const auto address = reinterpret_cast<uintptr_t>(m.data);
@@ -63,7 +67,7 @@ inline bool is_vector_aligned(const Matrix& m) {
 }
 
 // Elements [c, c + 8) of row r of a matrix of `m.cols` columns, c a multiple of 8; zeros past the end.
-__device__ __forceinline__ void load_vector(const Matrix& m, bool aligned, int64_t r, int64_t c, float (&v)[kVector]) {
+__device__ __forceinline__ void load_vector(const Matrix& m, bool aligned, int32_t r, int32_t c, float (&v)[kVector]) {
   const int64_t at = r * m.row_stride + c * m.col_stride;
   if (aligned && c + kVector <= m.cols) {
     if (m.dtype == DType::kF32) {
@@ -82,11 +86,15 @@ __device__ __forceinline__ void load_vector(const Matrix& m, bool aligned, int64
     return;
   }
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) v[i] = c + i < m.cols ? load_value(m.data, m.dtype, at + i * m.col_stride) : 0.0f;
+  for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
+#pragma unroll 1
+  for (int i = 0; i < kVector; ++i) {
+    v[0] = c + i < m.cols ? load_value(m.data, m.dtype, at + i * m.col_stride) : 0.0f;
+    turn(v);
+  }
 }
 
-__device__ __forceinline__ void store_vector(const Matrix& m, bool aligned, int64_t r, int64_t c,
-                                             const float (&v)[kVector]) {
+__device__ __forceinline__ void store_vector(const Matrix& m, bool aligned, int32_t r, int32_t c, float (&v)[kVector]) {
   const int64_t at = r * m.row_stride + c * m.col_stride;
   if (aligned && c + kVector <= m.cols) {
     if (m.dtype == DType::kF32) {
@@ -106,9 +114,10 @@ __device__ __forceinline__ void store_vector(const Matrix& m, bool aligned, int6
     static_cast<uint4*>(m.data)[at / 8] = make_uint4(w[0], w[1], w[2], w[3]);
     return;
   }
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < kVector; ++i) {
-    if (c + i < m.cols) store_value(m.data, m.dtype, at + i * m.col_stride, v[i]);
+    if (c + i < m.cols) store_value(m.data, m.dtype, at + i * m.col_stride, v[0]);
+    turn(v);
   }
 }
 

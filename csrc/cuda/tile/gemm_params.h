@@ -1,0 +1,54 @@
+// The kernel parameter of the tensor-core GEMM (tile/gemm_loop.cuh), made on the host by gemm_plan.h.
+//
+// K is walked in steps of 64 slots, a step in 2 or 4 pieces of `chunk` slots, the K of one multiply. A piece holds
+// columns of one segment (ref/gemm_args.h), from its first slot on, the rest are zeros; where all segments begin at
+// multiples of `chunk` (`linear`), slot and column are the same. Floats are also cut at multiples of `unit`, and each
+// part joins by itself: so a sum in the tensor core has at most `unit` terms, whatever the format, M or the kernel.
+#pragma once
+
+#include "cuda/tile/operand.cuh"
+
+namespace lowbit::cuda {
+
+inline constexpr int kStepSlots = 64;
+inline constexpr int kMaxCuts = 6;
+inline constexpr int kMaxTerms = 3;  // 16-bit floats whose sum is a value
+
+struct GemmParams {
+  Operand w, x;
+  int32_t m, n, k;
+  int32_t cuts[kMaxCuts];  // columns of the blocks that begin segments; 0 past the last
+  int32_t unit, chunk;
+  bool linear;
+  bool x_async;         // rows of x are copied as they lie
+  bool x_scale_joins;   // x's scale changes along K
+  bool x_scaled;        // x is quantized: its scale, or 2^-shift
+  bool w_sums, x_sums;  // the correction of zero points and offsets needs the sums of bytes
+  bool raw;             // int32 out
+  int32_t x_terms, w_terms;
+  // decoding of mma64 weights (tile/weight_words.cuh)
+  uint32_t sign_weight, flip;
+  bool w_float;
+  int32_t float_shift;
+  uint32_t float_scale;
+
+  const void* bias;
+  DType bias_dtype;
+  int64_t bias_stride;
+  Outliers outliers;
+  Matrix out;
+
+  // grouped: expert e owns rows up to offs[e] of x and out, and matrices so many bytes further on
+  const int32_t* offs;
+  int32_t experts;
+  int64_t w_step, w_scale_step, w_second_step, w_zero_step, bias_step;
+
+  // split: K is shared by gridDim.y blocks, which leave their parts in `parts`; the last of a tile, by `arrivals`,
+  // joins
+  void* parts;
+  int32_t* arrivals;
+  int32_t unit_parts;  // most parts of a unit
+  int32_t columns;     // of x a part keeps: 8 or 16
+};
+
+}  // namespace lowbit::cuda

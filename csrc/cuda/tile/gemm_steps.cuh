@@ -1,0 +1,406 @@
+// What both GEMM loops (gemm_wide.cuh, gemm_narrow.cuh) do in a step of 64 slots: walk K, bring rows into shared
+// memory, load fragments, multiply a piece, join a part. Positions in shared memory are 16-byte chunks.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/ptx/memory.cuh"
+#include "cuda/tile/fragments.cuh"
+#include "cuda/tile/gemm_engine.cuh"
+#include "cuda/tile/gemm_params.h"
+#include "cuda/tile/swizzle.cuh"
+#include "cuda/tile/weight_words.cuh"
+
+namespace lowbit::cuda {
+
+// ---- the walk
+
+struct Piece {
+  int32_t column;   // the first
+  int32_t joined;   // where it joins: columns of the part that ends here
+  int16_t length;   // 0: none
+  uint8_t joins;    // the part ends with this piece
+  uint8_t segment;  // the segment too
+  uint8_t slot;     // which of the step's scales are its
+  uint8_t last;     // of the unit
+  uint16_t pad;
+};
+static_assert(sizeof(Piece) == 16);
+
+struct Step {
+  Piece pieces[4];
+  int32_t slot_column[4];  // a column under each set of scales; -1: unused
+};
+
+struct Walker {
+  int32_t column, end, part, segment_end, unit_end;
+
+  __device__ __forceinline__ void start(const GemmParams& p, int32_t from, int32_t to, bool cut_units) {
+    column = part = from;
+    end = to;
+    segment_end = segment(p, from);
+    unit_end = cut_units ? from / p.unit * p.unit + p.unit : p.k;
+  }
+  static __device__ __forceinline__ int32_t segment(const GemmParams& p, int32_t c) {
+    int32_t begin = 0, limit = p.k;
+    if (p.w.is_complex) {
+      if (c >= p.k / 2) {
+        begin = p.k / 2;
+      } else {
+        limit = p.k / 2;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kMaxCuts; ++i) {
+      if (p.cuts[i] > 0) limit = min(limit, begin + ((c - begin) / p.cuts[i] + 1) * p.cuts[i]);
+    }
+    return limit;
+  }
+  // The next 64 slots.
+  __device__ __forceinline__ void next(const GemmParams& p, bool cut_units, Step* step) {
+    int slot = 0;
+    const int pieces = kStepSlots / p.chunk;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) step->slot_column[i] = -1;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      Piece q{};
+      q.column = column;
+      q.slot = static_cast<uint8_t>(slot < 4 ? slot : 3);
+      if (i < pieces && column < end) {
+        const int32_t part_end = min(segment_end, min(unit_end, end));
+        const int32_t to = min(column + p.chunk, part_end);
+        q.length = static_cast<int16_t>(to - column);
+        step->slot_column[q.slot] = column;
+        column = to;
+        if (to == part_end) {
+          q.joins = 1;
+          q.joined = to - part;
+          q.segment = to == segment_end;
+          q.last = to == end || to == unit_end;
+          part = to;
+          ++slot;
+          if (to == segment_end && to < p.k) segment_end = segment(p, to);
+          if (to == unit_end) unit_end += p.unit;
+        }
+      }
+      step->pieces[i] = q;
+    }
+  }
+};
+
+// ---- tables: every code as what is multiplied
+
+template <class E>
+struct Tables {
+  using Entry = typename std::conditional<E::kBytes, uint8_t, float>::type;
+  Entry w[2][256];
+  Entry x[256];
+};
+
+template <class Entry>
+__device__ __forceinline__ void fill_table(const CodeSource& source, const ByteMap& map, Entry* table, int thread,
+                                           int threads) {
+  const ElementFormat& f = source.format.row;
+  for (int i = thread; i < 256; i += threads) {
+    const auto code = static_cast<uint32_t>(i) & ((1u << f.bits) - 1u);
+    float v;
+    if (f.is_complex()) {  // entry 16 * part + code
+      v = static_cast<float>(complex_part(static_cast<uint32_t>(i) & 3u, static_cast<Part>(i / 16 % 4)));
+    } else {
+      v = value_of(source, code);
+    }
+    if constexpr (sizeof(Entry) == 1) {
+      const int whole = static_cast<int>(v * static_cast<float>(1 << map.shift));
+      table[i] = static_cast<uint8_t>((whole + map.offset) / map.factor);
+    } else {
+      table[i] = v;
+    }
+  }
+}
+
+template <class E>
+__device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, int thread, int threads) {
+  fill_table(p.w.low, p.w.bytes, t->w[0], thread, threads);
+  if (p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, t->w[1], thread, threads);
+  if (p.x.dense.data == nullptr) fill_table(p.x.low, p.x.bytes, t->x, thread, threads);
+}
+
+// ---- rows in shared memory
+
+// The place of 16-byte chunk `chunk` of row `row`. Rows of 128 bytes: eight rows meet eight bank groups (ldmatrix), and
+// so do the two chunks of four rows 0..3 or 4..7 (eight bytes a lane).
+template <class E>
+__device__ __forceinline__ int chunk_at(int row, int chunk) {
+  if constexpr (E::kRowBytes == 64) return swizzle<4>(row, chunk);
+  return row * 8 + (chunk ^ (row % 4 * 2 + row / 4 % 2));
+}
+
+// Rows row0 .. row0 + count - 1 of an operand through registers; rows past the operand and slots past a piece are
+// zeros.
+template <class E>
+__device__ __forceinline__ void stage_rows(const Operand& o, const typename Tables<E>::Entry* table, int terms,
+                                           int32_t row0, int count, int32_t row_end, const Step& step, int chunk,
+                                           uint4* to, int thread, int threads) {
+  for (int at = thread; at < count * 4; at += threads) {
+    const int row = at / 4, slot = at % 4 * 16;
+    const Piece& piece = step.pieces[slot / chunk];
+    const int off = slot % chunk;
+    const int n = max(0, min(16, piece.length - off));
+    const int32_t r = row0 + row, c = piece.column + off;
+    const bool live = r < row_end && n > 0;
+    uint32_t codes[4] = {};
+    const typename Tables<E>::Entry* entries = table;
+    const bool dense = o.dense.data != nullptr;
+    if (live && !dense) {
+      entries += 256 * o.read(r, c, n, codes);
+      if (o.is_complex) entries += 16 * static_cast<int>(o.part(r, c));
+    }
+    if constexpr (E::kBytes) {
+      uint32_t out[4] = {};
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        if (live && i < n)
+          out[i / 4] |= static_cast<uint32_t>(entries[codes[i / 4] >> (8 * (i % 4)) & 0xffu]) << (8 * (i % 4));
+      }
+      to[chunk_at<E>(row, slot / 16)] = make_uint4(out[0], out[1], out[2], out[3]);
+    } else {
+      const float zero = live && !dense ? o.zero_at(r, c) : 0.0f;
+      float v[16];
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        v[i] = 0.0f;
+        if (live && i < n) {
+          v[i] = dense ? load_value(o.dense.data, o.dense.dtype, r * o.dense.row_stride + (c + i) * o.dense.col_stride)
+                       : entries[codes[i / 4] >> (8 * (i % 4)) & 0xffu] - zero;
+        }
+      }
+      for (int t = 0; t < terms; ++t) {
+        uint32_t out[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const uint32_t low = E::take(v[2 * i]);
+          out[i] = low | E::take(v[2 * i + 1]) << 16;
+        }
+        uint4* plane = to + t * count * 8;
+        plane[chunk_at<E>(row, slot / 8)] = make_uint4(out[0], out[1], out[2], out[3]);
+        plane[chunk_at<E>(row, slot / 8 + 1)] = make_uint4(out[4], out[5], out[6], out[7]);
+      }
+    }
+  }
+}
+
+// The same for rows that are copied as they lie: plain bytes or floats of the engine's type, linear.
+template <class E>
+__device__ __forceinline__ void copy_rows(const Operand& o, int32_t k, int32_t row0, int count, int32_t row_end,
+                                          int32_t step, uint4* to, int thread, int threads) {
+  constexpr int kChunks = E::kRowBytes / 16, kSize = E::kRowBytes / kStepSlots;
+  const bool dense = o.dense.data != nullptr;
+  const auto* base = static_cast<const uint8_t*>(dense ? o.dense.data : o.low.codes.data);
+  const int64_t stride = dense ? o.dense.row_stride * kSize : o.low.codes.row_stride;
+  for (int at = thread; at < count * kChunks; at += threads) {
+    const int row = at / kChunks, chunk = at % kChunks;
+    const int64_t byte = static_cast<int64_t>(step) * E::kRowBytes + chunk * 16;
+    const int64_t left = static_cast<int64_t>(k) * kSize - byte;
+    const int bytes = row0 + row < row_end && left > 0 ? static_cast<int>(min(left, int64_t{16})) : 0;
+    const uint8_t* from = bytes > 0 ? base + (row0 + row) * stride + byte : base;
+    ptx::cp_async_cg_16(ptx::shared_address(to + chunk_at<E>(row, chunk)), from, bytes);
+  }
+}
+
+// `count` tiles of mma64 weights of one step, tile after tile.
+template <int kBits>
+__device__ __forceinline__ void copy_weights(const uint8_t* base, int32_t n, int32_t k, int32_t row_tile, int count,
+                                             int32_t step, uint4* to, int thread, int threads) {
+  constexpr int kChunks = 8 * kBits;
+  const int64_t steps = (k + kStepSlots - 1) / kStepSlots;
+  for (int at = thread; at < count * kChunks; at += threads) {
+    const int tile = at / kChunks, chunk = at % kChunks;
+    const bool live = (row_tile + tile) * 16 < n;
+    const uint8_t* from = live ? base + ((row_tile + tile) * steps + step) * (128 * kBits) + chunk * 16 : base;
+    ptx::cp_async_cg_16(ptx::shared_address(to + at), from, live ? 16 : 0);
+  }
+}
+
+// ---- fragments of a piece
+
+// Slots 4 t + j (and 16 + 4 t + j) of the piece that are columns, as bytes of 1.
+__device__ __forceinline__ uint32_t ones(int length) {
+  return length >= 4 ? 0x01010101u : length <= 0 ? 0u : 0x01010101u & ((1u << (8 * length)) - 1u);
+}
+
+// A of a tile of 16 rows from mma64 words. zero: those of rows l / 4 and l / 4 + 8, floats only.
+template <class E, int kBits>
+__device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint32_t (&words)[kBits], int piece,
+                                                const float (&zero)[2], uint32_t (&a)[4]) {
+  if constexpr (E::kBytes) {
+    const int first = p.chunk == 32 ? 4 * piece : 2 * piece;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < 2 || p.chunk == 32) {
+        uint32_t codes = 0;
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {  // constant indices
+          if (j == first + i) codes = code_bytes<kBits>(words, j);
+        }
+        a[i] = kBits == 4 && p.w_float ? e2m1_bytes(codes) : integer_bytes<kBits>(codes, p.sign_weight, p.flip);
+      }
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      uint32_t codes = 0;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (j == piece) codes = code_bytes<kBits>(words, 2 * j + i);
+      }
+      uint32_t pair[2];
+      const auto offset = static_cast<float>(p.flip & 0xffu);  // 2^(bits - 1) of signed codes
+      if ((kBits == 4 || kBits == 6) && p.w_float) {
+        float_pairs<kBits, E::kHalf>(codes, p.float_shift, p.float_scale, pair);
+      } else if constexpr (E::kHalf) {
+        const float bias = 1024.0f + offset + zero[i];
+        integer_halves(codes, p.flip, ptx::cvt_rn_f16x2_f32(bias, bias), pair);
+      } else if constexpr (kBits < 8) {
+        const float bias = 128.0f + offset;
+        integer_bfloats<kBits>(codes, p.flip, ptx::cvt_rn_bf16x2_f32(bias, bias), pair);
+        if (p.w.has_zero) {
+          const uint32_t minus = ptx::cvt_rn_bf16x2_f32(-zero[i], -zero[i]);
+          pair[0] = ptx::fma_bf16x2(pair[0], 0x3f803f80u, minus);
+          pair[1] = ptx::fma_bf16x2(pair[1], 0x3f803f80u, minus);
+        }
+      } else {
+        integer_bfloats<kBits>(codes, p.flip, __float_as_uint(8388608.0f + offset + zero[i]), pair);
+      }
+      a[i] = pair[0], a[2 + i] = pair[1];
+    }
+  }
+}
+
+// A of 16 rows that stand in shared memory as rows.
+template <class E>
+__device__ __forceinline__ void row_fragment(int chunk, const uint4* rows, int row, int piece, int lane,
+                                             uint32_t (&a)[4]) {
+  if (E::kBytes && chunk == 16) {
+    uint32_t r[2];
+    ptx::ldmatrix_x2(r, ptx::shared_address(rows + chunk_at<E>(row + lane % 16, piece)));
+    a[0] = r[0], a[1] = r[1];
+    return;
+  }
+  const Chunk at = a_chunk(lane);
+  ptx::ldmatrix_x4(a, ptx::shared_address(rows + chunk_at<E>(row + at.row, 2 * piece + at.chunk)));
+}
+
+// B of 16 rows of x (two fragments) for one piece. kPermuted: 16-bit floats in the order of mma64 words, lane t has
+// slots 4 t .. 4 t + 3 of the 16; else that of the instruction. `tail`, `flip`: bytes that were copied as they lie.
+template <class E, bool kPermuted>
+__device__ __forceinline__ void x_fragments(int chunk, const uint4* rows, int row, int piece, int lane, int length,
+                                            uint32_t flip, uint32_t (&b)[2][2]) {
+  if constexpr (E::kBytes) {
+    const int t = lane % 4;
+    if (chunk == 16) {
+      uint32_t r[2];
+      ptx::ldmatrix_x2(r, ptx::shared_address(rows + chunk_at<E>(row + lane % 16, piece)));
+      b[0][0] = r[0], b[1][0] = r[1];
+      b[0][1] = b[1][1] = 0;
+    } else {
+      uint32_t r[4];
+      const Chunk at = b_chunk(lane);
+      ptx::ldmatrix_x4(r, ptx::shared_address(rows + chunk_at<E>(row + at.row, 2 * piece + at.chunk)));
+      b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+    }
+    if (flip != 0) {
+      const uint32_t low = ones(length - 4 * t) * 0xffu, high = ones(length - 16 - 4 * t) * 0xffu;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) b[i][0] = (b[i][0] ^ flip) & low, b[i][1] = (b[i][1] ^ flip) & high;
+    }
+  } else if constexpr (kPermuted) {
+    const int g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const uint4* chunk16 = rows + chunk_at<E>(row + 8 * i + g, 2 * piece + t / 2);
+      const uint2 v = reinterpret_cast<const uint2*>(chunk16)[t % 2];
+      b[i][0] = v.x, b[i][1] = v.y;
+    }
+  } else {
+    uint32_t r[4];
+    const Chunk at = b_chunk(lane);
+    ptx::ldmatrix_x4(r, ptx::shared_address(rows + chunk_at<E>(row + at.row, 2 * piece + at.chunk)));
+    b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+  }
+}
+
+template <class E>
+__device__ __forceinline__ void multiply(int chunk, typename E::Sum (&d)[4], const uint32_t (&a)[4],
+                                         const uint32_t (&b)[2]) {
+  if constexpr (E::kBytes) {
+    if (chunk == 16) {
+      E::multiply_half(d, a[0], a[1], b[0]);
+      return;
+    }
+  }
+  E::multiply(d, a, b);
+}
+
+// ---- the join (ref/gemm_args.h)
+
+// What one output needs of a part.
+struct JoinValues {
+  float scale;         // s of the segment
+  float w_float_zero;  // in the integers' unit
+  int32_t w_zero, x_zero;
+  int32_t w_sum, x_sum;  // of bytes
+  int32_t length;
+};
+
+// sum (cw - zw)(cx - zx) from the sum of products of bytes.
+__device__ __forceinline__ int64_t corrected(const GemmParams& p, int64_t dot, const JoinValues& v) {
+  const int64_t fw = p.w.bytes.factor, fx = p.x.bytes.factor;
+  int64_t total = dot * (fw * fx);
+  if (p.w_sums || p.x_sums) {
+    const int64_t ow = static_cast<int64_t>(p.w.bytes.offset) + v.w_zero,
+                  ox = static_cast<int64_t>(p.x.bytes.offset) + v.x_zero;
+    total += v.length * ow * ox - fw * ox * v.w_sum - fx * ow * v.x_sum;
+  }
+  return total;
+}
+
+__device__ __forceinline__ float joined(const GemmParams& p, int64_t total, const JoinValues& v, float y) {
+  y = __fmaf_rn(__ll2float_rn(total), v.scale, y);
+  if (p.w.zero_is_float) {
+    const int64_t ox = static_cast<int64_t>(p.x.bytes.offset) + v.x_zero;
+    const int64_t x_sum = static_cast<int64_t>(p.x.bytes.factor) * v.x_sum - v.length * ox;
+    y = __fmaf_rn(__ll2float_rn(x_sum), -(v.scale * v.w_float_zero), y);
+  }
+  return y;
+}
+
+__device__ __forceinline__ float x_value(const GemmParams& p, int32_t m, int32_t c) {
+  if (p.x.dense.data != nullptr) {
+    return load_value(p.x.dense.data, p.x.dense.dtype, m * p.x.dense.row_stride + c * p.x.dense.col_stride);
+  }
+  uint32_t codes[4];
+  p.x.read(m, c, 1, codes);
+  return p.x.scale_at(m, c) * (value_of(p.x.low, codes[0] & 0xffu) - p.x.zero_at(m, c));
+}
+
+// After the last part: x's scale, outliers, bias, the output. `expert`: whose bias.
+__device__ __forceinline__ void finish(const GemmParams& p, int32_t m, int32_t n, int32_t expert, float y) {
+  const int64_t at = m * p.out.row_stride + n * p.out.col_stride;
+  if (p.raw) {
+    static_cast<int32_t*>(p.out.data)[at] = static_cast<int32_t>(to_bits(y));
+    return;
+  }
+  if (p.x_scaled && !p.x_scale_joins) y *= p.x.scale_at(m, 0) * power_of_two(-p.x.bytes.shift);
+  if (p.outliers.offsets != nullptr) {
+    for (int32_t e = p.outliers.offsets[n]; e < p.outliers.offsets[n + 1]; ++e) {
+      y = __fmaf_rn(x_value(p, m, p.outliers.cols[e]), load_value(p.outliers.values, p.outliers.dtype, e), y);
+    }
+  }
+  if (p.bias != nullptr) {
+    y += load_value(static_cast<const uint8_t*>(p.bias) + expert * p.bias_step, p.bias_dtype, n * p.bias_stride);
+  }
+  store_value(p.out.data, p.out.dtype, at, y);
+}
+
+}  // namespace lowbit::cuda

@@ -1,0 +1,119 @@
+// A lane's part of an mma64 tile (formats/layout.h) from shared memory to operands: 32 codes in kBits words, unpacked
+// by a shift and a mask a field, then turned into the bytes or 16-bit floats that are multiplied.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/ptx/bits.cuh"
+#include "cuda/ptx/convert.cuh"
+#include "cuda/ptx/half.cuh"
+
+namespace lowbit::cuda {
+
+// The words of lane `lane` of the tile that begins at `tile` (128 * kBits bytes, 16-byte aligned).
+template <int kBits>
+__device__ __forceinline__ void load_words(const uint32_t* tile, int lane, uint32_t (&w)[kBits]) {
+  if constexpr (kBits == 8) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint4 v = reinterpret_cast<const uint4*>(tile)[32 * h + lane];
+      w[4 * h] = v.x, w[4 * h + 1] = v.y, w[4 * h + 2] = v.z, w[4 * h + 3] = v.w;
+    }
+  } else {
+    int low = 0;
+    if constexpr ((kBits & 4) != 0) {
+      const uint4 v = reinterpret_cast<const uint4*>(tile)[lane];
+      w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
+      low = 4;
+    }
+    if constexpr ((kBits & 2) != 0) {
+      const uint2 v = reinterpret_cast<const uint2*>(tile + 32 * low)[lane];
+      w[low] = v.x, w[low + 1] = v.y;
+      low += 2;
+    }
+    if constexpr ((kBits & 1) != 0) w[low] = tile[32 * low + lane];
+  }
+}
+
+// Codes 4 i .. 4 i + 3, a byte each. `i` is a constant once the caller's loop is unrolled.
+template <int kBits>
+__device__ __forceinline__ uint32_t code_bytes(const uint32_t (&w)[kBits], int i) {
+  if constexpr (kBits == 8) {
+    return w[i];
+  } else {
+    uint32_t codes = 0;
+    int low = 0;
+    if constexpr ((kBits & 4) != 0) {
+      codes = w[i / 2] >> (4 * (i % 2)) & 0x0f0f0f0fu;
+      low = 4;
+    }
+    if constexpr ((kBits & 2) != 0) {
+      codes |= (w[low + i / 4] >> (2 * (i % 4)) & 0x03030303u) << low;
+      low += 2;
+    }
+    if constexpr ((kBits & 1) != 0) codes |= (w[low] >> i & 0x01010101u) << low;
+    return codes;
+  }
+}
+
+// ---- bytes to multiply
+
+// Integer codes: sign-extended where `sign_weight` is 256 - 2^kBits (signed), as they are where it is 0; of 8 bits with
+// `flip` 0x80808080 (b = code - 128) or 0.
+template <int kBits>
+__device__ __forceinline__ uint32_t integer_bytes(uint32_t codes, uint32_t sign_weight, uint32_t flip) {
+  if constexpr (kBits == 8) return codes ^ flip;
+  return codes + (codes >> (kBits - 1) & 0x01010101u) * sign_weight;  // no carry: 2^kBits - 1 + 256 - 2^kBits < 256
+}
+
+// E2M1 codes as 2 * value, two's complement. With a, b, c the bits of the magnitude code from the top: 2 * value = code
+// + ac + 2 ab + 2 abc.
+__device__ __forceinline__ uint32_t e2m1_bytes(uint32_t codes) {
+  const uint32_t a = codes >> 2 & 0x01010101u, b = codes >> 1 & 0x01010101u, c = codes & 0x01010101u;
+  const uint32_t ab = a & b;
+  const uint32_t v = (codes & 0x07070707u) + (a & c) + 2 * (ab + (ab & c));
+  const uint32_t negative = codes >> 3 & (a | b | c);  // minus zero has no sign
+  return (v ^ (negative * 0xffu)) + negative;
+}
+
+// ---- 16-bit floats: codes c0 c1 c2 c3 (bytes) to (c0, c1) and (c2, c3)
+
+// Integers: 0x6400 | c is the half 1024 + c, and 0x4300 | c the bfloat16 128 + c for c < 128; `bias` is that constant
+// plus the zero point (and 2^(kBits - 1) where signed codes had their top bit flipped by `flip`), two halves. Exact.
+__device__ __forceinline__ void integer_halves(uint32_t codes, uint32_t flip, uint32_t bias, uint32_t (&out)[2]) {
+  codes ^= flip;
+  out[0] = ptx::sub_f16x2(ptx::prmt(codes, 0x64646464u, 0x4140u), bias);
+  out[1] = ptx::sub_f16x2(ptx::prmt(codes, 0x64646464u, 0x4342u), bias);
+}
+// kBits <= 7: as above; 8 bits: through fp32, 2^23 + c; then `bias` is a float.
+template <int kBits>
+__device__ __forceinline__ void integer_bfloats(uint32_t codes, uint32_t flip, uint32_t bias, uint32_t (&out)[2]) {
+  codes ^= flip;
+  if constexpr (kBits < 8) {
+    out[0] = ptx::fma_bf16x2(ptx::prmt(codes, 0x43434343u, 0x4140u), 0x3f803f80u, bias ^ 0x80008000u);
+    out[1] = ptx::fma_bf16x2(ptx::prmt(codes, 0x43434343u, 0x4342u), 0x3f803f80u, bias ^ 0x80008000u);
+  } else {
+    const float b = __uint_as_float(bias);
+    const float v0 = __uint_as_float(ptx::prmt(codes, 0x4b000000u, 0x7650u)) - b;
+    const float v1 = __uint_as_float(ptx::prmt(codes, 0x4b000000u, 0x7651u)) - b;
+    const float v2 = __uint_as_float(ptx::prmt(codes, 0x4b000000u, 0x7652u)) - b;
+    const float v3 = __uint_as_float(ptx::prmt(codes, 0x4b000000u, 0x7653u)) - b;
+    out[0] = ptx::cvt_rn_bf16x2_f32(v1, v0);
+    out[1] = ptx::cvt_rn_bf16x2_f32(v3, v2);
+  }
+}
+
+// Finite minifloats with a sign: the magnitude bits in the place of the wide format's (`shift` up), times the power of
+// two `scale` (both halves), which is exact and gives subnormals right. kHalf: to halves, else to bfloat16.
+template <int kBits, bool kHalf>
+__device__ __forceinline__ void float_pairs(uint32_t codes, int shift, uint32_t scale, uint32_t (&out)[2]) {
+  constexpr uint32_t magnitude = ((1u << (kBits - 1)) - 1u) * 0x00010001u;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t c = ptx::prmt(codes, 0u, i == 0 ? 0x4140u : 0x4342u);
+    const uint32_t v = (c & magnitude) << shift | (c >> (kBits - 1) & 0x00010001u) << 15;
+    out[i] = kHalf ? ptx::mul_f16x2(v, scale) : ptx::fma_bf16x2(v, scale, 0x80008000u);
+  }
+}
+
+}  // namespace lowbit::cuda
