@@ -68,16 +68,32 @@ struct Place {
   uint64_t bytes;
 };
 
-enum class Fill : uint8_t { kConstant, kTid, kNtid, kCtaid, kNctaid, kLane, kWarpId, kNwarpid, kSharedSize, kSymbol };
-// A unit filled when a warp starts. kConstant: `bits` in every lane.
+// What stands in a unit when a warp starts. Special registers that change while it runs (%clock, %clock64, %clock_hi,
+// %globaltimer*) are no fills: the linker inserts an instruction that reads them before the one that names them.
+enum class Fill : uint8_t {
+  kConstant,       // `bits` in every lane (width 1: bits 0 or 1, the mask of no or of all lanes)
+  kTid, kNtid, kCtaid, kNctaid,  // `axis` 0, 1, 2: x, y, z
+  kLane,           // %laneid
+  kLaneMask,       // `axis` 0 to 4: %lanemask_eq, _le, _lt, _ge, _gt
+  kWarpId, kNwarpid,
+  kSmid, kNsmid,
+  kGridId,         // Launch::id; width 64
+  kSharedSize,     // %total_smem_size: static and dynamic
+  kDynamicSize,    // %dynamic_smem_size
+  kSymbol          // address of a module variable + bits; the loader (rt/) turns it into kConstant before a launch
+};
+// A unit filled when a warp starts.
 struct Filled {
   Unit unit;
-  int width;  // bits of the register: 1, 32, 64
+  int width;  // bits of the register: 1, 32, 64, 128 (the high half zero)
   Fill fill;
   int axis = 0;        // of %tid and its like
   uint64_t bits = 0;   // kConstant; kSymbol: the addend
   std::string symbol;  // kSymbol: a module variable whose device address is known when the module is loaded
 };
+
+// A value that stands for the function in mov, initializers and indirect calls: no address of memory.
+uint64_t function_address(const ptx::Module& module, const std::string& name);  // 0: no such function
 
 // All code that one kernel can reach: its own body, then those of the functions it calls.
 struct Code {

@@ -87,6 +87,10 @@ struct Variable {
   int line = 0;
 };
 
+struct Prototype {  // .callprototype
+  std::vector<Variable> parameters, results;
+};
+
 struct Function {
   std::string name;
   bool is_entry = false;
@@ -101,13 +105,15 @@ struct Function {
   std::map<std::string, uint32_t> labels;  // label -> index of the statement behind it (may be body.size())
   std::map<std::string, std::vector<std::string>> branch_targets;   // .branchtargets
   std::map<std::string, std::vector<std::string>> call_targets;     // .calltargets
+  std::map<std::string, Prototype> prototypes;                      // .callprototype
 };
 
 struct Module {
   int version_major = 0, version_minor = 0;
   std::string target;  // "sm_80", "sm_120f"
   std::vector<Variable> variables;  // .global, .const, .shared at module scope
-  std::vector<Function> functions;
+  std::vector<Function> functions;   // a name has one entry; a prototype is replaced by the definition
+  std::map<std::string, std::string> aliases;  // .alias
 };
 
 // Parses `text`; on failure returns false and says in `error` what stands at which line.
