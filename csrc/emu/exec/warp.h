@@ -29,6 +29,14 @@ struct Warp {
   uint32_t pc[kLanes] = {};
   Mask group = 0;           // lanes that run the current instruction together, guard not applied
   uint32_t at = 0;          // its index
+  // Written by kJump and kBlockSync handlers. A handler that sends the whole group to one place sets `at`; one that
+  // sends its lanes to different places, parks or ends them sets their pc and `split`.
+  bool split = false;
+  bool yield = false;       // the rest of this warp's turn is given up (nanosleep)
+  uint32_t limit = 0;       // the lowest pc of runnable lanes outside the group: there groups may merge
+  uint32_t starving = 0;    // steps since runnable lanes outside the group had a turn
+  uint32_t favour = 0;      // steps left of such a turn
+  uint32_t favoured = 0;    // lane that had the last one
   std::byte* registers = nullptr;  // code->units * 128 bytes, 128-byte aligned
   Mask* poison = nullptr;   // one word a unit: lanes whose value came from unwritten memory (Uninitialized::kReportAtUse)
   WarpClock clock;
@@ -37,6 +45,7 @@ struct Warp {
   uint64_t steps = 0;
 
   Mask living() const { return lanes & ~exited; }
+  Mask runnable() const { return lanes & ~(exited | waiting | barred); }
   uint32_t* u32(Unit u) const { return reinterpret_cast<uint32_t*>(registers + std::size_t{u} * 128); }
   uint64_t* u64(Unit u) const { return reinterpret_cast<uint64_t*>(registers + std::size_t{u} * 128); }
   float* f32(Unit u) const { return reinterpret_cast<float*>(registers + std::size_t{u} * 128); }
@@ -45,18 +54,24 @@ struct Warp {
 };
 
 struct Barrier {  // one of the 16 of a block
-  uint32_t arrived = 0;     // threads
-  uint32_t expected = 0;    // 0: nobody waits
-  std::vector<Mask> waiting;  // lanes a warp, to be released
+  uint32_t arrived = 0;     // threads; 0: the barrier is free
+  uint32_t expected = 0;    // threads; kAllThreads: those of the block that have not exited
+  uint32_t instr = 0;       // first to arrive, for reports
+  uint32_t warp = 0, lane = 0;
+  std::vector<Mask> waiting;  // a warp: lanes to be released
+  std::vector<BarrierArrival> arrivals;  // of lanes that did not wait (bar.arrive)
   bool reduction_and = true, reduction_or = false;
   uint32_t reduction_count = 0;
 };
+inline constexpr uint32_t kAllThreads = ~uint32_t{0};
+inline constexpr uint32_t kBarriers = 16;
 
 struct Block {
   Launch* launch = nullptr;
   uint32_t index[3] = {0, 0, 0};
   uint64_t linear = 0;      // x + nx * (y + ny * z)
   uint32_t threads = 0;
+  uint32_t living = 0;      // threads that have not exited
   std::vector<Warp> warps;
   std::vector<Barrier> barriers;
   std::unique_ptr<class SharedMemory> shared;   // memory/shared.h

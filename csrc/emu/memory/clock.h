@@ -63,6 +63,15 @@ Stamp stamp(const Warp& warp, int lane);
 void on_warp_barrier(Warp& warp, Mask lanes);
 void on_block_barrier(Block& block, const std::vector<Mask>& lanes_of_warp);
 void on_block_start(Block& block);
+// bar.arrive: what these lanes know and did up to now is learnt by the lanes that leave the barrier later on; the arriving
+// lanes learn nothing. on_arrival_release is called after on_block_barrier for the lanes that waited.
+struct BarrierArrival {
+  uint16_t warp = 0;
+  Mask lanes = 0;
+  std::shared_ptr<const Knowledge> knowledge;  // of the block's threads, as the arriving lanes together had it
+};
+BarrierArrival on_block_arrive(Warp& warp, Mask lanes);
+void on_arrival_release(Block& block, const std::vector<BarrierArrival>& arrivals, const std::vector<Mask>& lanes_of_warp);
 // Fences and strong operations (memory/sync.cpp keeps what addresses published; scope 1 cta, 2 gpu, 3 sys).
 void on_fence(Warp& warp, Mask lanes, int scope);
 void on_strong_read(Warp& warp, int lane, uint64_t address, int scope, bool acquire);
