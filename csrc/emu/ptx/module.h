@@ -81,7 +81,8 @@ struct Variable {
     int width;
     std::string symbol;
     int64_t addend;
-    bool generic;  // generic(symbol)
+    bool generic;   // generic(symbol)
+    int shift = 0;  // mask(symbol), a byte of an address: the address >> shift
   };
   std::vector<Relocation> relocations;
   int line = 0;
