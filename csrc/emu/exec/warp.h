@@ -38,6 +38,7 @@ struct Warp {
   uint32_t favour = 0;      // steps left of such a turn
   uint32_t favoured = 0;    // lane that had the last one
   std::byte* registers = nullptr;  // code->units * 128 bytes, 128-byte aligned
+  Mask carry = 0;           // CC.CF of each lane (add.cc, addc, ...)
   Mask* poison = nullptr;   // one word a unit: lanes whose value came from unwritten memory (Uninitialized::kReportAtUse)
   WarpClock clock;
   struct Frame { uint32_t return_pc; };
