@@ -9,13 +9,21 @@
 //   at an acquire     (ld.acquire, or a strong read followed by a fence) of what a release (st.release, or a fence
 //                     followed by a strong write or atomic) of the same address published, at a scope that holds both
 //   at the start of a launch of all launches before it
-// Representation: what a whole block learnt at a full bar.sync is one vector shared by its threads; within a warp a
-// 32 x 32 matrix; all else (named barriers, acquires) is sparse. So bar.sync costs one word a thread.
+// A barrier passes on, besides knowledge, what its participants have fenced and what they have read but not fenced yet:
+// "write, __threadfence, __syncthreads, one thread's atomic" is a release of all of them, as the hardware makes it. A
+// thread that exited counts as having arrived at every later full barrier, as the hardware counts it.
+//
+// Representation: a bar.sync of all living threads brings every warp of the block to one epoch, BlockClock::base, and
+// everything of the block before it is known to all its threads: one comparison a check, one word a warp to move.
+// Within a converged warp `common` is the same; a diverged warp has a 32 x 32 matrix. All else (named barriers,
+// acquires) is sparse, a lane: LaneSync.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace emu {
@@ -32,27 +40,50 @@ struct Stamp {  // an access
   uint32_t instr = 0;   // where, for the report
 };
 
-// Epochs known of every thread of a block, immutable once shared: [warp * 32 + lane].
-using Knowledge = std::vector<uint32_t>;
+// Epochs known of the threads of one block.
+struct Knowledge {
+  struct Row {
+    uint32_t warp;
+    std::array<uint32_t, 32> lanes;
+  };
+  uint32_t floor = 0;     // known of every thread
+  std::vector<Row> rows;  // ascending; more than that, of some warps
+  uint32_t of(uint32_t warp, int lane) const;
+};
+
+// Epochs known of the threads of some blocks, ascending; immutable, shared.
+struct Known {
+  std::vector<std::pair<uint64_t, std::shared_ptr<const Knowledge>>> blocks;
+  const Knowledge* of(uint64_t block) const;
+};
+using KnownPtr = std::shared_ptr<const Known>;
+KnownPtr join(const KnownPtr& a, const KnownPtr& b);
+
+// What the value now at an address makes known to who acquires it: the release sequence that ends there.
+struct Publication {
+  KnownPtr wide;                     // released at gpu or sys scope
+  std::map<uint64_t, KnownPtr> cta;  // to threads of that block alone
+};
+
+struct LaneSync {
+  KnownPtr known;        // beyond BlockClock::base and the own warp
+  KnownPtr released[2];  // at the last fence of cta scope or wider, and of gpu scope or wider: what later writes publish
+  KnownPtr pending[2];   // read by strong operations, known at the next fence of cta or wider, and of gpu or wider
+  void join(const LaneSync& other);
+  bool is_empty() const;
+};
 
 struct BlockClock {
-  std::shared_ptr<const Knowledge> base;  // what all threads of the block know of it since the last full barrier
+  uint32_t base = 1;    // every thread knows every epoch of the block below this
+  bool sparse = false;  // some lane has a LaneSync
 };
 
 struct WarpClock {
   uint32_t epoch = 1;
   bool converged = true;             // all lanes know the same of each other: within[][] is not looked at
-  uint32_t common = 0;               // then: the epoch up to which they know each other
+  uint32_t common = 0;               // then: the epoch below which they know each other
   std::unique_ptr<uint32_t[]> within;  // [reader lane][lane], when not converged
-  // knowledge beyond base and the own warp, a lane: block (own one included) -> epochs
-  struct Foreign {
-    std::map<uint64_t, std::shared_ptr<const Knowledge>> blocks;
-  };
-  std::unique_ptr<Foreign> foreign[32];
-  // strong operations before a fence, not yet ordered: addresses read (to acquire at the next fence)
-  std::vector<uint64_t> pending_reads[32];
-  uint8_t fenced[32] = {};           // scope of the last fence of the lane: 0 none, 1 cta, 2 gpu, 3 sys
-  std::shared_ptr<const Foreign> released[32];  // snapshot at that fence
+  std::unique_ptr<LaneSync> sync[32];
 };
 
 // True when `before` happens before what `lane` of `warp` does now.
@@ -68,14 +99,16 @@ void on_block_start(Block& block);
 struct BarrierArrival {
   uint16_t warp = 0;
   Mask lanes = 0;
-  std::shared_ptr<const Knowledge> knowledge;  // of the block's threads, as the arriving lanes together had it
+  std::shared_ptr<const LaneSync> sync;  // what the arriving lanes together had
 };
 BarrierArrival on_block_arrive(Warp& warp, Mask lanes);
 void on_arrival_release(Block& block, const std::vector<BarrierArrival>& arrivals, const std::vector<Mask>& lanes_of_warp);
-// Fences and strong operations (memory/sync.cpp keeps what addresses published; scope 1 cta, 2 gpu, 3 sys).
-void on_fence(Warp& warp, Mask lanes, int scope);
-void on_strong_read(Warp& warp, int lane, uint64_t address, int scope, bool acquire);
-void on_strong_write(Warp& warp, int lane, uint64_t address, int scope, bool release, bool read_modify_write);
 void on_launch_end();  // forgets what addresses published
+
+// Fences and strong operations (memory/sync.cpp); scope 1 cta, 2 gpu, 3 sys. The caller holds what guards `at`, the
+// publication of the word, so that a value and what it publishes are one.
+void on_fence(Warp& warp, Mask lanes, int scope);
+void on_strong_read(Warp& warp, int lane, const Publication& at, int scope, bool acquire);
+void on_strong_write(Warp& warp, int lane, Publication& at, int scope, bool release, bool read_modify_write);
 
 }  // namespace emu
