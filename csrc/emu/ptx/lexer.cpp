@@ -1,6 +1,6 @@
 #include "emu/ptx/lexer.h"
 
-#include <cstdlib>
+#include <charconv>
 #include <cstring>
 
 namespace emu::ptx {
@@ -164,7 +164,8 @@ class Lexer {
       while (is_digit(peek())) take();
     }
     if (is_word(peek())) fail("'" + word() + "' is no number");
-    const double value = std::strtod(digits.c_str(), nullptr);
+    double value = 0.0;
+    std::from_chars(digits.data(), digits.data() + digits.size(), value);  // strtod would follow the locale
     Token& t = push(Token::Kind::kFloat);
     t.float_bits = 64;
     std::memcpy(&t.value, &value, 8);
