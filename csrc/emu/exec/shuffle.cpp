@@ -218,6 +218,10 @@ bool take_sync(Decoder& d) {
   return false;
 }
 
+bool names_pair(const Decoder& d) {
+  return !d.st.operands.empty() && d.st.operands[0].kind == ptx::Operand::Kind::kPair;
+}
+
 void decode_shfl(Decoder& d) {
   if (!take_sync(d)) return;
   constexpr Instr::Handler kModes[] = {shfl<kUp>, shfl<kDown>, shfl<kButterfly>, shfl<kIndex>};
@@ -250,7 +254,7 @@ void decode_match(Decoder& d) {
   const Type type = d.take_type();
   if (type != Type::kB32 && type != Type::kB64) return d.fail("match must be .b32 or .b64");
   const bool wide = type == Type::kB64;
-  if (mode == 0 && d.st.operands[0].kind == ptx::Operand::Kind::kPair) return d.fail("match.any has no predicate");
+  if (mode == 0 && names_pair(d)) return d.fail("match.any has no predicate");
   d.destination(0, Type::kB32);
   d.source(1, type);
   if (mode == 0) together(d, 2, wide ? match_any<uint64_t> : match_any<uint32_t>);
@@ -296,9 +300,7 @@ void decode_activemask(Decoder& d) {
 
 void decode_elect(Decoder& d) {
   if (!take_sync(d)) return;
-  if (d.st.operands.empty() || d.st.operands[0].kind != ptx::Operand::Kind::kPair) {
-    return d.fail("elect must have two destinations: a lane and a predicate");
-  }
+  if (!names_pair(d)) return d.fail("elect must have two destinations: a lane and a predicate");
   d.destination(0, Type::kB32);
   together(d, 1, elect);
 }
