@@ -37,7 +37,8 @@ class Linker;  // exec/linker.cpp: registers, constants, symbols of the Code bei
 
 class Decoder {
  public:
-  Decoder(const ptx::Statement& statement, Linker& linker, Code& code) : st(statement), linker_(linker), code_(code) {}
+  Decoder(const ptx::Statement& statement, Linker& linker, Code& code)
+      : st(statement), linker_(linker), code_(code), taken_(st.modifiers.size()), seen_(st.operands.size()) {}
 
   const ptx::Statement& st;
 
@@ -94,11 +95,19 @@ class Decoder {
  private:
   friend class Linker;
   void keep_plan(std::shared_ptr<const void> plan);
+  const ptx::Operand* operand_at(int operand);
+  void add_source(const ptx::Operand& o, ptx::Type type);
+  void add_register_source(const ptx::Operand& o, ptx::Type type);
+  void add_special_source(const ptx::Operand& o, ptx::Type type);
+  void add_float_source(const ptx::Operand& o, ptx::Type type);
+  void add_symbol_source(const ptx::Operand& o, ptx::Type type);
+  void add_destination(const ptx::Operand& o, ptx::Type type);
+  std::string leftover() const;  // a modifier or operand that nobody took, as a sentence
   Linker& linker_;
   Code& code_;
   std::vector<Unit> d_, s_;
-  std::vector<bool> taken_;        // modifiers
-  std::vector<bool> seen_;         // operands
+  std::vector<bool> taken_;  // modifiers
+  std::vector<bool> seen_;   // operands
   std::string error_;
 };
 
