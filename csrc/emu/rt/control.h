@@ -7,7 +7,8 @@
 #define EMU_API extern "C" __attribute__((visibility("default")))
 
 // Settings by name, as in config.h ("arch", "seed", "mma": "exact" / "hardware", "uninitialized": "ignore" / "load" /
-// "use", "order": "random" / "ascending", "races": "0" / "1", "sms", "threads", "spin_limit"). 0, or -1 with emu_error().
+// "use", "order": "random" / "ascending", "races" and "bounds": "0" / "1", "sms", "threads", "spin_limit", "slice",
+// "fatal_reports"). 0, or -1 with emu_error().
 EMU_API int emu_set(const char* name, const char* value);
 EMU_API const char* emu_get(const char* name);
 EMU_API const char* emu_error();
@@ -18,12 +19,15 @@ EMU_API const char* emu_reports();
 EMU_API void emu_clear_reports();
 
 // Counts of the launches since the last emu_clear_counts, as a JSON list, one entry a launch:
-// {kernel, grid, block, shared, arch, seconds, thread_instructions, classes: {...}, tensor: {"m16n8k32.s8": n, ...},
+// {kernel, grid, block, shared, arch, seconds, thread_instructions, classes: {...}, tensor: {"m16n8k32.s8.s8.s32": n, ...},
 //  instructions: [{line, text, warps, threads, sectors, sectors_least, wavefronts, wavefronts_least}, ...]}
 EMU_API const char* emu_counts();
 EMU_API void emu_clear_counts();
 // Whether instructions are listed one by one in emu_counts (off by default: long).
 EMU_API void emu_count_instructions(int on);
+// The predicted bound of each counted launch (rt/predict.h), as a JSON list. `global_bytes`: what a launch must move
+// between memory and chip at least, 0 where that is not known.
+EMU_API const char* emu_predict(uint64_t global_bytes);
 
 // Makes host memory visible to kernels at its own address, as initialized (1) or unwritten (0). Ranges may not overlap.
 EMU_API int emu_map(void* host, uint64_t bytes, int initialized);

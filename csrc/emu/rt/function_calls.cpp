@@ -50,7 +50,7 @@ CUDART_API int cudaFuncGetAttributes(abi::FuncAttributes* out, const void* funct
   out->numRegs = static_cast<int>(code.registers);
   out->ptxVersion = host->binary->for_device().module->target();
   out->binaryVersion = emu::arch_number(emu::config().arch);
-  out->maxDynamicSharedSizeBytes = std::max(0, k->max_dynamic_shared - static_cast<int>(code.shared_bytes));
+  out->maxDynamicSharedSizeBytes = k->max_dynamic_shared;
   out->preferredShmemCarveout = -1;
   return abi::kSuccess;
 }
@@ -65,7 +65,7 @@ CUDART_API int cudaFuncSetAttribute(const void* function, int attribute, int val
     return emu::fail(abi::kInvalidValue, "cudaFuncSetAttribute: dynamic shared memory of " + k->name + " must be 0 to " +
                                              std::to_string(most) + " bytes, got " + std::to_string(value));
   }
-  k->max_dynamic_shared = std::max(value, emu::kSharedPerBlock);
+  k->max_dynamic_shared = std::max(value, emu::kSharedPerBlock - static_cast<int>(k->code.shared_bytes));
   return abi::kSuccess;
 }
 CUDART_API int cudaFuncSetCacheConfig(const void*, int) { return abi::kSuccess; }

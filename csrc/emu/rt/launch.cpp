@@ -33,7 +33,7 @@ abi::Error judge(const Kernel& k, const LaunchShape& s) {
     return fail(abi::kLaunchOutOfResources, k.name + ": block must be at most the " + std::to_string(k.code.max_threads) +
                                                 " threads of its launch bounds, got " + std::to_string(threads));
   }
-  if (s.dynamic_shared > static_cast<uint64_t>(std::max(0, k.max_dynamic_shared)) ||
+  if (s.dynamic_shared > static_cast<uint64_t>(k.max_dynamic_shared) ||
       k.code.dynamic_offset + s.dynamic_shared > static_cast<uint64_t>(device().shared_opt_in)) {
     return fail(abi::kInvalidValue, k.name + ": dynamic shared memory must be at most " + std::to_string(k.max_dynamic_shared) +
                                         " bytes, got " + std::to_string(s.dynamic_shared) +
@@ -59,7 +59,14 @@ uint64_t g_launches = 0;  // under the registry's mutex
 abi::Error launch(Kernel& kernel, const LaunchShape& shape, std::vector<std::byte> parameters) {
   const std::lock_guard<std::recursive_mutex> lock(registry().mutex);
   if (const abi::Error e = device_error(); e != abi::kSuccess) return e;
-  if (!kernel.error.empty()) return fail(abi::kInvalidPtx, kernel.name + ": " + kernel.error);
+  if (!kernel.error.empty()) {
+    Report r;
+    r.finding = Finding::kUnsupported;
+    r.site.kernel = kernel.name;
+    r.message = kernel.error;
+    add_report(r);
+    return fail(abi::kInvalidPtx, kernel.name + ": " + kernel.error);
+  }
   if (const abi::Error e = judge(kernel, shape); e != abi::kSuccess) return e;
 
   Launch l;

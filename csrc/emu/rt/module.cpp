@@ -84,6 +84,7 @@ Kernel* Module::kernel(const std::string& name) {
     k->error = "kernel " + name + " cannot be linked";
   }
   k->code.registers = registers_of(elf_, name);
+  k->max_dynamic_shared = std::max(0, kSharedPerBlock - static_cast<int>(k->code.shared_bytes));
   return kernels_.emplace(name, std::move(k)).first->second.get();
 }
 

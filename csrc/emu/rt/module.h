@@ -16,8 +16,8 @@ namespace emu {
 struct Kernel {
   std::string name;
   Code code;
-  int max_dynamic_shared = kSharedPerBlock;  // of one launch; grows by opt-in
-  std::string error;                         // why it cannot run: the sentence names the PTX line
+  int max_dynamic_shared = 0;  // of one launch: what the static memory leaves of 48 KB; grows by opt-in
+  std::string error;           // why it cannot run: the sentence names the PTX line
 };
 
 class Module {
