@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "emu/config.h"
-#include "emu/rt/device_memory.h"
+#include "emu/memory/allocator.h"
 #include "emu/rt/json.h"
 #include "emu/rt/launch.h"
 #include "emu/rt/predict.h"
@@ -154,13 +154,13 @@ EMU_API const char* emu_predict(uint64_t global_bytes) {
 
 EMU_API int emu_map(void* host, uint64_t bytes, int initialized) {
   return guarded([&] {
-    if (emu::map_host(host, bytes, initialized != 0)) return 0;
+    if (emu::allocator().map(host, bytes, initialized != 0)) return 0;
     return emu::refuse("emu_map: range must not overlap what is mapped or allocated");
   });
 }
 
 EMU_API int emu_unmap(void* host) {
-  return guarded([&] { return emu::unmap_host(host) ? 0 : emu::refuse("emu_unmap: address must be what was mapped"); });
+  return guarded([&] { return emu::allocator().unmap(host) ? 0 : emu::refuse("emu_unmap: address must be what was mapped"); });
 }
 
 EMU_API void* emu_module_load(const char* ptx) {

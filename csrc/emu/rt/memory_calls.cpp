@@ -5,8 +5,8 @@
 #include <map>
 #include <mutex>
 
+#include "emu/memory/allocator.h"
 #include "emu/rt/device.h"
-#include "emu/rt/device_memory.h"
 #include "emu/rt/error.h"
 #include "emu/rt/registry.h"
 
@@ -17,8 +17,8 @@ namespace {
 using Lock = std::lock_guard<std::recursive_mutex>;
 
 bool on_device(uint64_t address) {
-  emu::DeviceAllocation a;
-  return emu::find_allocation(address, &a) && !a.is_host;
+  const emu::Allocation* a = emu::allocator().find(address);
+  return a != nullptr && !a->is_host;
 }
 
 int refuse_copy(const char* what) {
@@ -37,16 +37,16 @@ int copy(void* to, const void* from, uint64_t bytes, int kind) {
   const bool wants_to = kind == abi::kHostToDevice || kind == abi::kDeviceToDevice;
   const bool wants_from = kind == abi::kDeviceToHost || kind == abi::kDeviceToDevice;
   if (kind != abi::kDefault) {
-    emu::DeviceAllocation mapped;  // host memory that kernels see may stand on either side
-    if (to_device != wants_to && !emu::find_allocation(t, &mapped)) return refuse_copy("destination");
-    if (from_device != wants_from && !emu::find_allocation(f, &mapped)) return refuse_copy("source");
+    // host memory that kernels see may stand on either side
+    if (to_device != wants_to && emu::allocator().find(t) == nullptr) return refuse_copy("destination");
+    if (from_device != wants_from && emu::allocator().find(f) == nullptr) return refuse_copy("source");
     if ((to_device && !wants_to) || (from_device && !wants_from)) {
       return emu::fail(abi::kInvalidMemcpyDirection, "cudaMemcpy: kind must say where its addresses lie");
     }
   }
-  if (to_device && from_device) return emu::copy_on_device(t, f, bytes) ? abi::kSuccess : refuse_copy("both sides");
-  if (to_device) return emu::copy_to_device(t, from, bytes) ? abi::kSuccess : refuse_copy("destination");
-  if (from_device) return emu::copy_to_host(to, f, bytes) ? abi::kSuccess : refuse_copy("source");
+  if (to_device && from_device) return emu::allocator().copy(t, f, bytes) ? abi::kSuccess : refuse_copy("both sides");
+  if (to_device) return emu::allocator().copy_in(t, from, bytes) ? abi::kSuccess : refuse_copy("destination");
+  if (from_device) return emu::allocator().copy_out(to, f, bytes) ? abi::kSuccess : refuse_copy("source");
   std::memmove(to, from, bytes);
   return abi::kSuccess;
 }
@@ -68,12 +68,11 @@ int fill(void* to, int value, uint64_t bytes) {
   if (bytes == 0) return abi::kSuccess;
   const auto address = reinterpret_cast<uint64_t>(to);
   if (!on_device(address)) {
-    emu::DeviceAllocation mapped;
-    if (!emu::find_allocation(address, &mapped)) return refuse_copy("destination of cudaMemset");
+    if (emu::allocator().find(address) == nullptr) return refuse_copy("destination of cudaMemset");
     std::memset(to, value, bytes);
     return abi::kSuccess;
   }
-  return emu::fill_device(address, static_cast<uint8_t>(value), bytes) ? abi::kSuccess : refuse_copy("destination of cudaMemset");
+  return emu::allocator().fill(address, static_cast<uint8_t>(value), bytes) ? abi::kSuccess : refuse_copy("destination of cudaMemset");
 }
 
 int allocate(void** out, size_t bytes) {
@@ -83,8 +82,8 @@ int allocate(void** out, size_t bytes) {
   *out = nullptr;
   if (bytes == 0) return abi::kSuccess;
   const uint64_t total = static_cast<uint64_t>(emu::device().memory_mb) << 20;
-  const uint64_t used = emu::device_bytes_in_use();
-  const uint64_t address = bytes <= total - std::min(total, used) ? emu::allocate_device(bytes, false) : 0;
+  const uint64_t used = emu::allocator().bytes_in_use();
+  const uint64_t address = bytes <= total - std::min(total, used) ? emu::allocator().allocate(bytes, false) : 0;
   if (address == 0) {
     return emu::fail(abi::kMemoryAllocation, "cudaMalloc: size must fit the device memory, got " + std::to_string(bytes));
   }
@@ -95,7 +94,7 @@ int allocate(void** out, size_t bytes) {
 int release(void* pointer) {
   const Lock lock(emu::registry().mutex);
   if (pointer == nullptr) return abi::kSuccess;
-  if (emu::free_device(reinterpret_cast<uint64_t>(pointer))) return abi::kSuccess;
+  if (emu::allocator().free(reinterpret_cast<uint64_t>(pointer))) return abi::kSuccess;
   return emu::fail(abi::kInvalidValue, "cudaFree: pointer must be what cudaMalloc gave");
 }
 
@@ -113,7 +112,7 @@ int allocate_host(void** out, size_t bytes, bool initialized) {
   if (bytes == 0) return abi::kSuccess;
   void* p = std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage);
   if (p == nullptr) return emu::fail(abi::kMemoryAllocation, "cudaMallocHost: out of host memory");
-  if (!emu::map_host(p, bytes, initialized)) {
+  if (!emu::allocator().map(p, bytes, initialized)) {
     std::free(p);
     return emu::fail(abi::kMemoryAllocation, "cudaMallocHost: range is mapped already");
   }
@@ -127,7 +126,7 @@ int release_host(void* p) {
   if (p == nullptr) return abi::kSuccess;
   const auto it = pinned().find(p);
   if (it == pinned().end()) return emu::fail(abi::kInvalidValue, "cudaFreeHost: pointer must be what cudaMallocHost gave");
-  emu::unmap_host(p);
+  emu::allocator().unmap(p);
   pinned().erase(it);
   std::free(p);
   return abi::kSuccess;
@@ -170,11 +169,11 @@ CUDART_API int cudaMallocManaged(void** out, size_t bytes, unsigned) { return al
 CUDART_API int cudaFreeHost(void* p) { return release_host(p); }
 CUDART_API int cudaHostRegister(void* p, size_t bytes, unsigned) {
   const Lock lock(emu::registry().mutex);
-  return emu::map_host(p, bytes, true) ? abi::kSuccess : emu::fail(abi::kInvalidValue, "cudaHostRegister: range is mapped already");
+  return emu::allocator().map(p, bytes, true) ? abi::kSuccess : emu::fail(abi::kInvalidValue, "cudaHostRegister: range is mapped already");
 }
 CUDART_API int cudaHostUnregister(void* p) {
   const Lock lock(emu::registry().mutex);
-  return emu::unmap_host(p) ? abi::kSuccess : emu::fail(abi::kInvalidValue, "cudaHostUnregister: pointer is not registered");
+  return emu::allocator().unmap(p) ? abi::kSuccess : emu::fail(abi::kInvalidValue, "cudaHostUnregister: pointer is not registered");
 }
 CUDART_API int cudaHostGetDevicePointer(void** out, void* host, unsigned) {
   *out = host;
@@ -189,7 +188,7 @@ CUDART_API int cudaMallocPitch(void** out, size_t* pitch, size_t width, size_t h
 CUDART_API int cudaMemGetInfo(size_t* free, size_t* total) {
   const Lock lock(emu::registry().mutex);
   *total = static_cast<size_t>(emu::device().memory_mb) << 20;
-  *free = *total - std::min<size_t>(*total, emu::device_bytes_in_use());
+  *free = *total - std::min<size_t>(*total, emu::allocator().bytes_in_use());
   return abi::kSuccess;
 }
 
@@ -250,14 +249,14 @@ CUDART_API int cudaGetSymbolSize(size_t* out, const void* symbol) {
 CUDART_API int cudaPointerGetAttributes(abi::PointerAttributes* out, const void* pointer) {
   const Lock lock(emu::registry().mutex);
   *out = {};
-  emu::DeviceAllocation a;
-  if (!emu::find_allocation(reinterpret_cast<uint64_t>(pointer), &a)) {
+  const emu::Allocation* a = emu::allocator().find(reinterpret_cast<uint64_t>(pointer));
+  if (a == nullptr) {
     out->device = -2;
     out->hostPointer = const_cast<void*>(pointer);
     return abi::kSuccess;
   }
-  out->type = a.is_host ? abi::kHost : abi::kDevice;
+  out->type = a->is_host ? abi::kHost : abi::kDevice;
   out->devicePointer = const_cast<void*>(pointer);
-  out->hostPointer = a.is_host ? const_cast<void*>(pointer) : nullptr;
+  out->hostPointer = a->is_host ? const_cast<void*>(pointer) : nullptr;
   return abi::kSuccess;
 }

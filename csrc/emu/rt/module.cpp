@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "emu/exec/decoder.h"
-#include "emu/rt/device_memory.h"
+#include "emu/memory/allocator.h"
 #include "emu/rt/fatbin.h"
 
 namespace emu {
@@ -19,7 +19,7 @@ bool is_placed(const ptx::Variable& v) {
 }  // namespace
 
 Module::~Module() {
-  for (const auto& [name, placed] : variables_) free_device(placed.address);
+  for (const auto& [name, placed] : variables_) allocator().free(placed.address);
 }
 
 std::unique_ptr<Module> Module::load(std::string_view text, std::string_view elf, std::string* error) {
@@ -38,7 +38,7 @@ int Module::target() const {
 bool Module::place(std::string* error) {
   for (const ptx::Variable& v : ptx_.variables) {
     if (!is_placed(v)) continue;
-    const uint64_t address = allocate_device(std::max<uint64_t>(v.bytes, 1), v.space == ptx::Space::kConst);
+    const uint64_t address = allocator().allocate(std::max<uint64_t>(v.bytes, 1), v.space == ptx::Space::kConst);
     if (address == 0) {
       *error = "variable " + v.name + " must fit the device memory, got " + std::to_string(v.bytes) + " bytes";
       return false;
@@ -59,7 +59,7 @@ bool Module::place(std::string* error) {
       const uint64_t value = target->address + static_cast<uint64_t>(r.addend);
       std::memcpy(bytes.data() + r.at, &value, static_cast<size_t>(std::min(r.width, 8)));
     }
-    copy_to_device(variables_[v.name].address, bytes.data(), bytes.size());
+    allocator().copy_in(variables_[v.name].address, bytes.data(), bytes.size());
   }
   return true;
 }
