@@ -7,6 +7,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -50,7 +51,7 @@ struct FunctionLayout {
   const ptx::Function* function = nullptr;
   std::map<std::string, Place> places;         // formals and variables of the function
   std::vector<Place> results, parameters;      // of formals in .param
-  std::vector<std::string> indirect;           // functions that its indirect calls can reach
+  std::map<const ptx::Statement*, std::vector<std::string>> indirect;  // its indirect calls: functions they can reach
 };
 struct Layout {
   std::vector<FunctionLayout> functions;       // [0] is the kernel
@@ -122,17 +123,17 @@ class Linker {
   int current_ = 0;
   std::unordered_map<std::string, RegisterRef> registers_;
   std::unordered_map<std::string, ptx::Type> declared_;
-  std::vector<uint32_t> first_;  // statement -> its first instruction
   // the statement that is being decoded
   const ptx::Statement* statement_ = nullptr;
   std::string pending_branch_;
   const std::vector<uint32_t>* pending_table_ = nullptr;
   std::string pending_callee_;
   std::vector<Inserted> before_, after_;
-  std::vector<const ptx::Statement*> moves_after_;
-  // what is known once all is decoded
+  std::vector<const ptx::Statement*> moves_before_, moves_after_;
+  // labels that are known at the end of the function
   std::vector<std::pair<uint32_t, std::string>> branches_;
   std::vector<std::pair<std::vector<uint32_t>*, std::vector<std::string>>> tables_;
+  // entries that are known once all is decoded
   std::vector<std::pair<uint32_t, std::string>> calls_;
   std::vector<std::pair<Call*, std::vector<std::string>>> indirect_calls_;
 };
