@@ -48,6 +48,9 @@ int copy(void* to, const void* from, uint64_t bytes, int kind) {
   if (to_device) return emu::allocator().copy_in(t, from, bytes) ? abi::kSuccess : refuse_copy("destination");
   if (from_device) return emu::allocator().copy_out(to, f, bytes) ? abi::kSuccess : refuse_copy("source");
   std::memmove(to, from, bytes);
+  if (const emu::Allocation* a = emu::allocator().find(t); a != nullptr && a->holds(t, bytes)) {
+    emu::allocator().set_written(t, bytes, true);
+  }
   return abi::kSuccess;
 }
 
@@ -70,6 +73,7 @@ int fill(void* to, int value, uint64_t bytes) {
   if (!on_device(address)) {
     if (emu::allocator().find(address) == nullptr) return refuse_copy("destination of cudaMemset");
     std::memset(to, value, bytes);
+    emu::allocator().set_written(address, bytes, true);
     return abi::kSuccess;
   }
   return emu::allocator().fill(address, static_cast<uint8_t>(value), bytes) ? abi::kSuccess : refuse_copy("destination of cudaMemset");
