@@ -50,6 +50,7 @@ Unit Linker::new_register(int bits, int function) {
   VirtualRegister r;
   r.unit = code_.units;
   r.units = units_of(bits);
+  r.is_predicate = bits == 1;
   r.function = function;
   code_.units += r.units;
   use_.registers.push_back(r);

@@ -26,6 +26,7 @@ struct LinkError : std::runtime_error {
 struct VirtualRegister {
   Unit unit = 0;
   uint32_t units = 1;
+  bool is_predicate = false;  // one bit a lane
   int function = -1;  // whose code alone uses it; -1: constants, fills and what crosses a call: never moved
 };
 

@@ -170,40 +170,36 @@ class Packer {
     named_.clear();
   }
 
+  // Registers of different layouts never share units: the bytes of a lane lie elsewhere in each, and where threads have
+  // diverged some lanes may hold a register of one while others hold one of another.
   void assign(int function) {
+    assign(function, 1, true);
+    for (const uint32_t units : {1u, 2u, 4u}) assign(function, units, false);
+  }
+
+  void assign(int function, uint32_t units, bool predicates) {
     std::vector<uint32_t> order;
     for (uint32_t r = 0; r < use_.registers.size(); ++r) {
-      if (use_.registers[r].function == function && intervals_[r].used()) order.push_back(r);
+      const VirtualRegister& v = use_.registers[r];
+      if (v.function != function || v.units != units || v.is_predicate != predicates) continue;
+      if (intervals_[r].used()) order.push_back(r);
     }
     auto by_begin = [this](uint32_t a, uint32_t b) { return intervals_[a].begin < intervals_[b].begin; };
     auto by_end = [this](uint32_t a, uint32_t b) { return intervals_[a].end < intervals_[b].end; };
     std::stable_sort(order.begin(), order.end(), by_begin);
     std::vector<uint32_t> ending = order;
     std::stable_sort(ending.begin(), ending.end(), by_end);
-    std::vector<char> taken;  // units of this function, from units_ on
+    std::vector<char> taken;  // slots of `units` units, from units_ on
+    auto slot = [&](uint32_t r) { return (moved_[use_.registers[r].unit] - units_) / units; };
     std::size_t ended = 0;
     for (const uint32_t r : order) {
-      for (; intervals_[ending[ended]].end < intervals_[r].begin; ++ended) mark(taken, ending[ended], 0);
-      const uint32_t count = use_.registers[r].units;
-      uint32_t at = 0;
-      for (uint32_t run = 0; run < count;) {  // the first gap that is wide enough; the end of the file is one
-        if (at + run == taken.size()) taken.push_back(0);
-        if (taken[at + run]) {
-          at += run + 1;
-          run = 0;
-        } else {
-          ++run;
-        }
-      }
-      moved_[use_.registers[r].unit] = units_ + at;
-      mark(taken, r, 1);
+      for (; intervals_[ending[ended]].end < intervals_[r].begin; ++ended) taken[slot(ending[ended])] = 0;
+      const auto free = std::find(taken.begin(), taken.end(), 0);
+      moved_[use_.registers[r].unit] = units_ + static_cast<uint32_t>(free - taken.begin()) * units;
+      if (free == taken.end()) taken.push_back(1);
+      else *free = 1;
     }
-    units_ += static_cast<uint32_t>(taken.size());
-  }
-
-  void mark(std::vector<char>& taken, uint32_t r, char value) const {
-    const VirtualRegister& v = use_.registers[r];
-    for (uint32_t k = 0; k < v.units; ++k) taken[moved_[v.unit] - units_ + k] = value;
+    units_ += static_cast<uint32_t>(taken.size()) * units;
   }
 
   void rewrite() {
