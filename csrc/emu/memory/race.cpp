@@ -163,4 +163,15 @@ void report_conflict(const Actor& now, int lane, const Touch& other, bool in_fli
                         (other.is_write ? "write" : "read") + " of the other thread; " + how, &site);
 }
 
+void report_source_overwritten(const Actor& now, int lane, const Touch& writer, uint32_t copy, uint64_t address,
+                               uint32_t bytes) {
+  const Site site = site_of(now.launch, writer);
+  now.launch.report(Finding::kAsyncInFlight, now.warp, lane,
+                    "the source of the cp.async of line " +
+                        std::to_string(now.launch.code->line(now.launch.code->instrs[copy])) + ", " +
+                        std::to_string(bytes) + " bytes at " + describe(now.space, address, *now.warp.block) +
+                        ", was written by the other thread before this wait",
+                    &site);
+}
+
 }  // namespace emu

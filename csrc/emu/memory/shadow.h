@@ -59,6 +59,9 @@ Strength strength_of(Order order, Scope scope);
 // in_flight: the other is an unfinished cp.async.
 void report_conflict(const Actor& now, int lane, const Touch& other, bool in_flight, const char* what, uint64_t address,
                      uint32_t bytes);
+// The source of a cp.async (of instruction `copy`) was written between issue and wait.
+void report_source_overwritten(const Actor& now, int lane, const Touch& writer, uint32_t copy, uint64_t address,
+                               uint32_t bytes);
 // "global address 0x..., byte 8 of the allocation of 4096 bytes at 0x...", "shared address 0x40 (of 8192 bytes)"
 std::string describe(ptx::Space space, uint64_t address, const Block& block);
 
@@ -99,6 +102,7 @@ class Shadow {
   void begin_flight(const Actor& now, int lane, uint32_t word, uint32_t count);
   void end_flight(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t instr);
   bool is_in_flight(uint32_t word) const { return writers_ && writers_[word].epoch == kInFlight; }
+  Touch in_flight_by(uint32_t word) const { return touch_of(writers_[word]); }
   // Writes so far; any write of the words since `serial`?
   uint32_t serial() const { return serial_; }
   bool written_since(uint32_t word, uint32_t count, uint32_t serial, Touch* writer) const;
