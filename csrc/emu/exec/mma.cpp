@@ -19,9 +19,9 @@ struct Shape {
   int m, k;
 };
 constexpr Shape kShapes[] = {
-    {"m8n8k4", 8, 4},     {"m8n8k16", 8, 16},   {"m8n8k32", 8, 32},     {"m8n8k128", 8, 128},   {"m16n8k4", 16, 4},
-    {"m16n8k8", 16, 8},   {"m16n8k16", 16, 16}, {"m16n8k32", 16, 32},   {"m16n8k64", 16, 64},   {"m16n8k128", 16, 128},
-    {"m16n8k256", 16, 256},
+    {"m8n8k4", 8, 4},     {"m8n8k16", 8, 16},     {"m8n8k32", 8, 32},     {"m8n8k128", 8, 128},
+    {"m16n8k4", 16, 4},   {"m16n8k8", 16, 8},     {"m16n8k16", 16, 16},   {"m16n8k32", 16, 32},
+    {"m16n8k64", 16, 64}, {"m16n8k128", 16, 128}, {"m16n8k256", 16, 256},
 };
 
 enum class Kind { kNone, kF8F6F4, kMxF8F6F4, kMxF4, kMxF4NvF4 };
@@ -91,7 +91,8 @@ void decode_integer(Decoder& d, const Names& n, MmaPlan p, bool saturate) {
     return d.fail("mma: types of an integer mma are s32, two of the same width, s32");
   }
   p.bits = narrow ? 4 : 8;
-  if (!shape_exists(*n.shape, p.bits, true)) return d.fail(std::string("mma: no shape ") + n.shape->name + " of its types");
+  if (!shape_exists(*n.shape, p.bits, true))
+    return d.fail(std::string("mma: no shape ") + n.shape->name + " of its types");
   p.signed_a = n.a == Type::kS8 || n.a == Type::kS4;
   p.signed_b = n.b == Type::kS8 || n.b == Type::kS4;
   p.saturate = saturate;
@@ -102,7 +103,8 @@ void decode_integer(Decoder& d, const Names& n, MmaPlan p, bool saturate) {
 }
 
 void decode_binary(Decoder& d, const Names& n, MmaPlan p, bool exclusive_or) {
-  if (n.b != Type::kB1 || n.c != Type::kS32 || n.d != Type::kS32) return d.fail("mma: types of b1 are s32, b1, b1, s32");
+  if (n.b != Type::kB1 || n.c != Type::kS32 || n.d != Type::kS32)
+    return d.fail("mma: types of b1 are s32, b1, b1, s32");
   if (!shape_exists(*n.shape, 1, true)) return d.fail(std::string("mma: no shape ") + n.shape->name + " of b1");
   p.bits = 1;
   p.exclusive_or = exclusive_or;
@@ -135,7 +137,8 @@ void decode_float(Decoder& d, const Names& n, MmaPlan p) {
     p.operand = MmaOperand::kF8F6F4;
     bits = 8;
   } else if (n.a == Type::kF16 && n.b == Type::kF16) {
-    if (p.m == 8) return d.fail("mma: m8n8k4 of f16 (the quad pairs of sm_70) is not modelled; use m16n8k8 or m16n8k16");
+    if (p.m == 8)
+      return d.fail("mma: m8n8k4 of f16 (the quad pairs of sm_70) is not modelled; use m16n8k8 or m16n8k16");
     p.operand = MmaOperand::kF16;
   } else if (n.a == Type::kBF16 && n.b == Type::kBF16) {
     p.operand = MmaOperand::kBF16;
@@ -151,7 +154,8 @@ void decode_float(Decoder& d, const Names& n, MmaPlan p) {
   } else {
     return d.fail(std::string("mma: no form of types ") + ptx::name_of(n.a) + " and " + ptx::name_of(n.b));
   }
-  if (!shape_exists(*n.shape, bits, false)) return d.fail(std::string("mma: no shape ") + n.shape->name + " of its types");
+  if (!shape_exists(*n.shape, bits, false))
+    return d.fail(std::string("mma: no shape ") + n.shape->name + " of its types");
   if (n.c != n.d || (n.d != Type::kF32 && !(half_allowed && n.d == Type::kF16))) {
     return d.fail("mma: the accumulator types do not go with these elements");
   }
@@ -175,10 +179,10 @@ void decode_scaled(Decoder& d, const Names& n, MmaPlan p) {
   if (p.m != 16 || p.k != k) return d.fail(std::string("mma: no shape ") + n.shape->name + " of this kind");
   p.scale_ue4m3 = n.scale == Type::kUE4M3;
   const int vector = n.scale_vector != 0 ? n.scale_vector : (mxf8 ? 1 : n.kind == Kind::kMxF4 ? 2 : 0);
-  const bool exists = mxf8                      ? vector == 1 && !p.scale_ue4m3
-                      : n.kind == Kind::kMxF4   ? vector == 2 && !p.scale_ue4m3
-                      : p.scale_ue4m3           ? vector == 4
-                                                : vector == 2;
+  const bool exists = mxf8                    ? vector == 1 && !p.scale_ue4m3
+                      : n.kind == Kind::kMxF4 ? vector == 2 && !p.scale_ue4m3
+                      : p.scale_ue4m3         ? vector == 4
+                                              : vector == 2;
   if (!exists) return d.fail("mma: scale_vec and the scale type do not go with the kind");
   p.scale_blocks = vector;
   p.packed_e2m1 = !mxf8;
@@ -207,7 +211,8 @@ Kind take_kind(Decoder& d) {
 }
 
 void decode_mma(Decoder& d) {
-  if (!d.take("sync") || !d.take("aligned")) return d.fail("mma: only mma.sync.aligned is modelled, not the sparse mma.sp");
+  if (!d.take("sync") || !d.take("aligned"))
+    return d.fail("mma: only mma.sync.aligned is modelled, not the sparse mma.sp");
   Names n;
   n.kind = take_kind(d);
   n.block_scale = d.take_anywhere("block_scale");

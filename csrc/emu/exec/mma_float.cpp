@@ -64,8 +64,8 @@ void run_mma_float(Warp& w, const Instr& i, Mask active) {
   store_accumulator(w, i.d, plan, p);
 }
 
-// A chain of fused multiply-adds in ascending k, as Xie et al. (arXiv:2511.10909) found it on the hardware: the same under
-// both models.
+// A chain of fused multiply-adds in ascending k, as Xie et al. (arXiv:2511.10909) found it on the hardware: the same
+// under both models.
 void run_mma_double(Warp& w, const Instr& i, Mask active) {
   if (!whole_warp(w, active)) return;
   const MmaPlan& p = plan_of(i);

@@ -1,5 +1,5 @@
-// mma.sync with block scales: kind::mxf8f6f4 (one ue8m0 for 32 elements), kind::mxf4 and kind::mxf4nvf4 (ue8m0 for 32 or
-// ue4m3 for 16). A row of A and a column of B have one scale for each block of k, in bytes of one lane's register:
+// mma.sync with block scales: kind::mxf8f6f4 (one ue8m0 for 32 elements), kind::mxf4 and kind::mxf4nvf4 (ue8m0 for 32
+// or ue4m3 for 16). A row of A and a column of B have one scale for each block of k, in bytes of one lane's register:
 // which lane of the four and which byte, two selector operands say.
 #include "emu/exec/mma.h"
 #include "emu/exec/mma_layout.h"
@@ -87,13 +87,11 @@ void run_mma_scaled(Warp& w, const Instr& i, Mask active) {
   const int least_scale = plan.scale_ue4m3 ? -6 : -127;
   for (int block = 0; block < plan.scale_blocks; ++block) {
     for (int r = 0; r < p.m; ++r) {
-      scale_a[block][r] =
-          decode_scale(plan, words_a[layout::scale_a_lane(r, select_a.thread)], select_a.byte + block);
+      scale_a[block][r] = decode_scale(plan, words_a[layout::scale_a_lane(r, select_a.thread)], select_a.byte + block);
       p.scale_a[block][r] = scale_a[block][r];
     }
     for (int j = 0; j < kN; ++j) {
-      scale_b[block][j] =
-          decode_scale(plan, words_b[layout::scale_b_lane(j, select_b.thread)], select_b.byte + block);
+      scale_b[block][j] = decode_scale(plan, words_b[layout::scale_b_lane(j, select_b.thread)], select_b.byte + block);
       p.scale_b[block][j] = scale_b[block][j];
     }
   }

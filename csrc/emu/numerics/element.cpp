@@ -31,9 +31,9 @@ float as_float(uint32_t bits) {
 }
 
 struct Extremes {
-  uint32_t largest = 0;            // of the float magnitudes
+  uint32_t largest = 0;              // of the float magnitudes
   uint32_t smallest = ~uint32_t{0};  // of magnitude - 1, so that zero is the largest
-  uint32_t raw = 0;                // the largest magnitude in the container
+  uint32_t raw = 0;                  // the largest magnitude in the container
 };
 
 // The float is put together from integers: an exponent field of zero would make a subnormal float, which costs a

@@ -13,18 +13,18 @@ struct Element {
   uint32_t sign;       // the sign bit, 0 if there is none
   int shift;           // magnitude << shift has its exponent where a float has it
   int bias;
-  int mantissa;        // stored bits
-  uint32_t infinity;   // the magnitude that means infinity; 0 if none does
-  uint32_t nan;        // magnitudes from here on are NaN; 0 if none is
-  int container;       // bits
+  int mantissa;       // stored bits
+  uint32_t infinity;  // the magnitude that means infinity; 0 if none does
+  uint32_t nan;       // magnitudes from here on are NaN; 0 if none is
+  int container;      // bits
   int min_exponent() const { return 1 - bias; }
 };
 
 // What is in a tile: exponents e with 2^e <= |x| < 2^(e+1).
 struct Spread {
-  int high = kNone;          // the largest exponent of the tile; kNone: all zero
-  int low = -kNone;          // all elements are multiples of 2^low
-  bool special = false;      // some element is infinite or NaN
+  int high = kNone;      // the largest exponent of the tile; kNone: all zero
+  int low = -kNone;      // all elements are multiples of 2^low
+  bool special = false;  // some element is infinite or NaN
   static constexpr int kNone = -100000;
 };
 

@@ -7,9 +7,6 @@
 namespace emu {
 namespace {
 
-using V8d = double __attribute__((vector_size(64)));
-using V8l = int64_t __attribute__((vector_size(64)));
-
 // Four rows at a time: one row alone waits for the latency of its additions.
 EMU_VECTORIZE
 void plain(const double* a, const double* b, const double* c, double* d, int m, int k) {
@@ -121,12 +118,15 @@ class WideSum {
 };
 
 EMU_VECTORIZE
-void store_nearest(const double* d, int count, bool half, uint32_t* result) {
-  // + 0.0 makes a zero positive.
-  if (half) {
-    for (int i = 0; i < count; ++i) result[i] = half_nearest(d[i] + 0.0);
-  } else {
-    for (int i = 0; i < count; ++i) result[i] = float_nearest(d[i] + 0.0);
+void store_nearest(const double* d, int rows, bool half, uint32_t* result) {
+  for (int i = 0; i < rows; ++i) {
+    V8l bits;
+    if (half) {
+      round_half(reinterpret_cast<const V8d*>(d)[i], bits);
+    } else {
+      round_float(reinterpret_cast<const V8d*>(d)[i], bits);
+    }
+    reinterpret_cast<V8i*>(result)[i] = __builtin_convertvector(bits, V8i);
   }
 }
 
@@ -151,7 +151,7 @@ void exact_product_sum(Product& p) {
       d[at] = sum.to_odd();
     }
   }
-  store_nearest(d, p.m * kN, p.half, p.result);
+  store_nearest(d, p.m, p.half, p.result);
 }
 
 }  // namespace emu

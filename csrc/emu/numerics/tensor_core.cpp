@@ -5,19 +5,25 @@ namespace {
 
 // Where two of them measured the same thing, they agree.
 constexpr const char* kA100 =
-    "Fasi, Higham, Mikaitis, Pranesh 2021 (doi:10.7717/peerj-cs.330); Khattak, Mikaitis arXiv:2512.07004 (A100: 8 terms, "
-    "one extra bit; RTX 3060 alike, arXiv:2510.15884); Xie et al. arXiv:2511.10909 (Ampere: 24 fraction bits, k in halves)";
-constexpr const char* kAda = "Khattak, Mikaitis arXiv:2512.07004 (L40S, Ada); Xie et al. arXiv:2511.10909 (Ada Lovelace: 24)";
+    "Fasi, Higham, Mikaitis, Pranesh 2021 (doi:10.7717/peerj-cs.330); Khattak, Mikaitis arXiv:2512.07004 (A100: 8 "
+    "terms, "
+    "one extra bit; RTX 3060 alike, arXiv:2510.15884); Xie et al. arXiv:2511.10909 (Ampere: 24 fraction bits, k in "
+    "halves)";
+constexpr const char* kAda =
+    "Khattak, Mikaitis arXiv:2512.07004 (L40S, Ada); Xie et al. arXiv:2511.10909 (Ada Lovelace: 24)";
 constexpr const char* kAdaF8 =
-    "SageAttention2 arXiv:2411.10958 (FP22 accumulator, 13 bits); Khattak, Mikaitis arXiv:2512.07004 (16 terms, -10 extra "
+    "SageAttention2 arXiv:2411.10958 (FP22 accumulator, 13 bits); Khattak, Mikaitis arXiv:2512.07004 (16 terms, -10 "
+    "extra "
     "bits); Xie et al. arXiv:2511.10909 (13 fraction bits, e8m13 results)";
 constexpr const char* kHopper =
     "Khattak, Mikaitis arXiv:2512.07004 (H100: 16 terms, 8 of tf32, two extra bits); Xie et al. arXiv:2511.10909 (25)";
 constexpr const char* kHopperF8 =
-    "ptxas 13.0 for sm_90: mma.sync of FP8 is two HMMA and an FADD (the 14-bit sum of DeepSeek-V3, arXiv:2412.19437, is of "
+    "ptxas 13.0 for sm_90: mma.sync of FP8 is two HMMA and an FADD (the 14-bit sum of DeepSeek-V3, arXiv:2412.19437, "
+    "is of "
     "wgmma); the HMMA as above";
 constexpr const char* kBlackwell =
-    "Xie et al. arXiv:2511.10909 (RTX Blackwell: 25 fraction bits, whole k); Khattak, Mikaitis arXiv:2512.07004 (RTX PRO "
+    "Xie et al. arXiv:2511.10909 (RTX Blackwell: 25 fraction bits, whole k); Khattak, Mikaitis arXiv:2512.07004 (RTX "
+    "PRO "
     "6000 as B200). FP6 and FP4 operands were not measured, they share the FP8 data path";
 constexpr const char* kBlackwellF4 =
     "Xie et al. arXiv:2511.10909 (mxf4, mxf4nvf4: sums of 16 exact, then 35 fraction bits)";
