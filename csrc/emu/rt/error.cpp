@@ -1,6 +1,7 @@
 #include "emu/rt/error.h"
 
 #include <atomic>
+#include <cstdio>
 
 namespace emu {
 namespace {
@@ -58,6 +59,8 @@ std::atomic<int> g_device_error{abi::kSuccess};
 abi::Error fail(abi::Error code, const std::string& sentence) {
   t_last = code;
   t_sentence = sentence;
+  // A kernel that cannot run is never silent: most programs look at the code only, if at all.
+  if (code == abi::kNoKernelImageForDevice || code == abi::kInvalidPtx) std::fprintf(stderr, "%s\n", sentence.c_str());
   return code;
 }
 
