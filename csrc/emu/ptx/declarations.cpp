@@ -19,28 +19,24 @@ constexpr const char* kDirectives[] = {
 
 }  // namespace
 
-void Parser::function(bool is_entry, Linkage linkage) {
+// One module is one program: visibility decides nothing, and an extern function is one without a body.
+void Parser::function(bool is_entry) {
   Function f;
   f.is_entry = is_entry;
   f.line = peek().line;
-  (void)linkage;  // one module is one program: visibility decides nothing, and an extern function has no body
   scopes_.assign(1, {});
   uses_.clear();
   function_ = &f;
-  if (accept_dotted("attribute")) fail_here("a function without attributes");
   if (accept("(")) parameters(f.results, ")");
   f.name = expect_name("a function name");
   if (accept("(")) parameters(f.parameters, ")");
-  for (Variable* v : [&] {
-         std::vector<Variable*> all;
-         for (Variable& r : f.results) all.push_back(&r);
-         for (Variable& p : f.parameters) all.push_back(&p);
-         return all;
-       }()) {
-    const std::string name = v->name;
-    if (name == "_") throw SyntaxError(f.line, "a parameter of '" + f.name + "' has no name");
-    declare(name, v->space == Space::kReg, &v->name);
-    if (v->space == Space::kReg) f.registers.push_back({v->name, v->type});
+  for (std::vector<Variable>* formals : {&f.results, &f.parameters}) {
+    for (Variable& v : *formals) {
+      const std::string name = v.name;
+      if (name == "_") throw SyntaxError(f.line, "a parameter of '" + f.name + "' has no name");
+      declare(name, v.space == Space::kReg, &v.name);
+      if (v.space == Space::kReg) f.registers.push_back({v.name, v.type});
+    }
   }
   directives(f);
   if (!accept(";")) {
@@ -60,10 +56,7 @@ void Parser::function(bool is_entry, Linkage linkage) {
 void Parser::directives(Function& f) {
   while (peek().kind == Token::Kind::kDotted) {
     if (peek().is_dotted("pragma")) {
-      while (!accept(";")) {
-        if (peek().kind == Token::Kind::kEnd) fail_here("';' after .pragma");
-        next();
-      }
+      skip_pragma();
       continue;
     }
     const std::string word(peek().text);
@@ -98,7 +91,7 @@ Variable Parser::parameter() {
   next();
   uint64_t align = 0;
   bool is_pointer = false;
-  for (; peek().kind == Token::Kind::kDotted; ) {
+  for (; peek().kind == Token::Kind::kDotted;) {
     if (accept_dotted("align")) {
       const uint64_t value = expect_count("an alignment");
       if (!is_pointer) align = value;  // of what a .ptr points to: nothing about the parameter
@@ -126,11 +119,8 @@ Variable Parser::parameter() {
 
 void Parser::declare_register() {
   if (peek().kind != Token::Kind::kDotted) fail_here("a register type");
-  if (peek().text == "v2" || peek().text == "v4") fail_here("a scalar register type");
   const Type type = type_of(peek().text);
-  if (type == Type::kNone || bits_of(type) == 8 || (bits_of(type) < 8 && type != Type::kPred)) {
-    if (type == Type::kNone || bits_of(type) < 8) fail_here("a register type");
-  }
+  if (type == Type::kNone || (bits_of(type) < 8 && type != Type::kPred)) fail_here("a register type");
   next();
   do {
     const std::string name = expect_name("a register name");
@@ -160,7 +150,9 @@ void Parser::declare_variables(Space space, Linkage linkage, std::vector<Variabl
   for (; peek().kind == Token::Kind::kDotted;) {
     if (accept_dotted("align")) {
       align = expect_count("an alignment");
-      if (align == 0 || (align & (align - 1)) != 0) throw SyntaxError(peek().line, "alignment " + std::to_string(align) + " is no power of two");
+      if (align == 0 || (align & (align - 1)) != 0) {
+        throw SyntaxError(peek().line, "alignment " + std::to_string(align) + " is no power of two");
+      }
     } else if (accept_dotted("v2")) {
       vector = 2;
     } else if (accept_dotted("v4")) {

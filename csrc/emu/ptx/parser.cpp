@@ -42,12 +42,20 @@ uint64_t Parser::expect_count(const char* what) {
 
 void Parser::fail_here(const std::string& expected) const {
   const Token& t = peek();
-  std::string got = t.kind == Token::Kind::kEnd ? "the end of the text" : "'" + std::string(text_.substr(t.begin, t.end - t.begin)) + "'";
+  const bool ended = t.kind == Token::Kind::kEnd;
+  const std::string got = ended ? "the end of the text" : "'" + std::string(text_.substr(t.begin, t.end - t.begin)) + "'";
   throw SyntaxError(t.line, "expected " + expected + ", got " + got);
 }
 
 void Parser::skip_line() {
   for (const int line = peek().line; peek().kind != Token::Kind::kEnd && peek().line == line;) next();
+}
+
+void Parser::skip_pragma() {
+  while (!accept(";")) {
+    if (peek().kind == Token::Kind::kEnd) fail_here("';' behind .pragma");
+    next();
+  }
 }
 
 void Parser::run() {
@@ -71,8 +79,9 @@ void Parser::header() {
       throw SyntaxError(option.line, "target option '" + word + "' is not supported");
     }
   }
-  if (accept_dotted("address_size") && expect_count("64") != 64) {
-    throw SyntaxError(peek().line, "only .address_size 64 is supported");
+  if (accept_dotted("address_size")) {
+    const int line = peek().line;
+    if (expect_count("64") != 64) throw SyntaxError(line, "only .address_size 64 is supported");
   }
 }
 
@@ -92,21 +101,14 @@ Parser::Linkage Parser::linkage() {
 void Parser::module_item() {
   const Token& first = peek();
   if (accept(";")) return;
-  if (first.kind == Token::Kind::kName && first.text.size() == 1 && first.text[0] == '_') fail_here("a declaration");
   // Line tables, debug sections and hints to ptxas say nothing about what the program computes.
   if (first.is_dotted("file") || first.is_dotted("loc")) return skip_line();
   if (first.is_dotted("section")) return skip_section();
-  if (accept_dotted("pragma")) {
-    while (!accept(";")) {
-      if (peek().kind == Token::Kind::kEnd) fail_here("';' after .pragma");
-      next();
-    }
-    return;
-  }
+  if (first.is_dotted("pragma")) return skip_pragma();
   if (accept_dotted("alias")) return alias();
   const Linkage l = linkage();
-  if (accept_dotted("entry")) return function(true, l);
-  if (accept_dotted("func")) return function(false, l);
+  if (accept_dotted("entry")) return function(true);
+  if (accept_dotted("func")) return function(false);
   const Space space = peek().kind == Token::Kind::kDotted ? space_of(peek().text) : Space::kNone;
   if (space == Space::kNone || space == Space::kReg || space == Space::kParam || space == Space::kLocal) {
     fail_here("a declaration");

@@ -2,6 +2,7 @@
 // label of a nested scope gets a name that is unique in its function, so that nothing behind the parser knows scopes.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -37,6 +38,7 @@ class Parser {
   uint64_t expect_count(const char* what);
   [[noreturn]] void fail_here(const std::string& expected) const;
   void skip_line();
+  void skip_pragma();
 
   // parser.cpp: the module
   void header();
@@ -46,7 +48,7 @@ class Parser {
   Linkage linkage();
 
   // declarations.cpp
-  void function(bool is_entry, Linkage linkage);
+  void function(bool is_entry);
   void parameters(std::vector<Variable>& into, const char* close);
   Variable parameter();
   void directives(Function& f);

@@ -63,13 +63,7 @@ void Parser::body_item() {
   }
   if (t.kind != Token::Kind::kDotted) return statement();
   if (t.is_dotted("loc") || t.is_dotted("file")) return skip_line();
-  if (t.is_dotted("pragma")) {  // "nounroll" and its like: to ptxas
-    while (!accept(";")) {
-      if (peek().kind == Token::Kind::kEnd) fail_here("';' after .pragma");
-      next();
-    }
-    return;
-  }
+  if (t.is_dotted("pragma")) return skip_pragma();  // "nounroll" and its like: to ptxas
   const Linkage l = linkage();
   const Space space = peek().kind == Token::Kind::kDotted ? space_of(peek().text) : Space::kNone;
   if (space == Space::kNone) fail_here("a declaration or an instruction");
@@ -163,7 +157,7 @@ Operand Parser::operand(bool is_call) {
   if (t.is("!") && peek(1).kind == Token::Kind::kName) {
     next();
     Operand o = name_operand();
-    if (o.kind != Operand::Kind::kRegister) throw SyntaxError(t.line, "'!' before '" + std::string(peek().text) + "', which is no register");
+    if (o.kind != Operand::Kind::kRegister) throw SyntaxError(t.line, "'!' before '" + o.name + "', which is no register");
     o.negated = true;
     return o;
   }
@@ -235,9 +229,8 @@ Operand Parser::constant() {
   }
   o.kind = Operand::Kind::kInteger;
   const Token& t = peek();
-  if (t.kind != Token::Kind::kInteger && !t.is("-") && !t.is("+") && !t.is("~") && !t.is("!") && !t.is("(") && t.text != "WARP_SZ") {
-    fail_here("an operand");
-  }
+  const bool is_sign = t.is("-") || t.is("+") || t.is("~") || t.is("!") || t.is("(");
+  if (t.kind != Token::Kind::kInteger && !is_sign && t.text != "WARP_SZ") fail_here("an operand");
   o.bits = static_cast<uint64_t>(expression());
   return o;
 }
