@@ -101,7 +101,13 @@ def test_scopes(tmp_path: Path) -> None:
         *("register a b32", "register %r0 b32", "register %r1 b32", "register %r2 b32"),
         *("register a#1 b16", "register a#2 b64", "variable n#1 4 4"),
         *("label L 0", "label L#1 2", "label M 9", "label M#1 5"),
-        *("statement mov a 1", "statement bra M#1", "statement mov a#1 2", "statement bra L#1", "statement st n#1+4 %r2"),
+        *(
+            "statement mov a 1",
+            "statement bra M#1",
+            "statement mov a#1 2",
+            "statement bra L#1",
+            "statement st n#1+4 %r2",
+        ),
         *("statement mov a#2 3", "statement bra L", "statement bra M", "statement mov a n"),
     ]
 

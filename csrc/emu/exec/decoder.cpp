@@ -158,7 +158,8 @@ void Decoder::add_special_source(const Operand& o, Type type) {
   const SpecialRegister special = find_special(o.name);
   if (special.width == 0) return fail(quoted(o.name) + " is no register");
   if (special.width != operand_bits(type)) {
-    return fail(quoted(o.name) + " has " + std::to_string(special.width) + " bits where " + type_text(type) + " is needed");
+    return fail(quoted(o.name) + " has " + std::to_string(special.width) + " bits where " + type_text(type) +
+                " is needed");
   }
   if (special.read == nullptr) {
     s_.push_back(linker_.filled({0, special.width, special.fill, special.axis, special.bits, ""}));
@@ -194,7 +195,8 @@ void Decoder::add_float_source(const Operand& o, Type type) {
 
 void Decoder::add_symbol_source(const Operand& o, Type type) {
   const int bits = operand_bits(type);
-  if (bits != 32 && bits != 64) return fail("the address of " + quoted(o.name) + " where " + type_text(type) + " is needed");
+  if (bits != 32 && bits != 64)
+    return fail("the address of " + quoted(o.name) + " where " + type_text(type) + " is needed");
   const Linker::SymbolRef symbol = linker_.find_symbol(o.name);
   const uint64_t value = symbol.value + static_cast<uint64_t>(o.offset);
   if (symbol.is_fixed) return source_constant(value, type);

@@ -15,19 +15,19 @@ namespace emu {
 
 // An address is always "source + offset": where the statement names no register, the source is a constant.
 struct Address {
-  int source = 0;       // index into Instr::s
-  bool narrow = false;  // the unit holds uint32_t[32] (a 32-bit register), else uint64_t[32]
-  int64_t offset = 0;   // put it into Instr::imm
+  int source = 0;                        // index into Instr::s
+  bool narrow = false;                   // the unit holds uint32_t[32] (a 32-bit register), else uint64_t[32]
+  int64_t offset = 0;                    // put it into Instr::imm
   ptx::Space space = ptx::Space::kNone;  // as asked for, but kLocal for the .param space of calls and of .func
 };
 
 // A `call` statement. Arguments and results that are registers or constants have become moves beside the call.
 struct Call {
-  std::string name;     // of the function called directly; empty: indirect, the address is source 0 (uint64_t[32])
+  std::string name;       // of the function called directly; empty: indirect, the address is source 0 (uint64_t[32])
   bool has_body = false;  // then Instr::target is its first instruction; else the system must provide it (vprintf, ...)
   std::vector<Place> results, arguments;  // where they lie in the local space of the calling thread
   struct Entry {
-    uint64_t address;   // function_address()
+    uint64_t address;  // function_address()
     uint32_t target;
   };
   std::vector<Entry> entries;  // indirect: every function it can reach
@@ -43,23 +43,23 @@ class Decoder {
   const ptx::Statement& st;
 
   // ---- modifiers, from left to right
-  bool take(std::string_view modifier);       // consumes the next modifier if it is this one
+  bool take(std::string_view modifier);           // consumes the next modifier if it is this one
   bool take_anywhere(std::string_view modifier);  // consumes it wherever it stands
   // Consumes the next modifier if it is one of these and gives its index, else -1.
   int take_one_of(std::initializer_list<std::string_view> modifiers);
-  ptx::Type take_type();                      // the next modifier as a type; kNone and nothing consumed if it is none
-  std::string_view peek() const;              // the next modifier, or empty
+  ptx::Type take_type();          // the next modifier as a type; kNone and nothing consumed if it is none
+  std::string_view peek() const;  // the next modifier, or empty
 
   // ---- operands (index = position in the statement)
   int operands() const { return static_cast<int>(st.operands.size()); }
   // Appends to the sources (destinations) of the Instr. `type` gives the width and how immediates are read; vectors are
   // flattened, each part of `type`. A destination `_` becomes a scratch unit. A kPair appends both parts: the second as
   // kPred. For a negated predicate source the Linker inserts a complement into a scratch unit before this instruction.
-  // Units are renumbered after decoding (exec/registers.cpp), in Instr::d, s, guard and member_mask: keep none elsewhere.
-  // A destination never shares its unit with a source unless the statement says so.
-  // A register wider than `type` is allowed for ld, st and cvt only. Where it has 64 bits and `type` fewer, the instruction
-  // sees a 32-bit unit and the linker adds the narrowing before, or after it the widening from bits_of(type), signed or
-  // not as `type` is; a 32-bit register that gets an 8- or 16-bit type is the handler's (see register_type).
+  // Units are renumbered after decoding (exec/registers.cpp), in Instr::d, s, guard and member_mask: keep none
+  // elsewhere. A destination never shares its unit with a source unless the statement says so. A register wider than
+  // `type` is allowed for ld, st and cvt only. Where it has 64 bits and `type` fewer, the instruction sees a 32-bit
+  // unit and the linker adds the narrowing before, or after it the widening from bits_of(type), signed or not as `type`
+  // is; a 32-bit register that gets an 8- or 16-bit type is the handler's (see register_type).
   void source(int operand, ptx::Type type);
   void destination(int operand, ptx::Type type);
   // Appends a 32-bit constant as a source (for example a membermask or a default).
@@ -73,8 +73,9 @@ class Decoder {
   bool is_immediate(int operand) const;
   // A label as instruction index (resolved after the whole function is decoded, into Instr::target).
   void label(int operand);
-  const std::vector<uint32_t>* labels(int operand);  // the list that .branchtargets gave this name, as instruction indices
-  const Call* call();  // takes all operands of a `call`
+  const std::vector<uint32_t>* labels(
+      int operand);                            // the list that .branchtargets gave this name, as instruction indices
+  const Call* call();                          // takes all operands of a `call`
   ptx::Type register_type(int operand) const;  // declared type of a register operand (of the first part of a vector)
 
   // Constant data that lives as long as the Code.

@@ -27,10 +27,11 @@ extern const InstructionRow kMmaInstructions[];
 namespace {
 
 const InstructionRow* const kGroups[] = {
-    kIntegerInstructions, kLogicInstructions,       kFloatInstructions,   kHalfInstructions,       kConvertInstructions,
-    kCompareInstructions, kMoveInstructions,        kControlInstructions, kApproximateInstructions, kBarrierInstructions,
-    kShuffleInstructions, kLoadStoreInstructions,   kAtomicsInstructions, kAsyncCopyInstructions,  kMatrixLoadInstructions,
-    kFenceInstructions,   kMmaInstructions,
+    kIntegerInstructions,     kLogicInstructions,     kFloatInstructions,      kHalfInstructions,
+    kConvertInstructions,     kCompareInstructions,   kMoveInstructions,       kControlInstructions,
+    kApproximateInstructions, kBarrierInstructions,   kShuffleInstructions,    kLoadStoreInstructions,
+    kAtomicsInstructions,     kAsyncCopyInstructions, kMatrixLoadInstructions, kFenceInstructions,
+    kMmaInstructions,
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Which functions a kernel reaches, and where their parameters and variables lie.
 //
-// A function is never active twice in one thread (recursion is refused), so every function has a frame of its own in the
-// local space of the thread, and an argument variable of a call is the formal of the callee: nothing is copied.
+// A function is never active twice in one thread (recursion is refused), so every function has a frame of its own in
+// the local space of the thread, and an argument variable of a call is the formal of the callee: nothing is copied.
 #include <algorithm>
 #include <functional>
 
@@ -103,13 +103,15 @@ class Planner {
     if (listed != f.call_targets.end()) {
       for (const std::string& name : listed->second) {
         const Function* target = find_function(module_, name);
-        if (target == nullptr || !target->has_body) throw LinkError(st.line, "'" + name + "' has no body in this module");
+        if (target == nullptr || !target->has_body)
+          throw LinkError(st.line, "'" + name + "' has no body in this module");
         names.push_back(target->name);
       }
       return names;
     }
     const auto prototype = f.prototypes.find(call.prototype);
-    if (prototype == f.prototypes.end()) throw LinkError(st.line, "an indirect call needs a prototype or a list of targets");
+    if (prototype == f.prototypes.end())
+      throw LinkError(st.line, "an indirect call needs a prototype or a list of targets");
     for (const std::string& name : addressed_) {
       const Function* target = find_function(module_, name);
       if (same_signature(target->parameters, prototype->second.parameters) &&
@@ -117,7 +119,8 @@ class Planner {
         names.push_back(name);
       }
     }
-    if (names.empty()) throw LinkError(st.line, "no function of this module fits the prototype '" + call.prototype + "'");
+    if (names.empty())
+      throw LinkError(st.line, "no function of this module fits the prototype '" + call.prototype + "'");
     return names;
   }
 
@@ -176,7 +179,8 @@ class Planner {
       FunctionLayout& f = layout_.functions[i];
       const auto [leader, is_new] = first.emplace(group[i], i);
       place_list(f, f.function->results, f.results, is_new ? nullptr : &layout_.functions[leader->second].results);
-      place_list(f, f.function->parameters, f.parameters, is_new ? nullptr : &layout_.functions[leader->second].parameters);
+      place_list(f, f.function->parameters, f.parameters,
+                 is_new ? nullptr : &layout_.functions[leader->second].parameters);
     }
   }
 
@@ -190,9 +194,10 @@ class Planner {
         for (const Edge& e : edges_[i]) {
           const std::size_t callee = static_cast<std::size_t>(e.callee);
           if (group[callee] == group[start]) {
-            throw LinkError(e.line, "'" + layout_.functions[callee].function->name + "' and '" +
-                                        layout_.functions[start].function->name +
-                                        "' can stand behind the same indirect call; a call of one inside the other is not supported");
+            throw LinkError(
+                e.line,
+                "'" + layout_.functions[callee].function->name + "' and '" + layout_.functions[start].function->name +
+                    "' can stand behind the same indirect call; a call of one inside the other is not supported");
           }
           if (!seen[callee]) seen[callee] = 1, visit(callee);
         }
@@ -244,12 +249,13 @@ class Planner {
       }
       if (v == nullptr) throw LinkError(st.line, "'" + actual.name + "' is no .param variable of this function");
       if (v->bytes != formals[k].bytes) {
-        throw LinkError(st.line, "'" + actual.name + "' has " + std::to_string(v->bytes) + " bytes where the function takes " +
-                                     std::to_string(formals[k].bytes));
+        throw LinkError(st.line, "'" + actual.name + "' has " + std::to_string(v->bytes) +
+                                     " bytes where the function takes " + std::to_string(formals[k].bytes));
       }
       const auto [known, is_new] = f.places.emplace(actual.name, places[k]);
       if (!is_new && known->second.offset != places[k].offset) {
-        throw LinkError(st.line, "'" + actual.name + "' is an argument of two different functions, which is not supported");
+        throw LinkError(st.line,
+                        "'" + actual.name + "' is an argument of two different functions, which is not supported");
       }
     }
   }

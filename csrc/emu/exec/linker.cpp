@@ -120,8 +120,8 @@ const Statement& Linker::own(Statement st) {
 }
 
 // An actual that is a register or a constant, or a formal that is a register, needs a move before or after the call.
-void Linker::move_argument(const ptx::Variable& formal, const std::string& callee, const Operand& actual, bool is_result,
-                           std::vector<Statement>& moves) {
+void Linker::move_argument(const ptx::Variable& formal, const std::string& callee, const Operand& actual,
+                           bool is_result, std::vector<Statement>& moves) {
   if (actual.kind == Kind::kSymbol) {
     if (formal.space == ptx::Space::kReg) {
       throw LinkError(sentence(*statement_, "'" + actual.name + "' stands for a parameter that is a register"));
@@ -159,8 +159,7 @@ const Call* Linker::call(Decoder& d) {
   const FunctionLayout& caller = layout_.functions[static_cast<std::size_t>(current_)];
   auto call = std::make_shared<Call>();
   const bool is_direct = operands.callee->kind == Kind::kSymbol;
-  const ptx::Function* callee =
-      find_function(module_, is_direct ? operands.callee->name : caller.indirect.at(&st)[0]);
+  const ptx::Function* callee = find_function(module_, is_direct ? operands.callee->name : caller.indirect.at(&st)[0]);
   if (is_direct) {
     call->name = callee->name;
     call->has_body = callee->has_body;
@@ -170,7 +169,8 @@ const Call* Linker::call(Decoder& d) {
     indirect_calls_.emplace_back(call.get(), caller.indirect.at(&st));
   }
   std::vector<Statement> before, after;
-  auto take = [&](const Operand* actuals, const std::vector<ptx::Variable>& formals, bool is_result, std::vector<Place>& places) {
+  auto take = [&](const Operand* actuals, const std::vector<ptx::Variable>& formals, bool is_result,
+                  std::vector<Place>& places) {
     for (std::size_t k = 0; actuals != nullptr && k < actuals->parts.size(); ++k) {
       const Operand& actual = actuals->parts[k];
       if (callee->has_body) {
@@ -185,7 +185,8 @@ const Call* Linker::call(Decoder& d) {
         }
         places.push_back(caller.places.at(actual.name));
       } else if (callee->has_body && formals[k].space != ptx::Space::kReg) {
-        places.push_back(layout_.functions[static_cast<std::size_t>(layout_.index.at(callee->name))].places.at(formals[k].name));
+        places.push_back(
+            layout_.functions[static_cast<std::size_t>(layout_.index.at(callee->name))].places.at(formals[k].name));
       } else {
         places.push_back({ptx::Space::kReg, 0, 0});
       }

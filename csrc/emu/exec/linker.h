@@ -27,7 +27,7 @@ struct VirtualRegister {
   Unit unit = 0;
   uint32_t units = 1;
   bool is_predicate = false;  // one bit a lane
-  int function = -1;  // whose code alone uses it; -1: constants, fills and what crosses a call: never moved
+  int function = -1;          // whose code alone uses it; -1: constants, fills and what crosses a call: never moved
 };
 
 // Where control goes behind an instruction, inside its function.
@@ -39,9 +39,9 @@ struct Successors {
 };
 
 struct RegisterUse {
-  std::vector<VirtualRegister> registers;  // ascending, without gaps
+  std::vector<VirtualRegister> registers;                // ascending, without gaps
   std::vector<std::pair<uint32_t, uint32_t>> functions;  // [begin, end) of their instructions
-  std::vector<Successors> successors;      // one an instruction
+  std::vector<Successors> successors;                    // one an instruction
 };
 // Gives registers that are never alive together the same units (liveness of one thread: threads that diverge keep their
 // own lanes of a unit). Rewrites the operands, the fills and Code::units.
@@ -50,14 +50,14 @@ void pack_registers(const RegisterUse& use, Code& code);
 // Where everything that has a name lies, before any statement is decoded.
 struct FunctionLayout {
   const ptx::Function* function = nullptr;
-  std::map<std::string, Place> places;         // formals and variables of the function
-  std::vector<Place> results, parameters;      // of formals in .param
+  std::map<std::string, Place> places;                                 // formals and variables of the function
+  std::vector<Place> results, parameters;                              // of formals in .param
   std::map<const ptx::Statement*, std::vector<std::string>> indirect;  // its indirect calls: functions they can reach
 };
 struct Layout {
-  std::vector<FunctionLayout> functions;       // [0] is the kernel
-  std::map<std::string, int> index;            // by name
-  std::map<std::string, Place> shared;         // module variables in .shared
+  std::vector<FunctionLayout> functions;  // [0] is the kernel
+  std::map<std::string, int> index;       // by name
+  std::map<std::string, Place> shared;    // module variables in .shared
 };
 // Decides them and sets the sizes of `code`. Throws LinkError.
 Layout lay_out(const ptx::Module& module, const std::string& kernel, Code& code);

@@ -59,7 +59,8 @@ class Packer {
  public:
   Packer(const RegisterUse& use, Code& code) : use_(use), code_(code), moved_(code.units, kNoUnit) {
     register_of_.resize(code.units);
-    for (std::size_t r = 0; r < use.registers.size(); ++r) register_of_[use.registers[r].unit] = static_cast<uint32_t>(r);
+    for (std::size_t r = 0; r < use.registers.size(); ++r)
+      register_of_[use.registers[r].unit] = static_cast<uint32_t>(r);
     intervals_.resize(use.registers.size());
     global_.resize(use.registers.size(), kLocal);
   }
@@ -142,7 +143,8 @@ class Packer {
         });
       }
     }
-    std::vector<Bits> live_in(list.size(), Bits(globals)), live_out(list.size(), Bits(globals)), killed(list.size(), Bits(globals));
+    std::vector<Bits> live_in(list.size(), Bits(globals)), live_out(list.size(), Bits(globals)),
+        killed(list.size(), Bits(globals));
     for (uint32_t b = 0; b < list.size(); ++b) {
       for (uint32_t i = list[b].begin; i < list[b].end; ++i) {
         const Instr& instr = code_.instrs[i];
@@ -196,8 +198,10 @@ class Packer {
       for (; intervals_[ending[ended]].end < intervals_[r].begin; ++ended) taken[slot(ending[ended])] = 0;
       const auto free = std::find(taken.begin(), taken.end(), 0);
       moved_[use_.registers[r].unit] = units_ + static_cast<uint32_t>(free - taken.begin()) * units;
-      if (free == taken.end()) taken.push_back(1);
-      else *free = 1;
+      if (free == taken.end())
+        taken.push_back(1);
+      else
+        *free = 1;
     }
     units_ += static_cast<uint32_t>(taken.size()) * units;
   }
@@ -216,11 +220,11 @@ class Packer {
 
   const RegisterUse& use_;
   Code& code_;
-  std::vector<Unit> moved_;              // first unit of a register -> its new one
-  std::vector<uint32_t> register_of_;    // first unit of a register -> its index
+  std::vector<Unit> moved_;            // first unit of a register -> its new one
+  std::vector<uint32_t> register_of_;  // first unit of a register -> its index
   std::vector<Interval> intervals_;
-  std::vector<uint32_t> global_;         // index in the bit sets, or kLocal
-  std::vector<uint32_t> named_;          // and back
+  std::vector<uint32_t> global_;  // index in the bit sets, or kLocal
+  std::vector<uint32_t> named_;   // and back
   uint32_t units_ = 0;
 };
 

@@ -9,7 +9,8 @@ namespace {
 
 uint64_t nanoseconds() {
   return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
 }
 
 // The clock of a warp ticks with its own steps: it never stands still in a loop, and a run is repeatable.
@@ -31,7 +32,7 @@ struct Row {
   const char* name;
   int width;
   Fill fill;
-  int axis;       // kAxes: .x, .y, .z and .w of it are named
+  int axis;  // kAxes: .x, .y, .z and .w of it are named
   uint64_t bits;
   Instr::Handler read;
 };

@@ -13,9 +13,10 @@ uint64_t align_up(uint64_t x, uint64_t a) { return (x + a - 1) / a * a; }
 
 // Directives between the head of a function and its body. Counts bound what a launch may ask for; the others tell ptxas
 // how to allocate or say what the emulator sees anyway.
-constexpr const char* kDirectives[] = {
-    "maxntid", "reqntid", "minnctapersm", "maxnctapersm", "maxnreg", "noreturn", "explicitcluster", "reqnctapercluster",
-    "maxclusterrank", "blocksareclusters", "abi_preserve", "abi_preserve_control", "unified", "language"};
+constexpr const char* kDirectives[] = {"maxntid",        "reqntid",           "minnctapersm",    "maxnctapersm",
+                                       "maxnreg",        "noreturn",          "explicitcluster", "reqnctapercluster",
+                                       "maxclusterrank", "blocksareclusters", "abi_preserve",    "abi_preserve_control",
+                                       "unified",        "language"};
 
 }  // namespace
 

@@ -8,9 +8,7 @@ namespace {
 
 // Not the functions of <cctype>: those follow the locale of the process.
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$';
-}
+bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '$'; }
 int digit_value(char c) {
   if (is_digit(c)) return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -117,7 +115,8 @@ class Lexer {
     std::size_t end = at_;
     while (end < text_.size() && is_digit(text_[end])) ++end;
     const char after = end < text_.size() ? text_[end] : '\0';
-    const bool fraction = after == '.' && !(end + 1 < text_.size() && is_word(text_[end + 1]) && !is_digit(text_[end + 1]));
+    const bool fraction =
+        after == '.' && !(end + 1 < text_.size() && is_word(text_[end + 1]) && !is_digit(text_[end + 1]));
     const bool exponent = (after == 'e' || after == 'E') && end + 1 < text_.size() &&
                           (is_digit(text_[end + 1]) || text_[end + 1] == '-' || text_[end + 1] == '+');
     if (fraction || exponent) return decimal();
@@ -144,7 +143,8 @@ class Lexer {
     int digits = 0;
     for (; digit_value(peek()) < base; ++at_, ++digits) {
       const uint64_t digit = static_cast<unsigned>(digit_value(peek()));
-      if (value > (~uint64_t{0} - digit) / static_cast<unsigned>(base)) fail("integer '" + word() + "' exceeds 64 bits");
+      if (value > (~uint64_t{0} - digit) / static_cast<unsigned>(base))
+        fail("integer '" + word() + "' exceeds 64 bits");
       value = value * static_cast<unsigned>(base) + digit;
     }
     if (peek() == 'U' || peek() == 'u') ++at_;

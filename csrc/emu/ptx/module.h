@@ -12,13 +12,56 @@ namespace emu::ptx {
 
 // Fundamental and packed types of PTX, and the sub-byte element types that only mma and cvt name.
 enum class Type : uint8_t {
-  kNone, kPred,
-  kB1, kB8, kB16, kB32, kB64, kB128,
-  kU2, kU4, kU8, kU16, kU32, kU64,
-  kS2, kS4, kS8, kS16, kS32, kS64,
-  kF16, kF16x2, kBF16, kBF16x2, kTF32, kF32, kF32x2, kF64,
-  kE4M3, kE5M2, kE3M2, kE2M3, kE2M1, kE4M3x2, kE5M2x2, kE3M2x2, kE2M3x2, kE2M1x2, kE4M3x4, kE5M2x4, kE3M2x4, kE2M3x4, kE2M1x4,
-  kUE8M0, kUE4M3, kUE8M0x2, kU16x2, kS16x2, kU8x4, kS8x4,
+  kNone,
+  kPred,
+  kB1,
+  kB8,
+  kB16,
+  kB32,
+  kB64,
+  kB128,
+  kU2,
+  kU4,
+  kU8,
+  kU16,
+  kU32,
+  kU64,
+  kS2,
+  kS4,
+  kS8,
+  kS16,
+  kS32,
+  kS64,
+  kF16,
+  kF16x2,
+  kBF16,
+  kBF16x2,
+  kTF32,
+  kF32,
+  kF32x2,
+  kF64,
+  kE4M3,
+  kE5M2,
+  kE3M2,
+  kE2M3,
+  kE2M1,
+  kE4M3x2,
+  kE5M2x2,
+  kE3M2x2,
+  kE2M3x2,
+  kE2M1x2,
+  kE4M3x4,
+  kE5M2x4,
+  kE3M2x4,
+  kE2M3x4,
+  kE2M1x4,
+  kUE8M0,
+  kUE4M3,
+  kUE8M0x2,
+  kU16x2,
+  kS16x2,
+  kU8x4,
+  kS8x4,
 };
 // "s32" -> kS32; kNone when it is no type.
 Type type_of(std::string_view name);
@@ -52,11 +95,11 @@ struct Operand {
 };
 
 struct Statement {
-  int line = 0;           // of the PTX text, from 1
-  std::string text;       // as written, white space folded
-  std::string guard;      // predicate register of @p; empty: none
+  int line = 0;       // of the PTX text, from 1
+  std::string text;   // as written, white space folded
+  std::string guard;  // predicate register of @p; empty: none
   bool guard_negated = false;
-  std::string opcode;     // "ld"
+  std::string opcode;                  // "ld"
   std::vector<std::string> modifiers;  // {"global", "nc", "v4", "u32"}, in order; "L2::128B" keeps its colons
   std::vector<Operand> operands;
 };
@@ -97,23 +140,23 @@ struct Function {
   bool is_entry = false;
   bool has_body = false;
   int line = 0;
-  std::vector<Variable> parameters;  // space kParam (or kReg registers of .func)
-  std::vector<Variable> results;     // of .func
+  std::vector<Variable> parameters;                         // space kParam (or kReg registers of .func)
+  std::vector<Variable> results;                            // of .func
   std::map<std::string, std::vector<uint64_t>> directives;  // "maxntid" -> {256, 1, 1}; "noreturn" -> {}
   std::vector<Register> registers;
-  std::vector<Variable> variables;   // .local, .shared, .param, .const declared inside
+  std::vector<Variable> variables;  // .local, .shared, .param, .const declared inside
   std::vector<Statement> body;
   std::map<std::string, uint32_t> labels;  // label -> index of the statement behind it (may be body.size())
-  std::map<std::string, std::vector<std::string>> branch_targets;   // .branchtargets
-  std::map<std::string, std::vector<std::string>> call_targets;     // .calltargets
-  std::map<std::string, Prototype> prototypes;                      // .callprototype
+  std::map<std::string, std::vector<std::string>> branch_targets;  // .branchtargets
+  std::map<std::string, std::vector<std::string>> call_targets;    // .calltargets
+  std::map<std::string, Prototype> prototypes;                     // .callprototype
 };
 
 struct Module {
   int version_major = 0, version_minor = 0;
-  std::string target;  // "sm_80", "sm_120f"
-  std::vector<Variable> variables;  // .global, .const, .shared at module scope
-  std::vector<Function> functions;   // a name has one entry; a prototype is replaced by the definition
+  std::string target;                          // "sm_80", "sm_120f"
+  std::vector<Variable> variables;             // .global, .const, .shared at module scope
+  std::vector<Function> functions;             // a name has one entry; a prototype is replaced by the definition
   std::map<std::string, std::string> aliases;  // .alias
 };
 

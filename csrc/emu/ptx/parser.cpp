@@ -43,7 +43,8 @@ uint64_t Parser::expect_count(const char* what) {
 void Parser::fail_here(const std::string& expected) const {
   const Token& t = peek();
   const bool ended = t.kind == Token::Kind::kEnd;
-  const std::string got = ended ? "the end of the text" : "'" + std::string(text_.substr(t.begin, t.end - t.begin)) + "'";
+  const std::string got =
+      ended ? "the end of the text" : "'" + std::string(text_.substr(t.begin, t.end - t.begin)) + "'";
   throw SyntaxError(t.line, "expected " + expected + ", got " + got);
 }
 

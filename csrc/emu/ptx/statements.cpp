@@ -157,7 +157,8 @@ Operand Parser::operand(bool is_call) {
   if (t.is("!") && peek(1).kind == Token::Kind::kName) {
     next();
     Operand o = name_operand();
-    if (o.kind != Operand::Kind::kRegister) throw SyntaxError(t.line, "'!' before '" + o.name + "', which is no register");
+    if (o.kind != Operand::Kind::kRegister)
+      throw SyntaxError(t.line, "'!' before '" + o.name + "', which is no register");
     o.negated = true;
     return o;
   }

@@ -72,7 +72,8 @@ constexpr bool rows_are_in_order() {
   }
   return true;
 }
-static_assert(rows_are_in_order() && kTypes[kCount - 1].type == Type::kS8x4, "one row a type, in the order of the enum");
+static_assert(rows_are_in_order() && kTypes[kCount - 1].type == Type::kS8x4,
+              "one row a type, in the order of the enum");
 
 const Row& row(Type t) { return kTypes[static_cast<std::size_t>(t)]; }
 

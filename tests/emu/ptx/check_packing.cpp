@@ -1,5 +1,6 @@
-// Random programs, packed, then walked by a few lanes that branch and are guarded at random, each at its own pace. Every
-// lane keeps what it last wrote to each register; what it reads in the packed register file must be the same bytes.
+// Random programs, packed, then walked by a few lanes that branch and are guarded at random, each at its own pace.
+// Every lane keeps what it last wrote to each register; what it reads in the packed register file must be the same
+// bytes.
 //   check_packing SEED   prints the units before and after
 #include <cstring>
 #include <iostream>
@@ -86,7 +87,8 @@ struct Lane {
 class Walk {
  public:
   Walk(const Program& p, std::mt19937& random) : p_(p), random_(random), file_(p.code.units * 128) {
-    for (const int index : {0, 1, 5, 31}) lanes_.push_back({index, 0, std::vector<std::vector<uint8_t>>(p.of_unit.size())});
+    for (const int index : {0, 1, 5, 31})
+      lanes_.push_back({index, 0, std::vector<std::vector<uint8_t>>(p.of_unit.size())});
   }
 
   bool run() {

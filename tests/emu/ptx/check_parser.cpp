@@ -1,5 +1,6 @@
 // What the tests of the parser run:
-//   parse FILE   the number of statements, or the error; each statement is written back from its parts and must have the
+//   parse FILE   the number of statements, or the error; each statement is written back from its parts and must have
+//   the
 //                tokens of its text
 //   names FILE   registers, variables, labels and operands, as the parser named them
 #include <cstdio>
@@ -35,7 +36,8 @@ std::string written(const Operand& o) {
     case Kind::kInteger: return std::to_string(static_cast<int64_t>(o.bits));
     case Kind::kFloat: {
       char text[24];
-      std::snprintf(text, sizeof text, o.float_bits == 32 ? "0f%08llX" : "0d%016llX", static_cast<unsigned long long>(o.bits));
+      std::snprintf(text, sizeof text, o.float_bits == 32 ? "0f%08llX" : "0d%016llX",
+                    static_cast<unsigned long long>(o.bits));
       return text;
     }
     case Kind::kSymbol: return plain(o.name) + offset;
@@ -134,7 +136,8 @@ int print_names(const char* path) {
     std::cout << "global " << v.name << " " << v.bytes << " " << v.align << " :";
     for (const uint8_t byte : v.initial) std::cout << " " << int(byte);
     for (const auto& r : v.relocations) {
-      std::cout << " @" << r.at << "/" << r.width << "=" << r.symbol << "+" << r.addend << (r.generic ? "g" : "") << ">>" << r.shift;
+      std::cout << " @" << r.at << "/" << r.width << "=" << r.symbol << "+" << r.addend << (r.generic ? "g" : "")
+                << ">>" << r.shift;
     }
     std::cout << "\n";
   }
