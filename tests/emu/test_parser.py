@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
 from emu.toolchain import BUILD, ROOT, cutlass_include, nvcc
 
 SOURCES = Path(__file__).parent / "ptx"
@@ -116,9 +115,11 @@ def test_operands(tmp_path: Path) -> None:
     body = """
     .func f() {
       .reg .b32 a, b; .reg .pred p, q;
-      mov.b32 a, 0x1F; mov.b32 a, 017; mov.b32 a, 0b101; mov.b32 a, 12U; mov.b32 a, -2147483648; mov.b32 a, (1 << 4) + WARP_SZ;
+      mov.b32 a, 0x1F; mov.b32 a, 017; mov.b32 a, 0b101; mov.b32 a, 12U;
+      mov.b32 a, -2147483648; mov.b32 a, (1 << 4) + WARP_SZ;
       mov.f32 a, 0f3F800000; mov.f64 a, 0dBFF0000000000000; mov.f64 a, -1.5; mov.f64 a, 25e-2;
-      ld.b32 a, [b + -8]; ld.b32 a, [f+4]; ld.b32 a, [16+4]; setp.x p|q, a, b; shfl.x _|p, a; x.kind::mxf4nvf4.scale_vec::4X a, {a, b}, _;
+      ld.b32 a, [b + -8]; ld.b32 a, [f+4]; ld.b32 a, [16+4];
+      setp.x p|q, a, b; shfl.x _|p, a; x.kind::mxf4nvf4.scale_vec::4X a, {a, b}, _;
     }
     """
     assert names(body, tmp_path)[5:] == [
