@@ -310,4 +310,18 @@ void store(Warp& warp, Mask active, const Access& access, const uint64_t address
   });
 }
 
+void discard(Warp& warp, Mask active, const uint64_t address[kLanes], uint32_t bytes) {
+  const Actor now(warp, Strength::kWeak, Space::kGlobal);
+  for_each_global(warp, active, address, bytes, bytes, "discard", [&](int lane, Allocation& a, Page& page, uint32_t at) {
+    if (a.read_only) {
+      report_bounds(warp, lane, Space::kGlobal, "discard of constant memory", address[lane], bytes);
+      return;
+    }
+    std::memset(a.at(address[lane]), 0xa5, bytes);
+    page.shadow.set_written(at, bytes, false);
+    if (config().races) check_write(now, lane, page.shadow, at, address[lane], bytes, "discard");
+    page.shadow.forget_published(at / 4, bytes / 4);
+  });
+}
+
 }  // namespace emu

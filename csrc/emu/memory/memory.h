@@ -45,6 +45,9 @@ using Update = void (*)(const void* old_value, void* new_value, int lane, const 
 void atomic(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], Update update,
             const void* context, void* out, uint32_t stride);
 
+// Global bytes that the program gives up: a write that leaves them unwritten.
+void discard(Warp& warp, Mask active, const uint64_t address[kLanes], uint32_t bytes);
+
 // cp.async: global -> shared, `bytes` (4, 8, 16) of which the first `source_bytes` are copied and the rest zero. In flight
 // from here to the wait that covers it: the destination may not be touched at all, the source not be written.
 void async_copy(Warp& warp, Mask active, const uint64_t shared_address[kLanes], const uint64_t global_address[kLanes],
