@@ -10,7 +10,11 @@
 namespace emu {
 namespace {
 
-void run_fence(Warp& w, const Instr& i, Mask active) { on_fence(w, active, static_cast<int>(i.imm)); }
+enum Side : uint16_t { kAcquireSide = 1, kReleaseSide = 2 };
+
+void run_fence(Warp& w, const Instr& i, Mask active) {
+  on_fence(w, active, static_cast<int>(i.imm), (i.flags & kAcquireSide) != 0, (i.flags & kReleaseSide) != 0);
+}
 
 void run_nothing(Warp&, const Instr&, Mask) {}
 
@@ -28,6 +32,7 @@ void decode_membar(Decoder& d) {
   const int level = d.take_one_of({"cta", "gl", "sys"});
   if (level < 0) return d.fail("membar must have a level");
   d.instr.imm = level + 1;
+  d.instr.flags = kAcquireSide | kReleaseSide;
   d.instr.cls = Class::kBarrier;
   d.instr.run = run_fence;
 }
@@ -37,7 +42,7 @@ void decode_fence(Decoder& d) {
   const int semantics = d.take_one_of({"sc", "acq_rel", "acquire", "release"});
   const Scope scope = take_scope(d);
   if (scope == Scope::kNone) return d.fail("fence must have a scope");
-  static_cast<void>(semantics);  // a one-sided fence is taken as both sides; without any it is acq_rel
+  d.instr.flags = semantics == 2 ? kAcquireSide : semantics == 3 ? kReleaseSide : kAcquireSide | kReleaseSide;
   d.instr.imm = scope == Scope::kCta ? 1 : scope == Scope::kGpu ? 2 : 3;
   d.instr.cls = Class::kBarrier;
   d.instr.run = run_fence;

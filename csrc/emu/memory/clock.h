@@ -107,7 +107,7 @@ void on_launch_end();  // forgets what addresses published
 
 // Fences and strong operations (memory/sync.cpp); scope 1 cta, 2 gpu, 3 sys. The caller holds what guards `at`, the
 // publication of the word, so that a value and what it publishes are one.
-void on_fence(Warp& warp, Mask lanes, int scope);
+void on_fence(Warp& warp, Mask lanes, int scope, bool acquire = true, bool release = true);
 void on_strong_read(Warp& warp, int lane, const Publication& at, int scope, bool acquire);
 void on_strong_write(Warp& warp, int lane, Publication& at, int scope, bool release, bool read_modify_write);
 

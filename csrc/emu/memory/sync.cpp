@@ -14,22 +14,25 @@ enum { kOwnBlock = 0, kWide = 1 };
 
 }  // namespace
 
-void on_fence(Warp& warp, Mask lanes, int scope) {
+void on_fence(Warp& warp, Mask lanes, int scope, bool acquire, bool release) {
   const bool wide = scope >= 2;
   for (int l = 0; l < kLanes; l++) {
     if (!(lanes >> l & 1)) continue;
     LaneSync& sync = sync_of(warp, l);
-    sync.known = join(sync.known, sync.pending[kOwnBlock]);
-    sync.pending[kOwnBlock] = nullptr;
-    if (wide) {
+    if (acquire) {
+      sync.known = join(sync.known, sync.pending[kOwnBlock]);
+      sync.pending[kOwnBlock] = nullptr;
+    }
+    if (acquire && wide) {
       sync.known = join(sync.known, sync.pending[kWide]);
       sync.pending[kWide] = nullptr;
     }
+    if (!release) continue;
     const KnownPtr now = snapshot(warp, Mask{1} << l);
     sync.released[kOwnBlock] = join(sync.released[kOwnBlock], now);
     if (wide) sync.released[kWide] = join(sync.released[kWide], now);
   }
-  warp.clock.epoch++;
+  if (release) warp.clock.epoch++;
 }
 
 void on_strong_read(Warp& warp, int lane, const Publication& at, int scope, bool acquire) {
