@@ -1,0 +1,282 @@
+"""The runtime that programs see: the device, variables, copies, errors, and which PTX of a fat binary runs."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emu import emulator
+from emu.toolchain import ROOT, compile_cuda
+
+FOLDER = Path(__file__).resolve().parent / "runtime"
+ARCHS = ("80", "86", "89", "90", "120", "121")
+ABI = ROOT / "csrc" / "emu" / "rt" / "abi.h"
+
+
+def program(name: str, **options: object) -> ctypes.CDLL:
+    return emulator.load(compile_cuda(FOLDER / f"{name}.cu", **options))  # type: ignore[arg-type]
+
+
+def calls(archs: tuple[str, ...] = ("80",)) -> ctypes.CDLL:
+    library = program("calls", archs=archs)
+    library.launch_bounded.argtypes = [ctypes.c_uint] * 4 + [ctypes.c_size_t]
+    return library
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_properties_and_attributes_agree(arch: str) -> None:
+    """That abi.cu compiles is the test of the structures' layout."""
+    library = program("abi", include=(ROOT / "csrc",), depends=(ABI,))
+    with emulator.settings(arch=arch):
+        assert library.properties() == 0
+        assert library.attribute(75) * 10 + library.attribute(76) == int(arch)
+
+
+# CUDA C++ Programming Guide, technical specifications: shared memory of an SM and of a block, threads, blocks
+LIMITS = {
+    "80": (164, 163, 2048, 32),
+    "86": (100, 99, 1536, 16),
+    "89": (100, 99, 1536, 24),
+    "90": (228, 227, 2048, 32),
+    "120": (100, 99, 1536, 24),
+    "121": (100, 99, 1536, 24),
+}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_limits(arch: str) -> None:
+    library = program("abi", include=(ROOT / "csrc",), depends=(ABI,))
+    with emulator.settings(arch=arch):
+        shared, block, threads, blocks = LIMITS[arch]
+        assert [library.attribute(i) for i in (81, 97, 39, 106)] == [shared * 1024, block * 1024, threads, blocks]
+
+
+@pytest.mark.parametrize("arch", ["80", "86", "89", "90"])
+def test_occupancy_is_the_toolkits(arch: str) -> None:
+    library = program("occupancy", archs=("80", "86", "89", "90"), machine_code=True)
+    with emulator.settings(arch=arch):
+        assert library.registers(0) > 0
+        for kind in (0, 1):
+            for threads in (32, 33, 96, 256, 512, 1024):
+                for shared in (0, 1000, 16384, 49000, 65536):
+                    got, expected = ctypes.c_int(), ctypes.c_int()
+                    assert library.blocks(kind, threads, shared, ctypes.byref(got), ctypes.byref(expected)) == 0
+                    assert got.value == expected.value, (kind, threads, shared)
+
+
+def test_variables() -> None:
+    out = (ctypes.c_int * 13)()
+    with emulator.silent():
+        assert calls().variables(out) == 0
+    assert list(out[:4]) == [20, 30, 0, 205]
+    assert list(out[4:8]) == [77, 88, 0, 205]
+    assert list(out[8:11]) == [0, 7, 0]
+    assert list(out[11:]) == [77, 16]
+
+
+def test_parameters_are_packed_as_declared() -> None:
+    out = ctypes.c_double()
+    with emulator.silent():
+        assert calls().pass_parameters(ctypes.byref(out)) == 0
+    assert out.value == 1 + 2 + 3.5 + 4 + 5 + 6 + 7 + 8 + 9
+
+
+# what is embedded, the device, and the __CUDA_ARCH__ that must run (None: nothing may)
+CHOICES = [
+    (("80",), "80", 800),
+    (("80",), "86", 800),
+    (("80", "89"), "86", 800),
+    (("80", "89"), "89", 890),
+    (("80", "89"), "90", 890),
+    (("80", "90a"), "90", 900),
+    (("80", "90a"), "120", 800),
+    (("90a",), "80", None),
+    (("90a",), "120", None),
+    (("80", "120f"), "120", 1200),
+    (("80", "120f"), "121", 1200),
+    (("120f",), "90", None),
+    (("120a",), "121", None),
+]
+
+
+@pytest.mark.parametrize(("embedded", "device", "runs"), CHOICES)
+def test_ptx_is_chosen_as_the_driver_does(embedded: tuple[str, ...], device: str, runs: int | None) -> None:
+    out = ctypes.c_int()
+    emulator.clear()
+    with emulator.settings(arch=device):
+        error = calls(embedded).arch_of_code(ctypes.byref(out))
+    if runs is None:
+        assert error == 209
+    else:
+        assert error == 0
+        assert out.value == runs
+
+
+def test_compressed_ptx_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    out = ctypes.c_int()
+    library = program("calls", flags=("--compress-mode=size",))
+    assert library.arch_of_code(ctypes.byref(out)) == 209
+    assert "--compress-mode=none" in capfd.readouterr().err
+
+
+def test_machine_code_without_its_ptx_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """The driver would run sm_90 there, so running the PTX of compute_80 would show something else."""
+    out = ctypes.c_int()
+    library = program("calls", flags=("-gencode", "arch=compute_90,code=sm_90"))
+    with emulator.settings(arch="90"):
+        assert library.arch_of_code(ctypes.byref(out)) == 209
+    assert "sm_90" in capfd.readouterr().err
+    with emulator.settings(arch="80"):
+        assert library.arch_of_code(ctypes.byref(out)) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "error"),
+    [
+        ((1, 1, 64, 1, 0), 0),
+        ((1, 1, 65, 1, 0), 701),  # its launch bounds
+        ((1, 1, 1025, 1, 0), 9),
+        ((1, 1, 1, 65, 0), 9),
+        ((0, 1, 32, 1, 0), 9),
+        ((1, 65536, 32, 1, 0), 9),
+        ((1, 1, 32, 1, 49153), 1),
+    ],
+)
+def test_launch_configuration(shape: tuple[int, ...], error: int) -> None:
+    emulator.clear()
+    assert calls().launch_bounded(*shape) == error
+    assert emulator.reports() == []
+
+
+@pytest.mark.parametrize("arch", ["80", "86"])
+def test_dynamic_shared_memory_needs_opt_in(arch: str) -> None:
+    library = calls()
+    most = LIMITS[arch][1] * 1024
+    with emulator.settings(arch=arch), emulator.silent():
+        assert library.launch_dynamic(49152, 0) == 0
+        assert library.launch_dynamic(49153, 0) == 1
+        assert library.launch_dynamic(most, most + 1) == 1
+        assert library.launch_dynamic(most, most) == 0
+
+
+def test_copies() -> None:
+    assert calls().copies() == 0
+
+
+def test_pinned_memory_is_seen_by_kernels() -> None:
+    out = ctypes.c_int()
+    with emulator.silent():
+        assert calls().pinned(ctypes.byref(out)) == 0
+    assert out.value == 1
+
+
+def test_streams_and_events() -> None:
+    assert calls().streams() == 0
+
+
+def test_unknown_function() -> None:
+    assert calls().launch_unknown() == 98
+    emulator.clear()
+
+
+COPY = """
+.version 9.0
+.target sm_80
+.address_size 64
+.visible .entry copy(.param .u64 from, .param .u64 to, .param .u32 n)
+{
+  .reg .pred %p;
+  .reg .b32 %r<6>;
+  .reg .b64 %d<6>;
+  ld.param.u64 %d1, [from];
+  ld.param.u64 %d2, [to];
+  ld.param.u32 %r1, [n];
+  mov.u32 %r2, %ctaid.x;
+  mov.u32 %r3, %ntid.x;
+  mov.u32 %r4, %tid.x;
+  mad.lo.s32 %r2, %r2, %r3, %r4;
+  setp.ge.s32 %p, %r2, %r1;
+  @%p ret;
+  mul.wide.s32 %d3, %r2, 4;
+  add.s64 %d1, %d1, %d3;
+  add.s64 %d2, %d2, %d3;
+  ld.global.u32 %r5, [%d1];
+  st.global.u32 [%d2], %r5;
+  ret;
+}
+"""
+
+
+def test_module_from_text() -> None:
+    module = emulator.Module(COPY)
+    assert module.kernels() == ["copy"]
+    assert "ld.global.u32" in module.opcodes()["copy"]
+    values = np.arange(100, dtype=np.int32)
+    source, target = emulator.array(values), emulator.empty(100, np.int32)
+    with emulator.silent():
+        module.launch("copy", 4, 32, source, target, 100)
+        counted = emulator.counts()
+    assert np.array_equal(target.get(), values)
+    assert counted[0]["classes"]["load_global"]["threads"] == 100
+    assert counted[0]["classes"]["load_global"]["sectors"] == counted[0]["classes"]["load_global"]["sectors_least"] == 13
+
+
+def test_error_sticks_until_it_is_cleared() -> None:
+    module = emulator.Module(COPY)
+    source, target = emulator.array(np.arange(8, dtype=np.int32)), emulator.empty(8, np.int32)
+    assert module.try_launch("copy", 1, 32, source, target, 9) == 700
+    assert module.try_launch("copy", 1, 32, source, target, 8) == 700
+    assert [r["finding"] for r in emulator.reports()] == ["out_of_bounds"] * len(emulator.reports())
+    emulator.clear()
+    assert module.try_launch("copy", 1, 32, source, target, 8) == 0
+
+
+def test_mapped_host_memory() -> None:
+    module = emulator.Module(COPY)
+    source, target = np.arange(64, dtype=np.int32), np.zeros(64, np.int32)
+    with emulator.mapped(source, target), emulator.silent():
+        pointers = [np.uint64(a.ctypes.data) for a in (source, target)]
+        module.launch("copy", 2, 32, *pointers, 64)
+    assert np.array_equal(source, target)
+    assert module.try_launch("copy", 2, 32, *pointers, 64) == 700
+    emulator.clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (COPY.replace("ld.global.u32 %r5", "ld.global.frob.u32 %r5"), "line 20"),
+        (COPY.replace("mul.wide.s32", "mulwide.s32"), "line 17"),
+        (COPY.replace(".reg .pred %p;", ".reg .pred %p"), "line "),
+        (COPY.replace("[%d1];", "[%d7];"), "%d7"),
+    ],
+)
+def test_what_is_not_known_names_its_line(text: str, says: str) -> None:
+    with pytest.raises(emulator.EmulatorError, match=says):
+        emulator.Module(text).launch("copy", 1, 1, np.uint64(0), np.uint64(0), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("arch", "75"), ("mma", "fast"), ("sms", "0"), ("seed", "-1"), ("colour", "1"), ("races", "2")]
+)
+def test_settings_refuse_what_cannot_be(name: str, value: str) -> None:
+    with pytest.raises(emulator.EmulatorError, match="must be"):
+        emulator.set_(name, value)
+
+
+def test_prediction_is_labelled_and_bounded() -> None:
+    module = emulator.Module(COPY)
+    n = 4096
+    source, target = emulator.array(np.zeros(n, np.int32)), emulator.empty(n, np.int32)
+    with emulator.silent():
+        module.launch("copy", n // 32, 32, source, target, n)
+        moved = 2 * 4 * n
+        (bound,) = emulator.predict(moved)
+    assert bound["predicted"] is True
+    assert bound["bound"] in bound["parts"]
+    assert bound["seconds"] == max(bound["parts"].values())
+    # an A100 moves 2039e9 bytes a second
+    assert bound["parts"]["global"] == pytest.approx(moved / 2039e9)
+    assert bound["sector_bytes"] == moved

@@ -1,0 +1,138 @@
+"""What the tests of the emulator are built with: the emulator itself by CMake, CUDA sources by nvcc. Both are made when
+first asked for, under build/, and again only when what they were made from has changed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / "build" / "emu"
+TOOLKIT = "cuda-toolkit[nvcc,cudart,cccl,crt]==13.0.*"
+CUTLASS = "nvidia-cutlass==4.2.*"
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One process at a time: pytest runs several."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / f"{name}.lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def _program(name: str, package_folder: str) -> str:
+    """cmake or ninja: what the environment variable says, else the one that pip installed, else that of the PATH."""
+    given = os.environ.get(name.upper())
+    if given:
+        return given
+    try:
+        return str(Path(getattr(importlib.import_module(name), package_folder)) / name)
+    except (ImportError, AttributeError):
+        found = shutil.which(name)
+        if found is None:
+            raise RuntimeError(f"{name} must be installed to build the emulator; pip install {name}") from None
+        return found
+
+
+@cache
+def build_emulator() -> Path:
+    """The library that stands in for libcudart.so.13."""
+    given = os.environ.get("LOWBIT_EMU_LIBRARY")
+    if given:
+        return Path(given)
+    with _locked("cmake"):
+        cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
+        # fmt: off
+        _run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON"])
+        # fmt: on
+        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
+        _run([cmake, "--build", str(BUILD), "--target", "emu", "-j", jobs])
+    found = sorted(BUILD.rglob("libcudart.so.13"))
+    assert found, "the build left no libcudart.so.13"
+    return found[0]
+
+
+def _installed(requirement: str, package: str) -> None:
+    with _locked("pip"):
+        if importlib.util.find_spec(package) is None:
+            _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "install", requirement])
+        importlib.invalidate_caches()
+
+
+@cache
+def nvcc() -> str:
+    """nvcc 13 of the PATH, or of the toolkit's wheels, which are installed where there are none."""
+    found = shutil.which("nvcc")
+    if found is not None and "release 13." in subprocess.run([found, "--version"], capture_output=True, text=True).stdout:
+        return found
+    _installed(TOOLKIT, "nvidia.cu13" if importlib.util.find_spec("nvidia") else "nvidia")
+    spec = importlib.util.find_spec("nvidia.cu13")
+    assert spec is not None and spec.submodule_search_locations, f"{TOOLKIT} has no nvidia.cu13"
+    path = Path(next(iter(spec.submodule_search_locations))) / "bin" / "nvcc"
+    assert path.exists(), f"{TOOLKIT} has no {path}"
+    return str(path)
+
+
+@cache
+def cutlass_include() -> Path:
+    """The headers in the wheel nvidia-cutlass."""
+    _installed(CUTLASS, "cutlass_library")
+    spec = importlib.util.find_spec("cutlass_library")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "source" / "include"
+
+
+def _version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def compile_cuda(
+    source: Path,
+    *,
+    archs: Iterable[str] = ("80",),
+    flags: Iterable[str] = (),
+    include: Iterable[Path] = (),
+    depends: Iterable[Path] = (),
+    machine_code: bool = False,
+) -> Path:
+    """A shared object of one .cu with its PTX embedded; `machine_code` adds what ptxas makes of it (register counts). The
+    object is made again when the source, a file of `depends`, a flag or the compiler changes."""
+    compiler = nvcc()
+    # fmt: off
+    command = [
+        "-std=c++17", "--cudart", "shared", "--compress-mode=none", "-Xcompiler", "-fPIC", "-shared", "-O3", "-fmad=false",
+        *flags, *(f"-I{folder}" for folder in include),
+    ]
+    # fmt: on
+    for arch in archs:
+        code = f"[sm_{arch},compute_{arch}]" if machine_code else f"compute_{arch}"
+        command += ["-gencode", f"arch=compute_{arch},code={code}"]
+    digest = hashlib.sha256()
+    for text in (_version(compiler), " ".join(command), *(p.read_text() for p in (source, *depends))):
+        digest.update(text.encode() + b"\0")
+    target = BUILD / "cuda" / f"{source.stem}-{digest.hexdigest()[:16]}.so"
+    if not target.exists():
+        with _locked(target.stem):
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                fresh = target.with_suffix(f".{os.getpid()}.so")
+                _run([compiler, *command, str(source), "-o", str(fresh)])
+                fresh.replace(target)
+    return target
