@@ -239,7 +239,8 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
     } else {
       in.load(r, c, c < end, v, exchange);
     }
-    emit<kStochastic>(out, coder, random, r, c, c < end, v, true, [&](int32_t, float* to_s, float* to_z) {
+    // lanes past the end of the row still hold planes of its last word
+    emit<kStochastic>(out, coder, random, r, c, (c & ~31) < end, v, true, [&](int32_t, float* to_s, float* to_z) {
       *to_s = s;
       *to_z = z;
     });

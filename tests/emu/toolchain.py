@@ -69,6 +69,20 @@ def build_emulator() -> Path:
     return found[0]
 
 
+@cache
+def build_cuda_kernels() -> Path:
+    """The CUDA kernels with their C entry points, for the architectures of LOWBIT_CUDA_ARCHS or the default ones."""
+    with _locked("cmake"):
+        cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
+        # fmt: off
+        _run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON",
+              "-DLOWBIT_CUDA=ON", f"-DLOWBIT_NVCC={nvcc()}", f"-DLOWBIT_OUTPUT={BUILD}"])
+        # fmt: on
+        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
+        _run([cmake, "--build", str(BUILD), "--target", "lowbit_cuda_kernels", "-j", jobs])
+    return BUILD / "_cuda_kernels.so"
+
+
 def _installed(requirement: str, package: str) -> None:
     with _locked("pip"):
         if importlib.util.find_spec(package) is None:
