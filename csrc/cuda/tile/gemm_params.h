@@ -48,7 +48,6 @@ struct GemmParams {
   void* parts;
   int32_t* arrivals;
   int32_t unit_parts;  // most parts of a unit
-  int32_t columns;     // of x a part keeps: 8 or 16
 };
 
 }  // namespace lowbit::cuda

@@ -99,8 +99,8 @@ struct Tables {
 };
 
 template <class Entry>
-__device__ __forceinline__ void fill_table(const CodeSource& source, const ByteMap& map, Entry* table, int thread,
-                                           int threads) {
+__device__ __noinline__ void fill_table(const CodeSource& source, const ByteMap& map, Entry* table, int thread,
+                                        int threads) {
   const ElementFormat& f = source.format.row;
   for (int i = thread; i < 256; i += threads) {
     const auto code = static_cast<uint32_t>(i) & ((1u << f.bits) - 1u);
@@ -139,9 +139,11 @@ __device__ __forceinline__ int chunk_at(int row, int chunk) {
 // Rows row0 .. row0 + count - 1 of an operand through registers; rows past the operand and slots past a piece are
 // zeros.
 template <class E>
-__device__ __forceinline__ void stage_rows(const Operand& o, const typename Tables<E>::Entry* table, int terms,
-                                           int32_t row0, int count, int32_t row_end, const Step& step, int chunk,
-                                           uint4* to, int thread, int threads) {
+__device__ __noinline__ void stage_rows(const Operand& o, int64_t o_step, int64_t zero_step,
+                                        const typename Tables<E>::Entry* table, int terms, int32_t row0, int count,
+                                        int32_t row_end, const Step& step, int chunk, uint4* to, int thread,
+                                        int threads) {
+#pragma unroll 1
   for (int at = thread; at < count * 4; at += threads) {
     const int row = at / 4, slot = at % 4 * 16;
     const Piece& piece = step.pieces[slot / chunk];
@@ -149,11 +151,12 @@ __device__ __forceinline__ void stage_rows(const Operand& o, const typename Tabl
     const int n = max(0, min(16, piece.length - off));
     const int32_t r = row0 + row, c = piece.column + off;
     const bool live = r < row_end && n > 0;
-    uint32_t codes[4] = {};
+    Codes16 codes;
     const typename Tables<E>::Entry* entries = table;
     const bool dense = o.dense.data != nullptr;
     if (live && !dense) {
-      entries += 256 * o.read(r, c, n, codes);
+      codes = o.read(r, c, n, o_step);
+      entries += 256 * codes.source;
       if (o.is_complex) entries += 16 * static_cast<int>(o.part(r, c));
     }
     if constexpr (E::kBytes) {
@@ -161,18 +164,18 @@ __device__ __forceinline__ void stage_rows(const Operand& o, const typename Tabl
 #pragma unroll
       for (int i = 0; i < 16; ++i) {
         if (live && i < n)
-          out[i / 4] |= static_cast<uint32_t>(entries[codes[i / 4] >> (8 * (i % 4)) & 0xffu]) << (8 * (i % 4));
+          out[i / 4] |= static_cast<uint32_t>(entries[codes.word[i / 4] >> (8 * (i % 4)) & 0xffu]) << (8 * (i % 4));
       }
       to[chunk_at<E>(row, slot / 16)] = make_uint4(out[0], out[1], out[2], out[3]);
     } else {
-      const float zero = live && !dense ? o.zero_at(r, c) : 0.0f;
+      const float zero = live && !dense ? o.zero_at(r, c, zero_step) : 0.0f;
       float v[16];
 #pragma unroll
       for (int i = 0; i < 16; ++i) {
         v[i] = 0.0f;
         if (live && i < n) {
           v[i] = dense ? load_value(o.dense.data, o.dense.dtype, r * o.dense.row_stride + (c + i) * o.dense.col_stride)
-                       : entries[codes[i / 4] >> (8 * (i % 4)) & 0xffu] - zero;
+                       : entries[codes.word[i / 4] >> (8 * (i % 4)) & 0xffu] - zero;
         }
       }
       for (int t = 0; t < terms; ++t) {
@@ -330,6 +333,30 @@ __device__ __forceinline__ void x_fragments(int chunk, const uint4* rows, int ro
   }
 }
 
+// B of eight rows of x.
+template <class E, bool kPermuted>
+__device__ __forceinline__ void x_fragment(int chunk, const uint4* rows, int piece, int lane, int length, uint32_t flip,
+                                           uint32_t (&b)[2]) {
+  if constexpr (!E::kBytes && kPermuted) {
+    const uint4* chunk16 = rows + chunk_at<E>(lane / 4, 2 * piece + lane % 4 / 2);
+    const uint2 v = reinterpret_cast<const uint2*>(chunk16)[lane % 2];
+    b[0] = v.x, b[1] = v.y;
+  } else {
+    if (E::kBytes && chunk == 16) {
+      uint32_t r[1];
+      ptx::ldmatrix_x1(r, ptx::shared_address(rows + chunk_at<E>(lane % 8, piece)));
+      b[0] = r[0], b[1] = 0;
+    } else {
+      ptx::ldmatrix_x2(b, ptx::shared_address(rows + chunk_at<E>(lane % 8, 2 * piece + lane / 8 % 2)));
+    }
+    if (E::kBytes && flip != 0) {
+      const int t = lane % 4;
+      b[0] = (b[0] ^ flip) & ones(length - 4 * t) * 0xffu;
+      b[1] = (b[1] ^ flip) & ones(length - 16 - 4 * t) * 0xffu;
+    }
+  }
+}
+
 template <class E>
 __device__ __forceinline__ void multiply(int chunk, typename E::Sum (&d)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
@@ -375,17 +402,22 @@ __device__ __forceinline__ float joined(const GemmParams& p, int64_t total, cons
   return y;
 }
 
-__device__ __forceinline__ float x_value(const GemmParams& p, int32_t m, int32_t c) {
+// Both at once, out of line: the way of zero points, offsets and raw sums.
+__device__ __noinline__ inline float join_corrected(const GemmParams& p, int32_t dot, JoinValues v, float y) {
+  const int64_t total = corrected(p, dot, v);
+  return p.raw ? from_bits(to_bits(y) + static_cast<uint32_t>(total)) : joined(p, total, v, y);
+}
+
+__device__ __noinline__ inline float x_value(const GemmParams& p, int32_t m, int32_t c) {
   if (p.x.dense.data != nullptr) {
     return load_value(p.x.dense.data, p.x.dense.dtype, m * p.x.dense.row_stride + c * p.x.dense.col_stride);
   }
-  uint32_t codes[4];
-  p.x.read(m, c, 1, codes);
-  return p.x.scale_at(m, c) * (value_of(p.x.low, codes[0] & 0xffu) - p.x.zero_at(m, c));
+  const Codes16 codes = p.x.read(m, c, 1, 0);
+  return p.x.scale_at(m, c) * (value_of(p.x.low, codes.word[0] & 0xffu) - p.x.zero_at(m, c));
 }
 
 // After the last part: x's scale, outliers, bias, the output. `expert`: whose bias.
-__device__ __forceinline__ void finish(const GemmParams& p, int32_t m, int32_t n, int32_t expert, float y) {
+__device__ __noinline__ inline void finish(const GemmParams& p, int32_t m, int32_t n, int32_t expert, float y) {
   const int64_t at = m * p.out.row_stride + n * p.out.col_stride;
   if (p.raw) {
     static_cast<int32_t*>(p.out.data)[at] = static_cast<int32_t>(to_bits(y));

@@ -12,12 +12,13 @@
 // DRAM; kBits KB read once and 4 KB read four times from shared memory.
 #pragma once
 
+#include "cuda/tile/gemm_shape.h"
 #include "cuda/tile/gemm_steps.cuh"
 
 namespace lowbit::cuda {
 
 struct Wide {
-  static constexpr int kThreads = 128, kRowsW = 128, kRowsX = 64;
+  static constexpr int kThreads = kWideThreads, kRowsW = kWideTile, kRowsX = kWideColumns;
   template <int kBits>
   static constexpr int stages() {
     return kBits > 0 ? 4 : 2;
@@ -38,14 +39,20 @@ struct WideShared {
   Step steps[Wide::stages<kBits>() + 2];
   Tables<E> tables;
   WideScales scales[Wide::stages<kBits>()];
+  // of integer engines: see join_out_of_line
+  int32_t sums[E::kInteger ? 8 : 1][Wide::kThreads];
+  float results[E::kInteger ? 8 : 1][Wide::kThreads];
 
   static constexpr int64_t weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
   }
   static constexpr int64_t rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
   static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WideShared)) + 127) / 128 * 128; }
+  // The output tile of fp32 takes the place of the stages.
   static constexpr int64_t bytes(int w_terms, int x_terms) {
-    return header() + Wide::stages<kBits>() * (weights(w_terms) + rows(x_terms));
+    const int64_t stages = Wide::stages<kBits>() * (weights(w_terms) + rows(x_terms));
+    const int64_t tile = int64_t{4} * Wide::kRowsX * (Wide::kRowsW + 4);
+    return header() + (stages > tile ? stages : tile);
   }
 };
 
@@ -62,31 +69,28 @@ class WideGemm {
   __device__ __forceinline__ void run() {
     n0 = static_cast<int32_t>(blockIdx.x) * Wide::kRowsW;
     if (!place(static_cast<int32_t>(blockIdx.y))) return;
-    // Without an order the walk knows how many steps there are only at its end.
     if (threadIdx.x == 0) {
       walker.start(p, 0, p.k, !E::kInteger);
       for (int i = 0; i <= kStages; ++i) walker.next(p, !E::kInteger, &shared.steps[i]);
     }
     fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Wide::kThreads);
     __syncthreads();
-    for (int s = 0; s < kStages - 1; ++s) {
-      fill(s);
-      scales_load(s);
-      scales_store(s);
+    // steps before 0 only fill
+#pragma unroll 1
+    for (int32_t s = 1 - kStages;; ++s) {
+      const int32_t ahead = s + kStages - 1;
+      if (s >= 0) {
+        ptx::cp_async_wait_group<kStages - 2>();
+        __syncthreads();
+        if (shared.steps[s % (kStages + 2)].pieces[0].length == 0) break;  // the same for all
+        // seen by all behind the next barrier; nobody reads its place before
+        if (threadIdx.x == 0) walker.next(p, !E::kInteger, &shared.steps[(s + kStages + 1) % (kStages + 2)]);
+      }
+      scales_load(shared.steps[ahead % (kStages + 2)].slot_column[0]);
+      fill(ahead);
       ptx::cp_async_commit_group();
-    }
-    for (int32_t s = 0;; ++s) {
-      ptx::cp_async_wait_group<kStages - 2>();
-      __syncthreads();
-      const Step& step = shared.steps[s % (kStages + 2)];
-      if (step.pieces[0].length == 0) break;  // the same for all
-      // visible to all behind the next barrier, before which nobody reads its place
-      if (threadIdx.x == 0) walker.next(p, !E::kInteger, &shared.steps[(s + kStages + 1) % (kStages + 2)]);
-      scales_load(s + kStages - 1);
-      fill(s + kStages - 1);
-      ptx::cp_async_commit_group();
-      compute(step, s % kStages);
-      scales_store(s + kStages - 1);
+      if (s >= 0) compute(shared.steps[s % (kStages + 2)], s % kStages);
+      scales_store(ahead);
     }
     ptx::cp_async_wait_group<0>();
     write();
@@ -109,17 +113,7 @@ class WideGemm {
     }
     if (expert == p.experts) return false;
     m0 = begin + tile * Wide::kRowsX;
-    advance(&p.w.low.codes.data, p.w_step);
-    advance(&p.w.scale.data, p.w_scale_step);
-    advance(&p.w.scale.codes.data, p.w_scale_step);
-    advance(&p.w.scale.second, p.w_second_step);
-    advance(&p.w.zero.data, p.w_zero_step);
     return true;
-  }
-  template <class T>
-  __device__ __forceinline__ void advance(T** pointer, int64_t step) {
-    if (*pointer == nullptr) return;
-    *pointer = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(*pointer) + static_cast<uintptr_t>(expert * step));
   }
 
   __device__ __forceinline__ uint4* weights(int stage) const {
@@ -132,62 +126,62 @@ class WideGemm {
     if (step.pieces[0].length == 0) return;
     const int stage = s % kStages, thread = static_cast<int>(threadIdx.x);
     if constexpr (kBits > 0) {
-      copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, Wide::kRowsW / 16, s,
-                          weights(stage), thread, Wide::kThreads);
+      copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
+                          Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
     } else {
-      stage_rows<E>(p.w, shared.tables.w[0], p.w_terms, n0, Wide::kRowsW, p.n, step, p.chunk, weights(stage), thread,
-                    Wide::kThreads);
+      stage_rows<E>(p.w, expert * p.w_step, expert * p.w_zero_step, shared.tables.w[0], p.w_terms, n0, Wide::kRowsW,
+                    p.n, step, p.chunk, weights(stage), thread, Wide::kThreads);
     }
     if (p.x_async) {
       copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end, s, rows(stage), thread, Wide::kThreads);
     } else {
-      stage_rows<E>(p.x, shared.tables.x, p.x_terms, m0, Wide::kRowsX, row_end, step, p.chunk, rows(stage), thread,
-                    Wide::kThreads);
+      stage_rows<E>(p.x, 0, 0, shared.tables.x, p.x_terms, m0, Wide::kRowsX, row_end, step, p.chunk, rows(stage),
+                    thread, Wide::kThreads);
     }
   }
 
-  // A thread has one row of w, and one of x where it is below 64: their scales go through registers, so that the loads
-  // are under way while the step before is multiplied.
-  __device__ __forceinline__ void scales_load(int32_t s) {
-    const Step& step = shared.steps[s % (kStages + 2)];
+  // A thread has one row of w, and one of x where it is below 64. The first scales of a step, mostly its only ones, go
+  // through registers, so that their loads are under way while the step before is multiplied.
+  struct Scales {
+    float w, w_zero, x;
+    int32_t w_int, x_int;
+  };
+  __device__ __forceinline__ bool has_x_values() const {
+    return static_cast<int>(threadIdx.x) < Wide::kRowsX && (p.x_scale_joins || p.x_sums || p.w_sums);
+  }
+  __device__ __forceinline__ void scales_load(int32_t c) {
+    if (c < 0) return;
     const int thread = static_cast<int>(threadIdx.x);
     const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end - 1);
-    const bool has_x = thread < Wide::kRowsX && (p.x_scale_joins || p.x_sums || p.w_sums);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int32_t c = step.slot_column[i];
-      if (c < 0) continue;
-      loaded.w[i] = p.w.scale_at(r, c);
-      if (p.w.has_zero) {
-        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero[i] = p.w.zero_at(r, c);
-        if (E::kInteger) loaded.w_int[i] = p.w.integer_zero_at(r, c);
-      }
-      if (has_x) {
-        loaded.x[i] = p.x_scale_joins ? p.x.scale_at(m, c) : 1.0f;
-        if (E::kInteger) loaded.x_int[i] = p.x.integer_zero_at(m, c);
-      }
+    loaded.w = p.w.scale_at(r, c, expert * p.w_scale_step, expert * p.w_second_step);
+    if (p.w.has_zero) {
+      if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c, expert * p.w_zero_step);
+      if (E::kInteger) loaded.w_int = p.w.integer_zero_at(r, c, expert * p.w_zero_step);
+    }
+    if (has_x_values()) {
+      loaded.x = p.x_scale_joins ? p.x.scale_at(m, c) : 1.0f;
+      if (E::kInteger) loaded.x_int = p.x.integer_zero_at(m, c);
     }
   }
   __device__ __forceinline__ void scales_store(int32_t s) {
     const Step& step = shared.steps[s % (kStages + 2)];
     WideScales& to = shared.scales[s % kStages];
     const int thread = static_cast<int>(threadIdx.x);
-    const bool has_x = thread < Wide::kRowsX && (p.x_scale_joins || p.x_sums || p.w_sums);
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (step.slot_column[i] < 0) continue;
-      to.w[i][thread] = loaded.w[i] * w_unit;
+#pragma unroll 1
+    for (int i = 0; i < 4 && step.slot_column[i] >= 0; ++i) {
+      if (i > 0) scales_load(step.slot_column[i]);
+      to.w[i][thread] = loaded.w * w_unit;
       if (p.w.has_zero) {
         if (!E::kInteger || p.w.zero_is_float) {
-          to.w_zero[i][thread] = loaded.w_zero[i] * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
+          to.w_zero[i][thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
         }
-        if (E::kInteger) to.w_int[i][thread] = loaded.w_int[i] * (1 << p.w.bytes.shift);
+        if (E::kInteger) to.w_int[i][thread] = loaded.w_int * (1 << p.w.bytes.shift);
       }
-      if (has_x) {
-        to.x[i][thread] = loaded.x[i] * x_unit;
-        if (E::kInteger) to.x_int[i][thread] = loaded.x_int[i] * (1 << p.x.bytes.shift);
+      if (has_x_values()) {
+        to.x[i][thread] = loaded.x * x_unit;
+        if (E::kInteger) to.x_int[i][thread] = loaded.x_int * (1 << p.x.bytes.shift);
       }
     }
   }
@@ -263,6 +257,7 @@ class WideGemm {
   __device__ __forceinline__ void join(const Piece& piece, const WideScales& scales, int lane, int warp) {
     const int g = lane / 4, t = lane % 4, slot = piece.slot;
     const bool sums = E::kInteger && (p.w_sums || p.x_sums);
+    const bool factors = p.w.bytes.factor * p.x.bytes.factor != 1;
     if (sums) {  // over the four lanes of a row
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -284,28 +279,17 @@ class WideGemm {
         x_sum[1] = __shfl_sync(0xffffffffu, v, 8 * t + 4);
         x_sums[q] = 0;
       }
+      if (E::kInteger && (sums || p.raw || factors)) {
+        join_out_of_line(q, piece, scales, lane, warp, x_sum);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int row = 32 * warp + 16 * i + g + 8 * (e / 2), col = 8 * q + 2 * t + e % 2;
-          JoinValues v{};
-          v.scale = scales.w[slot][row];
-          if (p.x_scale_joins) v.scale *= scales.x[slot][col];
-          float& y = result[i][q][e];
-          if constexpr (E::kInteger) {
-            v.length = piece.joined;
-            if (sums) {
-              if (p.w.has_zero) v.w_zero = scales.w_int[slot][row];
-              v.x_zero = scales.x_int[slot][col];
-              if (p.w.zero_is_float) v.w_float_zero = scales.w_zero[slot][row];
-              v.w_sum = w_sums[i][e / 2], v.x_sum = x_sum[e % 2];
-            }
-            const int64_t total = corrected(p, sum[i][q][e], v);
-            y = p.raw ? from_bits(to_bits(y) + static_cast<uint32_t>(total)) : joined(p, total, v, y);
-          } else {
-            y = __fmaf_rn(sum[i][q][e], v.scale, y);
-          }
+          float scale = scales.w[slot][32 * warp + 16 * i + g + 8 * (e / 2)];
+          if (p.x_scale_joins) scale *= scales.x[slot][8 * q + 2 * t + e % 2];
+          result[i][q][e] = __fmaf_rn(static_cast<float>(sum[i][q][e]), scale, result[i][q][e]);
           sum[i][q][e] = 0;
         }
       }
@@ -314,37 +298,80 @@ class WideGemm {
     for (int i = 0; i < 2; ++i) w_sums[i][0] = w_sums[i][1] = 0;
   }
 
-  __device__ __forceinline__ void write() const {
+  // The eight sums of fragment q of x by way of shared memory, so that the long arithmetic stands in a loop.
+  __device__ __forceinline__ void join_out_of_line(int q, const Piece& piece, const WideScales& scales, int lane,
+                                                   int warp, const int32_t (&x_sum)[2]) {
+    const int slot = piece.slot;
+    int32_t (*sums)[Wide::kThreads] = shared.sums;
+    float (*ys)[Wide::kThreads] = shared.results;
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      sums[j][thread] = static_cast<int32_t>(sum[j / 4][q][j % 4]);
+      ys[j][thread] = result[j / 4][q][j % 4];
+      sum[j / 4][q][j % 4] = 0;
+    }
+#pragma unroll 1
+    for (int j = 0; j < 8; ++j) {
+      const int half = j % 4 / 2;
+      const int row = 32 * warp + 16 * (j / 4) + lane / 4 + 8 * half, col = 8 * q + lane % 4 * 2 + j % 2;
+      JoinValues v{};
+      v.scale = scales.w[slot][row];
+      if (p.x_scale_joins) v.scale *= scales.x[slot][col];
+      v.length = piece.joined;
+      if (p.w_sums || p.x_sums) {
+        if (p.w.has_zero && !p.w.zero_is_float) v.w_zero = scales.w_int[slot][row];
+        if (p.w.zero_is_float) v.w_float_zero = scales.w_zero[slot][row];
+        v.x_zero = scales.x_int[slot][col];
+        v.x_sum = j % 2 ? x_sum[1] : x_sum[0];
+        v.w_sum = j < 4 ? (half ? w_sums[0][1] : w_sums[0][0]) : (half ? w_sums[1][1] : w_sums[1][0]);
+      }
+      ys[j][thread] = join_corrected(p, sums[j][thread], v, ys[j][thread]);
+    }
+#pragma unroll
+    for (int j = 0; j < 8; ++j) result[j / 4][q][j % 4] = ys[j][thread];
+  }
+
+  // Through shared memory: neighbouring threads then write neighbouring columns of the output, and the rest of the
+  // arithmetic stands once.
+  __device__ __forceinline__ void write() {
+    constexpr int kStride = Wide::kRowsW + 4;  // four rows of x fall into different banks
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    auto* tile = reinterpret_cast<float*>(data);
+    __syncthreads();
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int q = 0; q < 8; ++q) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int32_t n = n0 + 32 * warp + 16 * i + lane / 4 + 8 * (e / 2), m = m0 + 8 * q + lane % 4 * 2 + e % 2;
-          if (n < p.n && m < row_end) finish(p, m, n, expert, result[i][q][e]);
+          tile[(8 * q + lane % 4 * 2 + e % 2) * kStride + 32 * warp + 16 * i + lane / 4 + 8 * (e / 2)] =
+              result[i][q][e];
         }
       }
     }
+    __syncthreads();
+    const int32_t n = n0 + static_cast<int32_t>(threadIdx.x);
+    if (n >= p.n) return;
+#pragma unroll 1
+    for (int row = 0; row < Wide::kRowsX && m0 + row < row_end; ++row) {
+      finish(p, m0 + row, n, expert, tile[row * kStride + static_cast<int>(threadIdx.x)]);
+    }
   }
 
-  GemmParams p;
+  const GemmParams& p;
   Shared& shared;
   uint4* data;
   Walker walker;  // of thread 0
   int32_t n0, m0, row_end, expert;
-  struct {
-    float w[4], w_zero[4], x[4];
-    int32_t w_int[4], x_int[4];
-  } loaded;
+  Scales loaded;
   Sum sum[2][8][4] = {};
   float result[2][8][4] = {};
   int32_t w_sums[2][2] = {}, x_sums[8] = {};
 };
 
 template <class E, int kBits>
-__global__ void __launch_bounds__(Wide::kThreads) gemm_wide(GemmParams p) {
+__global__ void __launch_bounds__(Wide::kThreads) gemm_wide(const __grid_constant__ GemmParams p) {
   extern __shared__ __align__(128) uint8_t memory[];
   WideGemm<E, kBits>(p, reinterpret_cast<WideShared<E, kBits>*>(memory)).run();
 }

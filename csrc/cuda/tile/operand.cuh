@@ -28,6 +28,13 @@ inline ByteMap byte_map(const ElementFormat& f) {
   return m;
 }
 
+// Sixteen codes, one a byte, and which of the two matrices of mixed widths they come from. By value: what functions
+// that are not inlined pass by reference lies in local memory.
+struct Codes16 {
+  uint32_t word[4] = {0, 0, 0, 0};
+  int source = 0;
+};
+
 // A matrix of codes in any layout.
 struct CodeSource {
   CodeLayout codes;
@@ -47,46 +54,39 @@ struct CodeSource {
     codes.data = const_cast<void*>(c.data);
   }
 
-  // Codes [c, c + n), n <= 16, of row r, one a byte, the rest 0.
-  __device__ __forceinline__ void read(int64_t r, int64_t c, int n, uint32_t (&out)[4]) const {
-    out[0] = out[1] = out[2] = out[3] = 0;
-    if (n <= 0) return;
+  // Codes [c, c + n), n <= 16, of row r, the rest 0.
+  __device__ __forceinline__ Codes16 read(int64_t r, int64_t c, int n) const {
+    Codes16 out;
+    if (n <= 0) return out;
     const int bits = format.row.bits;
     const auto* bytes = static_cast<const uint8_t*>(codes.data);
     if (!mma64 && !tile16 && codes.kind == Canonical::kPlanes) {
       const int shift = static_cast<int>(c % 32);
       const auto* words = static_cast<const uint32_t*>(codes.data) + r * codes.row_stride + c / 32;
+#pragma unroll 1
       for (int b = 0; b < bits; ++b, words += codes.plane_stride) {  // most significant plane first
         uint32_t w = words[0] >> shift;
         if (shift + n > 32) w |= words[1] << (32 - shift);
         if (n < 16) w &= (1u << n) - 1u;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {  // bit j of a nibble to bit 0 of byte j
-          out[i] = out[i] << 1 | ((w >> (4 * i) & 15u) * 0x00204081u & 0x01010101u);
+          out.word[i] = out.word[i] << 1 | ((w >> (4 * i) & 15u) * 0x00204081u & 0x01010101u);
         }
       }
-      return;
+      return out;
     }
-    bytes += mma64 || tile16 ? 0 : r * codes.row_stride;
-    const uint32_t mask = (1u << bits) - 1u;
 #pragma unroll
-    for (int i = 0; i < 16; ++i) {
-      if (i < n) {
-        uint32_t code;
-        if (mma64) {
-          code = mma64_get(bits, bytes, cols, r, c + i);
-        } else if (tile16) {
-          code = tile16_get(bits, bytes, cols, r, c + i);
-        } else if (codes.kind == Canonical::kBytes) {
-          code = bytes[c + i] & mask;
-        } else if (codes.kind == Canonical::kPacked4) {
-          code = bytes[(c + i) / 2] >> (4 * ((c + i) % 2)) & 15u;
-        } else {
-          code = canonical_get(Canonical::kPacked6, 6, bytes, 0, 0, 0, c + i);
-        }
-        out[i / 4] |= code << (8 * (i % 4));
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll 1
+      for (int j = 0; j < 4 && 4 * i + j < n; ++j) {
+        const int64_t at = c + 4 * i + j;
+        const uint32_t code = mma64    ? mma64_get(bits, bytes, cols, r, at)
+                              : tile16 ? tile16_get(bits, bytes, cols, r, at)
+                                       : codes.get(r, at);
+        out.word[i] |= code << (8 * j);
       }
     }
+    return out;
   }
 };
 
@@ -137,35 +137,57 @@ struct Operand {
     const bool lower = r >= rows / 2, right = c >= cols / 2;
     return lower == right ? Part::kReal : right ? Part::kMinusImaginary : Part::kImaginary;
   }
-  // Scale of (r, c), 1 where there is none; without 2^-shift.
-  __device__ __forceinline__ float scale_at(int32_t r, int32_t c) const {
+  // Scale of (r, c), 1 where there is none; without 2^-shift. Steps: bytes to the values of an expert.
+  __device__ __noinline__ float scale_at(int32_t r, int32_t c, int64_t step = 0, int64_t second_step = 0) const {
     if (scale.data == nullptr) return 1.0f;
+    DeviceValues s = scale;
     if (is_complex) {
-      const bool imaginary = part(r, c) != Part::kReal;
-      const DeviceValues& s = imaginary && scale_imaginary.data != nullptr ? scale_imaginary : scale;
-      return s.at(r % (rows / 2), c % (cols / 2));
+      if (part(r, c) != Part::kReal && scale_imaginary.data != nullptr) s = scale_imaginary;
+      r %= rows / 2, c %= cols / 2;
     }
-    return scale.at(r, c);
+    s.data = static_cast<const uint8_t*>(s.data) + step;
+    s.codes.data = static_cast<uint8_t*>(s.codes.data) + step;
+    s.second = static_cast<const uint8_t*>(s.second) + second_step;
+    return s.at(r, c);
   }
-  __device__ __forceinline__ float zero_at(int32_t r, int32_t c) const { return has_zero ? zero.at(r, c) : 0.0f; }
-  __device__ __forceinline__ int32_t integer_zero_at(int32_t r, int32_t c) const {
+  __device__ __noinline__ float zero_at(int32_t r, int32_t c, int64_t step = 0) const {
+    if (!has_zero) return 0.0f;
+    DeviceValues z = zero;
+    z.data = static_cast<const uint8_t*>(z.data) + step;
+    z.codes.data = static_cast<uint8_t*>(z.codes.data) + step;
+    return z.at(r, c);
+  }
+  __device__ __forceinline__ int32_t integer_zero_at(int32_t r, int32_t c, int64_t step = 0) const {
     if (!has_zero || zero_is_float) return 0;
-    const int64_t at = zero.row_of(r) * zero.row_stride + zero.col_of(c) * zero.col_stride;
-    return zero.dtype == DType::kI32  ? static_cast<const int32_t*>(zero.data)[at]
-           : zero.dtype == DType::kI8 ? static_cast<const int8_t*>(zero.data)[at]
-                                      : static_cast<const uint8_t*>(zero.data)[at];
+    const int64_t at = zero.block_rows(r) * zero.row_stride + zero.block_cols(c) * zero.col_stride;
+    const auto* base = static_cast<const uint8_t*>(zero.data) + step;
+    return zero.dtype == DType::kI32  ? reinterpret_cast<const int32_t*>(base)[at]
+           : zero.dtype == DType::kI8 ? reinterpret_cast<const int8_t*>(base)[at]
+                                      : base[at];
   }
 
-  // Codes of columns [c, c + n), which lie in one segment. `source`: 0 low, 1 high.
-  __device__ __forceinline__ int read(int32_t r, int32_t c, int n, uint32_t (&out)[4]) const {
-    if (is_complex) {
-      low.read(r % (rows / 2), c % (cols / 2), n, out);
-      return 0;
+  // Codes of columns [c, c + n), which lie in one segment; 0 from low, 1 from high.
+  // Not inlined: one copy of all layouts a translation unit. `step`: bytes to the codes of an expert.
+  __device__ __noinline__ Codes16 read(int32_t r, int32_t c, int n, int64_t step) const {
+    if (is_complex) r %= rows / 2, c %= cols / 2;
+    CodeSource source = low;
+    int which = 0;
+    if (high_groups != nullptr) {
+      const Column at = column_of(c);
+      c = at.column, which = at.source;
+      if (which) source = high;
     }
-    if (high_groups == nullptr) {
-      low.read(r, c, n, out);
-      return 0;
-    }
+    source.codes.data = static_cast<uint8_t*>(source.codes.data) + step;
+    Codes16 out = source.read(r, c, n);
+    out.source = which;
+    return out;
+  }
+  // Which matrix of mixed widths has column c, and where.
+  struct Column {
+    int32_t column;
+    int source;
+  };
+  __device__ __forceinline__ Column column_of(int32_t c) const {
     const int32_t g = c / group;
     int32_t begin = 0, end = high_count;  // the first wide group that is not below g
     while (begin < end) {
@@ -177,14 +199,12 @@ struct Operand {
       }
     }
     const bool wide = begin < high_count && high_groups[begin] == g;
-    const int32_t at = (wide ? begin : g - begin) * group + c % group;
-    (wide ? high : low).read(r, at, n, out);
-    return wide ? 1 : 0;
+    return {(wide ? begin : g - begin) * group + c % group, wide};
   }
 };
 
 // The value of a code; complex: its real (imaginary) part as a number.
-__device__ __forceinline__ float value_of(const CodeSource& s, uint32_t code) {
+__device__ __noinline__ inline float value_of(const CodeSource& s, uint32_t code) {
   return decode_one(s.format, code, s.codebook);
 }
 __device__ __forceinline__ int complex_part(uint32_t code, Part part) {

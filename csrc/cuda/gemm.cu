@@ -1,0 +1,263 @@
+#include "cuda/gemm.h"
+
+#include <algorithm>
+
+#include "common/parallel.h"
+#include "cuda/tile/gemm_shape.h"
+
+namespace lowbit::cuda {
+namespace {
+
+constexpr int32_t kLongestSegment = 131071;  // products of signed bytes that an int32 holds for certain
+constexpr int32_t kWidestUnit = 512;
+
+uint32_t halves(uint32_t h) { return h | h << 16; }
+
+uint32_t half_power(int e) { return halves(static_cast<uint32_t>(e + 15) << 10); }
+uint32_t bfloat16_power(int e) { return halves(static_cast<uint32_t>(e + 127) << 7); }
+
+bool is_byte(DType t) { return t == DType::kI8 || t == DType::kU8; }
+
+// |value - zero| of an integer format under a zero point of 8 bits, at most.
+int32_t widest_difference(const ElementFormat& f, const BlockValues& zero) {
+  const int32_t low = decode_int(f, f.rule == kUnsigned || f.rule == kBipolar ? 0u : 1u << (f.bits - 1));
+  const int32_t high = decode_int(f, max_code(f));
+  if (!zero) return std::max(-low, high);
+  const int32_t zero_low = zero.dtype == DType::kI8 ? -128 : 0, zero_high = zero.dtype == DType::kI8 ? 127 : 255;
+  return std::max(high - zero_low, zero_high - low);
+}
+
+// How many 16-bit floats the values of an operand take: 1 where they are all exact, else as many as their bits ask for.
+int terms_of_codes(const ElementFormat& f, const BlockValues& zero, GemmEngine engine) {
+  const int32_t exact = engine == GemmEngine::kHalf ? 2048 : 256;
+  if (f.is_complex()) return 1;
+  if (f.is_int() && (!zero || (zero.codes.format == nullptr && is_byte(zero.dtype)))) {
+    return widest_difference(f, zero) <= exact ? 1 : 2;
+  }
+  if (zero) return kMaxTerms;
+  if (!f.is_float() || f.specials == kPower) return kMaxTerms;
+  if (engine == GemmEngine::kBFloat16) return 1;
+  // halves: 11 bits from 2^-24 to 65504
+  const bool range = decode(f, max_code(f)) <= 65504.0f && f.bias + f.mantissa - 1 <= 24;
+  return range ? 1 : kMaxTerms;
+}
+
+int terms_of_codes(const QMatrix& q, GemmEngine engine) {
+  int terms = terms_of_codes(*q.codes.format, q.zero, engine);
+  if (q.high != nullptr) terms = std::max(terms, terms_of_codes(*q.high->format, q.zero, engine));
+  return terms;
+}
+
+GemmEngine engine_of(const GemmArgs& args) {
+  if (is_integer_path(args)) return GemmEngine::kInt8;
+  if (args.xq == nullptr && args.x.dtype == DType::kF16 && terms_of_codes(args.w, GemmEngine::kHalf) == 1) {
+    return GemmEngine::kHalf;
+  }
+  return GemmEngine::kBFloat16;
+}
+
+void add_cut(int64_t columns, int64_t k, GemmParams* p) {
+  if (columns <= 0 || columns >= k) return;
+  for (int32_t& cut : p->cuts) {
+    if (cut == columns) return;
+    if (cut == 0) {
+      cut = static_cast<int32_t>(columns);
+      return;
+    }
+  }
+}
+
+int32_t most_parts(const GemmParams& p, int32_t unit) {
+  int32_t parts = 1;
+  for (const int32_t cut : p.cuts) {
+    if (cut > 0) parts += unit % cut == 0 ? unit / cut - 1 : unit / cut + 1;
+  }
+  return parts + (p.w.is_complex ? 1 : 0);
+}
+
+// How K is walked: chunk, linear, unit.
+void cut_k(GemmEngine engine, GemmParams* p) {
+  int32_t least = p->k;
+  bool by32 = true, by16 = true;
+  for (const int32_t cut : p->cuts) {
+    if (cut == 0) continue;
+    least = std::min(least, cut);
+    by32 = by32 && cut % 32 == 0;
+    by16 = by16 && cut % 16 == 0;
+  }
+  if (p->w.is_complex) {
+    by32 = by32 && p->k / 2 % 32 == 0;
+    by16 = by16 && p->k / 2 % 16 == 0;
+  }
+  p->chunk = engine == GemmEngine::kInt8 && (by32 || (!by16 && least >= 32)) ? 32 : 16;
+  p->linear = p->chunk == 32 ? by32 : by16;
+  const int32_t narrowest = p->linear ? kStepSlots : 16;
+  p->unit = kWidestUnit;
+  while (p->unit > narrowest && most_parts(*p, p->unit) > 5) p->unit /= 2;
+  p->unit_parts = most_parts(*p, p->unit);
+}
+
+// Decoding of mma64 weights in registers. False where they take the way through rows.
+bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p) {
+  const ElementFormat& f = *args.w.codes.format;
+  if (args.w.codes.layout != Layout::kMma64 || args.w.high != nullptr || f.is_complex() || !p->linear) return false;
+  if (p->w_terms != 1) return false;
+  const bool is_signed = f.is_int() && (f.rule == kSigned || f.rule == kTernary);
+  if (engine == GemmEngine::kInt8) {
+    if (f.is_float()) {
+      p->w_float = f.bits == 4 && f.exponent == 2 && f.mantissa == 1;
+      return p->w_float;
+    }
+    if (f.bits == 8) {
+      p->flip = f.rule == kSigned ? 0u : 0x80808080u;
+    } else {
+      p->sign_weight = is_signed ? 256u - (1u << f.bits) : 0u;
+      if (f.rule == kBipolar) p->w.bytes = {0, 2, (1 << f.bits) - 1};
+    }
+    return true;
+  }
+  if (f.is_float()) {
+    p->w_float = (f.bits == 4 || f.bits == 6) && f.has_sign() && f.specials == kFinite && !args.w.zero;
+    if (!p->w_float) return false;
+    p->float_shift = (engine == GemmEngine::kHalf ? 10 : 7) - f.mantissa;
+    p->float_scale = engine == GemmEngine::kHalf ? half_power(15 - f.bias) : bfloat16_power(127 - f.bias);
+    return p->float_shift >= 0 && p->float_shift + f.bits - 1 <= 15 && (engine != GemmEngine::kHalf || f.bias >= 0);
+  }
+  if (!f.is_int() || f.rule == kBipolar) return false;
+  if (is_signed) p->flip = (1u << (f.bits - 1)) * 0x01010101u;
+  return !args.w.zero || (args.w.zero.codes.format == nullptr && is_byte(args.w.zero.dtype));
+}
+
+bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
+  if (!p.linear || p.x_terms != 1) return false;
+  if (args.xq == nullptr) {
+    const DType wanted = engine == GemmEngine::kHalf ? DType::kF16 : DType::kBF16;
+    return args.x.dtype == wanted && p.x.dense_aligned;
+  }
+  const Codes& c = args.xq->codes;
+  return engine == GemmEngine::kInt8 && c.layout == Layout::kPlain && c.format->is_int() && c.format->bits == 8 &&
+         reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride % 16 == 0;
+}
+
+}  // namespace
+
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, int multiprocessors,
+                 int64_t shared_per_block, GemmPlan* plan) {
+  const int64_t width = args.w.codes.format->is_complex() ? 2 : 1;
+  const int64_t m = args.m, n = args.n * width, k = args.k * width;
+  for (const auto& [name, size] : {std::pair("M", m), std::pair("N", n), std::pair("K", k)}) {
+    if (size >= int64_t{1} << 31) {
+      return invalid(op, ": ", name, " must be below 2^31 on CUDA, got ", size, "; cut the product there");
+    }
+  }
+  *plan = GemmPlan();
+  GemmParams& p = plan->params;
+  p.w = Operand(args.w, args.n);
+  p.x = args.xq != nullptr ? Operand(*args.xq, m) : Operand(args.x);
+  p.m = static_cast<int32_t>(m), p.n = static_cast<int32_t>(n), p.k = static_cast<int32_t>(k);
+  plan->engine = engine_of(args);
+  const bool integer = plan->engine == GemmEngine::kInt8;
+
+  add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, &p);
+  add_cut(args.w.scale_imaginary ? args.w.scale_imaginary.block.cols : 0, args.k, &p);
+  add_cut(args.w.zero ? args.w.zero.block.cols : 0, args.k, &p);
+  add_cut(args.w.high != nullptr ? args.w.group : 0, args.k, &p);
+  if (args.xq != nullptr) {
+    add_cut(args.xq->scale ? args.xq->scale.block.cols : 0, args.k, &p);
+    add_cut(args.xq->zero ? args.xq->zero.block.cols : 0, args.k, &p);
+    p.x_scaled = true;
+    p.x_scale_joins = args.xq->scale && args.xq->scale.block.cols != 0;
+  }
+  cut_k(plan->engine, &p);
+  p.raw = args.out.dtype == DType::kI32;
+  p.w_terms = integer ? 1 : terms_of_codes(args.w, plan->engine);
+  p.x_terms = 1;
+  if (!integer && args.xq != nullptr) p.x_terms = terms_of_codes(*args.xq, plan->engine);
+  if (!integer && args.xq == nullptr && plan->engine == GemmEngine::kBFloat16) {
+    p.x_terms = args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3;
+  }
+  plan->bits = decode_in_registers(args, plan->engine, &p) ? args.w.codes.format->bits : 0;
+  if (plan->bits == 0) p.w.bytes = byte_map(*args.w.codes.format);
+  p.x_async = copied_rows(args, plan->engine, p);
+  if (integer) {
+    p.x_sums = p.w.has_zero || p.w.bytes.offset != 0;
+    p.w_sums = p.x.has_zero || p.x.bytes.offset != 0;
+  }
+  p.bias = args.bias, p.bias_dtype = args.bias_dtype, p.bias_stride = args.bias_stride;
+  p.outliers = args.w.outliers;
+  p.out = args.out;
+
+  const GemmKernels* kernels = plan->engine == GemmEngine::kInt8       ? int8_gemm_kernels(plan->bits)
+                               : plan->engine == GemmEngine::kBFloat16 ? bfloat16_gemm_kernels(plan->bits)
+                                                                       : half_gemm_kernels(plan->bits);
+  int32_t longest = p.k;
+  for (const int32_t cut : p.cuts) longest = cut > 0 ? std::min(longest, cut) : longest;
+  plan->narrow = grouped == nullptr && (m <= kNarrowRows || (integer && longest > kLongestSegment));
+  plan->splits = 1;
+  if (grouped != nullptr) {
+    p.offs = grouped->offs, p.experts = grouped->experts;
+    p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
+    p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
+    if (integer && longest > kLongestSegment) {
+      return unsupported(op, ": K under one scale must be at most ", kLongestSegment, ", got ", longest,
+                         "; use scales of groups");
+    }
+  }
+  if (plan->narrow) {
+    const int64_t tiles = ceil_div(n, kNarrowTile) * ceil_div(m, kNarrowColumns);
+    const int64_t units = ceil_div(k, p.unit);
+    // no block with fewer units than warps
+    plan->splits = static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / std::max<int64_t>(tiles, 1), 1,
+                                                            std::max<int64_t>(units / kNarrowWarps, 1)));
+    plan->splits = static_cast<int32_t>(ceil_div(units, ceil_div(units, plan->splits)));
+    plan->grid = dim3(static_cast<unsigned>(ceil_div(n, kNarrowTile)), static_cast<unsigned>(plan->splits),
+                      static_cast<unsigned>(ceil_div(m, kNarrowColumns)));
+    plan->block = dim3(kNarrowWarps * 32);
+    plan->shared_bytes =
+        kernels->narrow_shared(p.w_terms, p.x_terms, plan->splits > 1 ? 0 : kNarrowWarps * p.unit_parts);
+    if (plan->splits > 1) plan->workspace_bytes = round_up(4 * tiles, 256) + tiles * units * p.unit_parts * kPartBytes;
+  } else {
+    const int64_t row_tiles = ceil_div(m, kWideColumns) + (grouped != nullptr ? grouped->experts : 0);
+    plan->grid = dim3(static_cast<unsigned>(ceil_div(n, kWideTile)), static_cast<unsigned>(row_tiles));
+    plan->block = dim3(kWideThreads);
+    plan->shared_bytes = kernels->wide_shared(p.w_terms, p.x_terms);
+  }
+  if (plan->shared_bytes > shared_per_block) {
+    return unsupported(op, ": the kernel must find ", plan->shared_bytes, " bytes of shared memory, got ",
+                       shared_per_block, "; use groups of at least 16 columns or a 16-bit x");
+  }
+  if (plan->grid.y > 65535 || plan->grid.z > 65535) {
+    return invalid(op, ": M must be at most ", 65535 * (plan->narrow ? kNarrowColumns : kWideColumns), " on CUDA, got ",
+                   m, "; cut x by rows");
+  }
+  return Status();
+}
+
+int64_t gemm_workspace(const char* op, const GemmArgs& args, int multiprocessors, int64_t shared_per_block) {
+  GemmPlan plan;
+  const Status status = plan_gemm(op, args, nullptr, multiprocessors, shared_per_block, &plan);
+  return status.ok() ? plan.workspace_bytes : 0;
+}
+
+Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call) {
+  Device device;
+  LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
+  if (args.m == 0 || args.n == 0) return Status();
+  GemmPlan plan;
+  LOWBIT_RETURN_IF_ERROR(plan_gemm(op, args, grouped, device.multiprocessors, device.shared_per_block, &plan));
+  LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, plan.workspace_bytes));
+  const GemmKernels* kernels = plan.engine == GemmEngine::kInt8       ? int8_gemm_kernels(plan.bits)
+                               : plan.engine == GemmEngine::kBFloat16 ? bfloat16_gemm_kernels(plan.bits)
+                                                                      : half_gemm_kernels(plan.bits);
+  if (plan.splits > 1) {
+    const size_t counters = 4 * static_cast<size_t>(plan.grid.x) * plan.grid.z;
+    plan.params.arrivals = static_cast<int32_t*>(call.workspace);
+    plan.params.parts = static_cast<uint8_t*>(call.workspace) + round_up(static_cast<int64_t>(counters), 256);
+    LOWBIT_RETURN_IF_ERROR(
+        check_error(op, "cudaMemsetAsync", cudaMemsetAsync(call.workspace, 0, counters, call.stream)));
+  }
+  return launch(op, plan.narrow ? kernels->narrow : kernels->wide, plan.grid, plan.block, plan.shared_bytes,
+                call.stream, plan.params);
+}
+
+}  // namespace lowbit::cuda

@@ -1,0 +1,55 @@
+// The tensor-core GEMM behind bitplane_gemm, dequant_gemm and scaled_gemm on CUDA: what ref/gemm_args.h defines.
+// Integer pairs give the bits of the CPU. Float pairs: fp32 sums of products that are exact (x and w as up to three
+// 16-bit floats whose sum is the value), of at most `unit` columns of one segment, each of which joins by itself; so
+// the result depends on K and the formats alone, and for any M, kernel and number of multiprocessors is the same.
+//
+// Two loops: gemm_wide.cuh for many rows of x, gemm_narrow.cuh for few. Both read w in the layout mma64 straight from
+// memory to tensor cores, and any other layout, any group size, mixed widths and complex weights through registers.
+// All that is chosen from the arguments stands in plan_gemm, which needs no device.
+#pragma once
+
+#include "cuda/launch.h"
+#include "cuda/tile/gemm_params.h"
+#include "ref/gemm_args.h"
+
+namespace lowbit::cuda {
+
+enum class GemmEngine : uint8_t { kInt8, kBFloat16, kHalf };
+
+// The kernels of one engine and one width of mma64 weights (0: weights through registers).
+struct GemmKernels {
+  void (*wide)(GemmParams);
+  void (*narrow)(GemmParams);
+  int64_t (*wide_shared)(int w_terms, int x_terms);
+  int64_t (*narrow_shared)(int w_terms, int x_terms, int parts);
+};
+const GemmKernels* int8_gemm_kernels(int bits);
+const GemmKernels* bfloat16_gemm_kernels(int bits);
+const GemmKernels* half_gemm_kernels(int bits);
+
+// Rows of x and out sorted by expert; device memory.
+struct GroupedRows {
+  const int32_t* offs = nullptr;  // [experts]: the end of each one's rows
+  int32_t experts = 0;
+  int64_t w_step = 0, w_scale_step = 0, w_second_step = 0, w_zero_step = 0, bias_step = 0;  // bytes between experts
+};
+
+struct GemmPlan {
+  GemmEngine engine;
+  int bits;  // of mma64 weights; 0
+  bool narrow;
+  int32_t splits;  // of K, narrow only
+  dim3 grid, block;
+  int64_t shared_bytes, workspace_bytes;
+  GemmParams params;
+};
+
+// `multiprocessors`: how many blocks find room at once; changes speed alone.
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, int multiprocessors,
+                 int64_t shared_per_block, GemmPlan* plan);
+
+// The workspace that run_gemm needs for these arguments on a device of so many multiprocessors.
+int64_t gemm_workspace(const char* op, const GemmArgs& args, int multiprocessors, int64_t shared_per_block);
+Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call);
+
+}  // namespace lowbit::cuda

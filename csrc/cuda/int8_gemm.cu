@@ -1,0 +1,9 @@
+// The instances of the int8 engine: bytes by mma m16n8k32, exact. Serves every integer pair of bitplane_gemm and
+// scaled_gemm.
+#include "cuda/tile/gemm_instances.cuh"
+
+namespace lowbit::cuda {
+
+const GemmKernels* int8_gemm_kernels(int bits) { return gemm_kernels<Int8Engine>(bits); }
+
+}  // namespace lowbit::cuda

@@ -1,0 +1,23 @@
+// The table of one engine's kernels, by width of mma64 weights; 0: weights through registers.
+#pragma once
+
+#include "cuda/gemm.h"
+#include "cuda/tile/gemm_narrow.cuh"
+#include "cuda/tile/gemm_wide.cuh"
+
+namespace lowbit::cuda {
+
+template <class E, int kBits>
+constexpr GemmKernels gemm_kernels() {
+  return {gemm_wide<E, kBits>, gemm_narrow<E, kBits>, &WideShared<E, kBits>::bytes, &NarrowShared<E, kBits>::bytes};
+}
+
+template <class E>
+const GemmKernels* gemm_kernels(int bits) {
+  static constexpr GemmKernels kTable[] = {gemm_kernels<E, 0>(), gemm_kernels<E, 1>(), gemm_kernels<E, 2>(),
+                                           gemm_kernels<E, 3>(), gemm_kernels<E, 4>(), gemm_kernels<E, 5>(),
+                                           gemm_kernels<E, 6>(), gemm_kernels<E, 7>(), gemm_kernels<E, 8>()};
+  return bits >= 0 && bits <= 8 ? &kTable[bits] : nullptr;
+}
+
+}  // namespace lowbit::cuda

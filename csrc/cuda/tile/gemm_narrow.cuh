@@ -1,0 +1,349 @@
+// The GEMM for few rows of x: a block of four warps computes 16 rows of w by 8 of x, and the warps share K by
+// units: warp i of the block takes units i, i + 4, ... Each leaves the sums of its parts (a segment within a unit) in
+// records; after every four units all threads join them in the order of K, one output a thread. So the result has the
+// bits of the wide loop. Where rows of w are few, blocks share K too: the records then lie in the workspace, and the
+// block that comes last to a tile joins.
+//
+// Each warp streams its weights through a ring of its own, without barriers of the block.
+//
+// Floors at M = 1: the bytes of w over the bandwidth; one multiply of 16 x 8 x 32 for 16 x 32 weights.
+#pragma once
+
+#include "cuda/tile/gemm_shape.h"
+#include "cuda/tile/gemm_steps.cuh"
+
+namespace lowbit::cuda {
+
+struct Narrow {
+  static constexpr int kWarps = kNarrowWarps, kThreads = 32 * kWarps, kRowsW = kNarrowTile, kRowsX = kNarrowColumns;
+  template <int kBits>
+  static constexpr int stages() {
+    return kBits > 0 ? 3 : 2;
+  }
+};
+
+// The values of a step that a part takes along.
+struct NarrowScales {
+  float w[4][16];
+  float w_zero[4][16];
+  int32_t w_int[4][16];
+  float x[4][8];
+  int32_t x_int[4][8];
+};
+
+// One part: sums[column of x][row of w].
+struct PartRecord {
+  int32_t sums[8][16];  // the bits of floats where the engine's sums are
+  float w_scale[16], w_float_zero[16], x_scale[8];
+  int32_t w_zero[16], w_sum[16], x_zero[8], x_sum[8];
+  int32_t length, segment, last, pad;
+};
+static_assert(sizeof(PartRecord) == kPartBytes);
+
+template <class E, int kBits>
+struct NarrowShared {
+  Step steps[Narrow::kWarps][Narrow::stages<kBits>() + 2];
+  NarrowScales scales[Narrow::kWarps][Narrow::stages<kBits>()];
+  Tables<E> tables;
+  int32_t arrived;
+
+  static constexpr int64_t weights(int terms) {
+    return kBits > 0 ? 128 * kBits : Narrow::kRowsW * E::kRowBytes * terms;
+  }
+  static constexpr int64_t rows(int terms) { return Narrow::kRowsX * E::kRowBytes * terms; }
+  static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(NarrowShared)) + 127) / 128 * 128; }
+  static constexpr int64_t rings(int w_terms, int x_terms) {
+    return Narrow::kWarps * Narrow::stages<kBits>() * (weights(w_terms) + rows(x_terms));
+  }
+  // `parts`: records in shared memory, 0 where they lie in the workspace.
+  static constexpr int64_t bytes(int w_terms, int x_terms, int parts) {
+    return header() + rings(w_terms, x_terms) + static_cast<int64_t>(sizeof(PartRecord)) * parts;
+  }
+};
+
+template <class E, int kBits>
+class NarrowGemm {
+  static constexpr int kStages = Narrow::stages<kBits>(), kRing = kStages + 2;
+  using Sum = typename E::Sum;
+  using Shared = NarrowShared<E, kBits>;
+
+ public:
+  __device__ __forceinline__ NarrowGemm(const GemmParams& params, Shared* s)
+      : p(params),
+        shared(*s),
+        lane(static_cast<int>(threadIdx.x % 32)),
+        warp(static_cast<int>(threadIdx.x / 32)),
+        n0(static_cast<int32_t>(blockIdx.x) * Narrow::kRowsW),
+        m0(static_cast<int32_t>(blockIdx.z) * Narrow::kRowsX),
+        data(reinterpret_cast<uint4*>(reinterpret_cast<uint8_t*>(s) + Shared::header())) {}
+
+  __device__ __forceinline__ void run() {
+    units = (p.k + p.unit - 1) / p.unit;
+    const bool split = gridDim.y > 1;
+    const int32_t share = (units + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+    unit_begin = static_cast<int32_t>(blockIdx.y) * share;
+    unit_end = min(units, unit_begin + share);
+    if (split) {
+      const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
+      records = static_cast<PartRecord*>(p.parts) + tile * units * p.unit_parts;
+    } else {
+      records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p.w_terms, p.x_terms));
+    }
+    fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
+    ahead_unit = unit_begin + warp;
+    if (lane == 0) {
+      start(ahead_unit);
+      for (int i = 0; i <= kStages; ++i) next(i);
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int32_t s = 1 - kStages; s < 0; ++s) fetch(s + kStages - 1);
+    float y = 0.0f;
+    int64_t total = 0;
+    at = 0;
+    for (int32_t window = unit_begin; window < unit_end; window += Narrow::kWarps) {
+      if (window + warp < unit_end) unit(window + warp, split ? window + warp : warp);
+      if (!split) {
+        __syncthreads();
+        join(min(Narrow::kWarps, unit_end - window), &y, &total);
+        __syncthreads();
+      }
+    }
+    ptx::cp_async_wait_group<0>();
+    if (split) {
+      __threadfence();
+      __syncthreads();
+      if (threadIdx.x == 0) {
+        const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
+        shared.arrived = atomicAdd(p.arrivals + tile, 1);
+      }
+      __syncthreads();
+      if (shared.arrived != static_cast<int32_t>(gridDim.y) - 1) return;
+      __threadfence();
+      join(units, &y, &total);
+    }
+    const int32_t n = n0 + static_cast<int32_t>(threadIdx.x % 16), m = m0 + static_cast<int32_t>(threadIdx.x / 16);
+    if (n < p.n && m < p.m) finish(p, m, n, 0, y);
+  }
+
+ private:
+  // ---- the walk of lane 0, ahead of the warp
+
+  __device__ __forceinline__ void start(int32_t u) {
+    if (u >= unit_end) return;
+    walker.start(p, u * p.unit, min(p.k, (u + 1) * p.unit), true);
+  }
+  // The next step of the warp's units into the ring.
+  __device__ __forceinline__ void next(int32_t s) {
+    Step* step = &shared.steps[warp][s % kRing];
+    if (ahead_unit < unit_end && walker.column == walker.end) {
+      ahead_unit += Narrow::kWarps;
+      start(ahead_unit);
+    }
+    if (ahead_unit >= unit_end) {
+      walker.end = walker.column;
+    }
+    walker.next(p, true, step);
+  }
+
+  __device__ __forceinline__ uint4* weights(int stage) const {
+    return data + (warp * kStages + stage) * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
+  }
+  __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
+
+  // Brings in step s of the warp.
+  __device__ __forceinline__ void fetch(int32_t s) {
+    const Step& step = shared.steps[warp][s % kRing];
+    const int stage = s % kStages;
+    if (step.pieces[0].length != 0) {
+      if constexpr (kBits > 0) {
+        const int32_t column = step.pieces[0].column;
+        copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, 1, column / kStepSlots,
+                            weights(stage), lane, 32);
+      } else {
+        stage_rows<E>(p.w, 0, 0, shared.tables.w[0], p.w_terms, n0, Narrow::kRowsW, p.n, step, p.chunk, weights(stage),
+                      lane, 32);
+      }
+      if (p.x_async) {
+        copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, step.pieces[0].column / kStepSlots, rows(stage), lane, 32);
+      } else {
+        stage_rows<E>(p.x, 0, 0, shared.tables.x, p.x_terms, m0, Narrow::kRowsX, p.m, step, p.chunk, rows(stage), lane,
+                      32);
+      }
+      values(step, shared.scales[warp][stage]);
+    }
+    ptx::cp_async_commit_group();
+  }
+
+  // Lanes 0..15 have the rows of w, 16..23 those of x.
+  __device__ __forceinline__ void values(const Step& step, NarrowScales& to) {
+    const int row = lane % 16;
+    const int32_t r = min(n0 + row, p.n - 1), m = min(m0 + row, p.m - 1);
+#pragma unroll 1
+    for (int i = 0; i < 4 && step.slot_column[i] >= 0; ++i) {
+      const int32_t c = step.slot_column[i];
+      if (lane < 16) {
+        to.w[i][row] = p.w.scale_at(r, c) * (E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f);
+        const auto unit = static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
+        to.w_zero[i][row] = (!E::kInteger || p.w.zero_is_float) ? p.w.zero_at(r, c) * unit : 0.0f;
+        to.w_int[i][row] = E::kInteger ? p.w.integer_zero_at(r, c) * (1 << p.w.bytes.shift) : 0;
+      } else if (lane < 24) {
+        to.x[i][row] =
+            p.x_scale_joins ? p.x.scale_at(m, c) * (E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f) : 1.0f;
+        to.x_int[i][row] = E::kInteger ? p.x.integer_zero_at(m, c) * (1 << p.x.bytes.shift) : 0;
+      }
+    }
+  }
+
+  // ---- one unit: its parts go to records place * unit_parts ...
+
+  __device__ __forceinline__ void unit(int32_t u, int32_t place) {
+    PartRecord* record = records + static_cast<int64_t>(place) * p.unit_parts;
+    for (bool more = true; more; ++at) {
+      ptx::cp_async_wait_group<kStages - 2>();
+      __syncwarp();
+      if (lane == 0) next(at + kStages + 1);
+      const Step& step = shared.steps[warp][at % kRing];
+      fetch(at + kStages - 1);
+      more = compute(step, at % kStages, &record);
+    }
+  }
+
+  // False behind the last piece of the unit.
+  __device__ __forceinline__ bool compute(const Step& step, int stage, PartRecord** record) {
+    const int g = lane / 4, t = lane % 4;
+    const NarrowScales& scales = shared.scales[warp][stage];
+    uint32_t words[kBits > 0 ? kBits : 1];
+    if constexpr (kBits > 0) load_words<kBits>(reinterpret_cast<const uint32_t*>(weights(stage)), lane, words);
+    const int pieces = kStepSlots / p.chunk;
+#pragma unroll 1
+    for (int j = 0; j < pieces; ++j) {
+      const Piece piece = step.pieces[j];
+      if (piece.length == 0) return false;
+      for (int tw = 0; tw < p.w_terms; ++tw) {
+        uint32_t a[4];
+        if constexpr (kBits > 0) {
+          float zero[2] = {0.0f, 0.0f};
+          if (!E::kInteger && p.w.has_zero)
+            zero[0] = scales.w_zero[piece.slot][g], zero[1] = scales.w_zero[piece.slot][g + 8];
+          weight_fragment<E, kBits>(p, words, j, zero, a);
+        } else {
+          row_fragment<E>(p.chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, j, lane, a);
+        }
+        if (E::kInteger && p.w_sums) {
+          const int low = static_cast<int>(ones(piece.length - 4 * t)),
+                    high = static_cast<int>(ones(piece.length - 16 - 4 * t));
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            w_sums[h] = __dp4a(static_cast<int>(a[h]), low, w_sums[h]);
+            if (p.chunk == 32) w_sums[h] = __dp4a(static_cast<int>(a[2 + h]), high, w_sums[h]);
+          }
+        }
+        for (int tx = 0; tx < p.x_terms && tw + tx < kMaxTerms; ++tx) {
+          uint32_t b[2];
+          const uint32_t flip = p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
+          x_fragment<E, (kBits > 0)>(p.chunk, rows(stage) + tx * Narrow::kRowsX * 8, j, lane, piece.length, flip, b);
+          if (E::kInteger && p.x_sums) {
+            x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
+            if (p.chunk == 32) x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
+          }
+          multiply<E>(p.chunk, sum, a, b);
+        }
+      }
+      if (piece.joins) {
+        save(piece, scales, *record);
+        ++*record;
+        if (piece.last) return false;
+      }
+    }
+    return true;
+  }
+
+  __device__ __forceinline__ void save(const Piece& piece, const NarrowScales& scales, PartRecord* to) {
+    const int g = lane / 4, t = lane % 4, row = lane % 16, slot = piece.slot;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      int32_t& place = to->sums[2 * t + e % 2][g + 8 * (e / 2)];
+      if constexpr (E::kInteger) {
+        place = sum[e];
+      } else {
+        place = __float_as_int(sum[e]);
+      }
+      sum[e] = 0;
+    }
+    if (E::kInteger) {  // over the four lanes of a row
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 1);
+        w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 2);
+        if (t == 0) to->w_sum[g + 8 * h] = w_sums[h];
+        w_sums[h] = 0;
+      }
+      x_sum += __shfl_xor_sync(0xffffffffu, x_sum, 1);
+      x_sum += __shfl_xor_sync(0xffffffffu, x_sum, 2);
+      if (t == 0) to->x_sum[g] = x_sum;
+      x_sum = 0;
+    }
+    if (lane < 16) {
+      to->w_scale[row] = scales.w[slot][row];
+      to->w_float_zero[row] = scales.w_zero[slot][row];
+      to->w_zero[row] = scales.w_int[slot][row];
+    } else if (lane < 24) {
+      to->x_scale[row] = scales.x[slot][row];
+      to->x_zero[row] = scales.x_int[slot][row];
+    }
+    if (lane == 0) to->length = piece.joined, to->segment = piece.segment, to->last = piece.last;
+  }
+
+  // The records of `count` units in order, one output a thread. `total`: the integers of a segment that is not over.
+  __device__ __forceinline__ void join(int32_t count, float* y, int64_t* total) const {
+    const int row = static_cast<int>(threadIdx.x % 16), col = static_cast<int>(threadIdx.x / 16);
+#pragma unroll 1
+    for (int32_t u = 0; u < count; ++u) {
+#pragma unroll 1
+      for (const PartRecord* r = records + static_cast<int64_t>(u) * p.unit_parts;; ++r) {
+        float scale = r->w_scale[row];
+        if (p.x_scale_joins) scale *= r->x_scale[col];
+        if constexpr (E::kInteger) {
+          const JoinValues v{scale,         r->w_float_zero[row], r->w_zero[row], r->x_zero[col],
+                             r->w_sum[row], r->x_sum[col],        r->length};
+          *total += corrected(p, r->sums[col][row], v);
+          sum_x += v.x_sum;
+          length += v.length;
+          if (p.raw) {
+            *y = from_bits(to_bits(*y) + static_cast<uint32_t>(*total));
+            *total = 0;
+          } else if (r->segment) {
+            JoinValues whole = v;
+            whole.x_sum = sum_x, whole.length = length;
+            *y = joined(p, *total, whole, *y);
+            *total = 0, sum_x = 0, length = 0;
+          }
+        } else {
+          *y = __fmaf_rn(__int_as_float(r->sums[col][row]), scale, *y);
+        }
+        if (r->last) break;
+      }
+    }
+  }
+
+  const GemmParams& p;
+  Shared& shared;
+  const int lane, warp;
+  const int32_t n0, m0;
+  uint4* data;
+  PartRecord* records;
+  Walker walker;  // of lane 0
+  int32_t units, unit_begin, unit_end, ahead_unit, at;
+  Sum sum[4] = {};
+  int32_t w_sums[2] = {}, x_sum = 0;
+  mutable int32_t sum_x = 0, length = 0;
+};
+
+template <class E, int kBits>
+__global__ void __launch_bounds__(Narrow::kThreads) gemm_narrow(const __grid_constant__ GemmParams p) {
+  extern __shared__ __align__(128) uint8_t memory[];
+  NarrowGemm<E, kBits>(p, reinterpret_cast<NarrowShared<E, kBits>*>(memory)).run();
+}
+
+}  // namespace lowbit::cuda
