@@ -1,8 +1,7 @@
-#include "cuda/gemm.h"
-
 #include <algorithm>
 
 #include "common/parallel.h"
+#include "cuda/gemm.h"
 #include "cuda/tile/gemm_shape.h"
 
 namespace lowbit::cuda {
@@ -95,6 +94,11 @@ void cut_k(GemmEngine engine, GemmParams* p) {
   p->unit = kWidestUnit;
   while (p->unit > narrowest && most_parts(*p, p->unit) > 5) p->unit /= 2;
   p->unit_parts = most_parts(*p, p->unit);
+  p->slots = 1;
+  for (const int32_t cut : p->cuts) {
+    if (cut > 0 && cut % kStepSlots != 0) p->slots = 4;
+  }
+  if (p->w.is_complex && p->k / 2 % kStepSlots != 0) p->slots = 4;
 }
 
 // Decoding of mma64 weights in registers. False where they take the way through rows.
@@ -203,6 +207,20 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
                          "; use scales of groups");
     }
   }
+  // as many stages as there is room for; where the wide loop finds none, the narrow one does
+  const auto fits = [&](bool narrow, int parts) {
+    for (p.stages = plan->bits > 0 ? kMostStages : 2; p.stages >= 2; --p.stages) {
+      plan->shared_bytes = narrow ? kernels->narrow_shared(p, p.stages, parts) : kernels->wide_shared(p, p.stages);
+      if (plan->shared_bytes <= shared_per_block) return true;
+    }
+    p.stages = 2;
+    return false;
+  };
+  bool room = true;
+  if (!plan->narrow) {
+    room = fits(false, 0);
+    plan->narrow = !room && grouped == nullptr;
+  }
   if (plan->narrow) {
     const int64_t tiles = ceil_div(n, kNarrowTile) * ceil_div(m, kNarrowColumns);
     const int64_t units = ceil_div(k, p.unit);
@@ -213,16 +231,14 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     plan->grid = dim3(static_cast<unsigned>(ceil_div(n, kNarrowTile)), static_cast<unsigned>(plan->splits),
                       static_cast<unsigned>(ceil_div(m, kNarrowColumns)));
     plan->block = dim3(kNarrowWarps * 32);
-    plan->shared_bytes =
-        kernels->narrow_shared(p.w_terms, p.x_terms, plan->splits > 1 ? 0 : kNarrowWarps * p.unit_parts);
+    room = fits(true, plan->splits > 1 ? 0 : kNarrowWarps * p.unit_parts);
     if (plan->splits > 1) plan->workspace_bytes = round_up(4 * tiles, 256) + tiles * units * p.unit_parts * kPartBytes;
   } else {
     const int64_t row_tiles = ceil_div(m, kWideColumns) + (grouped != nullptr ? grouped->experts : 0);
     plan->grid = dim3(static_cast<unsigned>(ceil_div(n, kWideTile)), static_cast<unsigned>(row_tiles));
     plan->block = dim3(kWideThreads);
-    plan->shared_bytes = kernels->wide_shared(p.w_terms, p.x_terms);
   }
-  if (plan->shared_bytes > shared_per_block) {
+  if (!room) {
     return unsupported(op, ": the kernel must find ", plan->shared_bytes, " bytes of shared memory, got ",
                        shared_per_block, "; use groups of at least 16 columns or a 16-bit x");
   }

@@ -20,8 +20,8 @@ enum class GemmEngine : uint8_t { kInt8, kBFloat16, kHalf };
 struct GemmKernels {
   void (*wide)(GemmParams);
   void (*narrow)(GemmParams);
-  int64_t (*wide_shared)(int w_terms, int x_terms);
-  int64_t (*narrow_shared)(int w_terms, int x_terms, int parts);
+  int64_t (*wide_shared)(const GemmParams& p, int stages);
+  int64_t (*narrow_shared)(const GemmParams& p, int stages, int parts);
 };
 const GemmKernels* int8_gemm_kernels(int bits);
 const GemmKernels* bfloat16_gemm_kernels(int bits);

@@ -16,19 +16,12 @@ namespace lowbit::cuda {
 
 struct Narrow {
   static constexpr int kWarps = kNarrowWarps, kThreads = 32 * kWarps, kRowsW = kNarrowTile, kRowsX = kNarrowColumns;
-  template <int kBits>
-  static constexpr int stages() {
-    return kBits > 0 ? 3 : 2;
-  }
 };
 
-// The values of a step that a part takes along.
+// The values of one segment in a step, which a part takes along.
 struct NarrowScales {
-  float w[4][16];
-  float w_zero[4][16];
-  int32_t w_int[4][16];
-  float x[4][8];
-  int32_t x_int[4][8];
+  float w[16], w_zero[16], x[8];
+  int32_t w_int[16], x_int[8];
 };
 
 // One part: sums[column of x][row of w].
@@ -40,10 +33,10 @@ struct PartRecord {
 };
 static_assert(sizeof(PartRecord) == kPartBytes);
 
+// Shared memory: this, the rings of the warps (weights, rows of x), their scales, the records of a window.
 template <class E, int kBits>
 struct NarrowShared {
-  Step steps[Narrow::kWarps][Narrow::stages<kBits>() + 2];
-  NarrowScales scales[Narrow::kWarps][Narrow::stages<kBits>()];
+  Step steps[Narrow::kWarps][kStepRing];
   Tables<E> tables;
   int32_t arrived;
 
@@ -52,18 +45,20 @@ struct NarrowShared {
   }
   static constexpr int64_t rows(int terms) { return Narrow::kRowsX * E::kRowBytes * terms; }
   static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(NarrowShared)) + 127) / 128 * 128; }
-  static constexpr int64_t rings(int w_terms, int x_terms) {
-    return Narrow::kWarps * Narrow::stages<kBits>() * (weights(w_terms) + rows(x_terms));
+  static constexpr __host__ __device__ int64_t rings(const GemmParams& p, int stages) {
+    return Narrow::kWarps * stages * (weights(p.w_terms) + rows(p.x_terms));
+  }
+  static constexpr __host__ __device__ int64_t scales(const GemmParams& p, int stages) {
+    return Narrow::kWarps * stages * p.slots * static_cast<int64_t>(sizeof(NarrowScales));
   }
   // `parts`: records in shared memory, 0 where they lie in the workspace.
-  static constexpr int64_t bytes(int w_terms, int x_terms, int parts) {
-    return header() + rings(w_terms, x_terms) + static_cast<int64_t>(sizeof(PartRecord)) * parts;
+  static constexpr int64_t bytes(const GemmParams& p, int stages, int parts) {
+    return header() + rings(p, stages) + scales(p, stages) + static_cast<int64_t>(sizeof(PartRecord)) * parts;
   }
 };
 
 template <class E, int kBits>
 class NarrowGemm {
-  static constexpr int kStages = Narrow::stages<kBits>(), kRing = kStages + 2;
   using Sum = typename E::Sum;
   using Shared = NarrowShared<E, kBits>;
 
@@ -87,17 +82,19 @@ class NarrowGemm {
       const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
       records = static_cast<PartRecord*>(p.parts) + tile * units * p.unit_parts;
     } else {
-      records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p.w_terms, p.x_terms));
+      records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
+                                              Shared::scales(p, p.stages));
     }
     fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
     ahead_unit = unit_begin + warp;
     if (lane == 0) {
       start(ahead_unit);
-      for (int i = 0; i <= kStages; ++i) next(i);
+      for (int i = 0; i <= p.stages; ++i) next(i);
     }
     __syncthreads();
 #pragma unroll 1
-    for (int32_t s = 1 - kStages; s < 0; ++s) fetch(s + kStages - 1);
+    for (int32_t s = 0; s < p.stages - 1; ++s) fetch(s, s);
+    stage = 0, ahead_stage = p.stages - 1;
     float y = 0.0f;
     int64_t total = 0;
     at = 0;
@@ -135,7 +132,7 @@ class NarrowGemm {
   }
   // The next step of the warp's units into the ring.
   __device__ __forceinline__ void next(int32_t s) {
-    Step* step = &shared.steps[warp][s % kRing];
+    Step* step = &shared.steps[warp][s & (kStepRing - 1)];
     if (ahead_unit < unit_end && walker.column == walker.end) {
       ahead_unit += Narrow::kWarps;
       start(ahead_unit);
@@ -146,51 +143,55 @@ class NarrowGemm {
     walker.next(p, true, step);
   }
 
-  __device__ __forceinline__ uint4* weights(int stage) const {
-    return data + (warp * kStages + stage) * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
+  __device__ __forceinline__ uint4* weights(int which) const {
+    return data + (warp * p.stages + which) * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
   }
-  __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
+  __device__ __forceinline__ uint4* rows(int which) const { return weights(which) + Shared::weights(p.w_terms) / 16; }
 
-  // Brings in step s of the warp.
-  __device__ __forceinline__ void fetch(int32_t s) {
-    const Step& step = shared.steps[warp][s % kRing];
-    const int stage = s % kStages;
+  __device__ __forceinline__ NarrowScales* scales(int which) const {
+    return reinterpret_cast<NarrowScales*>(data + Shared::rings(p, p.stages) / 16) +
+           (warp * p.stages + which) * p.slots;
+  }
+
+  // Brings step s of the warp into stage `to`.
+  __device__ __forceinline__ void fetch(int32_t s, int to) {
+    const Step& step = shared.steps[warp][s & (kStepRing - 1)];
     if (step.pieces[0].length != 0) {
       if constexpr (kBits > 0) {
         const int32_t column = step.pieces[0].column;
         copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, 1, column / kStepSlots,
-                            weights(stage), lane, 32);
+                            weights(to), lane, 32);
       } else {
-        stage_rows<E>(p.w, 0, 0, shared.tables.w[0], p.w_terms, n0, Narrow::kRowsW, p.n, step, p.chunk, weights(stage),
+        stage_rows<E>(p.w, 0, 0, shared.tables.w[0], p.w_terms, n0, Narrow::kRowsW, p.n, step, p.chunk, weights(to),
                       lane, 32);
       }
       if (p.x_async) {
-        copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, step.pieces[0].column / kStepSlots, rows(stage), lane, 32);
+        copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, step.pieces[0].column / kStepSlots, rows(to), lane, 32);
       } else {
-        stage_rows<E>(p.x, 0, 0, shared.tables.x, p.x_terms, m0, Narrow::kRowsX, p.m, step, p.chunk, rows(stage), lane,
+        stage_rows<E>(p.x, 0, 0, shared.tables.x, p.x_terms, m0, Narrow::kRowsX, p.m, step, p.chunk, rows(to), lane,
                       32);
       }
-      values(step, shared.scales[warp][stage]);
+      values(step, scales(to));
     }
     ptx::cp_async_commit_group();
   }
 
   // Lanes 0..15 have the rows of w, 16..23 those of x.
-  __device__ __forceinline__ void values(const Step& step, NarrowScales& to) {
+  __device__ __forceinline__ void values(const Step& step, NarrowScales* to) {
     const int row = lane % 16;
     const int32_t r = min(n0 + row, p.n - 1), m = min(m0 + row, p.m - 1);
 #pragma unroll 1
     for (int i = 0; i < 4 && step.slot_column[i] >= 0; ++i) {
       const int32_t c = step.slot_column[i];
       if (lane < 16) {
-        to.w[i][row] = p.w.scale_at(r, c) * (E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f);
+        to[i].w[row] = p.w.scale_at(r, c) * (E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f);
         const auto unit = static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
-        to.w_zero[i][row] = (!E::kInteger || p.w.zero_is_float) ? p.w.zero_at(r, c) * unit : 0.0f;
-        to.w_int[i][row] = E::kInteger ? p.w.integer_zero_at(r, c) * (1 << p.w.bytes.shift) : 0;
+        to[i].w_zero[row] = (!E::kInteger || p.w.zero_is_float) ? p.w.zero_at(r, c) * unit : 0.0f;
+        to[i].w_int[row] = E::kInteger ? p.w.integer_zero_at(r, c) * (1 << p.w.bytes.shift) : 0;
       } else if (lane < 24) {
-        to.x[i][row] =
+        to[i].x[row] =
             p.x_scale_joins ? p.x.scale_at(m, c) * (E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f) : 1.0f;
-        to.x_int[i][row] = E::kInteger ? p.x.integer_zero_at(m, c) * (1 << p.x.bytes.shift) : 0;
+        to[i].x_int[row] = E::kInteger ? p.x.integer_zero_at(m, c) * (1 << p.x.bytes.shift) : 0;
       }
     }
   }
@@ -200,19 +201,21 @@ class NarrowGemm {
   __device__ __forceinline__ void unit(int32_t u, int32_t place) {
     PartRecord* record = records + static_cast<int64_t>(place) * p.unit_parts;
     for (bool more = true; more; ++at) {
-      ptx::cp_async_wait_group<kStages - 2>();
+      wait_stages(p.stages - 2);
       __syncwarp();
-      if (lane == 0) next(at + kStages + 1);
-      const Step& step = shared.steps[warp][at % kRing];
-      fetch(at + kStages - 1);
-      more = compute(step, at % kStages, &record);
+      if (lane == 0) next(at + p.stages + 1);
+      const Step& step = shared.steps[warp][at & (kStepRing - 1)];
+      fetch(at + p.stages - 1, ahead_stage);
+      more = compute(step, &record);
+      stage = stage + 1 == p.stages ? 0 : stage + 1;
+      ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
   }
 
   // False behind the last piece of the unit.
-  __device__ __forceinline__ bool compute(const Step& step, int stage, PartRecord** record) {
+  __device__ __forceinline__ bool compute(const Step& step, PartRecord** record) {
     const int g = lane / 4, t = lane % 4;
-    const NarrowScales& scales = shared.scales[warp][stage];
+    const NarrowScales* values = scales(stage);
     uint32_t words[kBits > 0 ? kBits : 1];
     if constexpr (kBits > 0) load_words<kBits>(reinterpret_cast<const uint32_t*>(weights(stage)), lane, words);
     const int pieces = kStepSlots / p.chunk;
@@ -225,7 +228,7 @@ class NarrowGemm {
         if constexpr (kBits > 0) {
           float zero[2] = {0.0f, 0.0f};
           if (!E::kInteger && p.w.has_zero)
-            zero[0] = scales.w_zero[piece.slot][g], zero[1] = scales.w_zero[piece.slot][g + 8];
+            zero[0] = values[piece.slot].w_zero[g], zero[1] = values[piece.slot].w_zero[g + 8];
           weight_fragment<E, kBits>(p, words, j, zero, a);
         } else {
           row_fragment<E>(p.chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, j, lane, a);
@@ -251,7 +254,7 @@ class NarrowGemm {
         }
       }
       if (piece.joins) {
-        save(piece, scales, *record);
+        save(piece, values[piece.slot], *record);
         ++*record;
         if (piece.last) return false;
       }
@@ -260,7 +263,7 @@ class NarrowGemm {
   }
 
   __device__ __forceinline__ void save(const Piece& piece, const NarrowScales& scales, PartRecord* to) {
-    const int g = lane / 4, t = lane % 4, row = lane % 16, slot = piece.slot;
+    const int g = lane / 4, t = lane % 4, row = lane % 16;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       int32_t& place = to->sums[2 * t + e % 2][g + 8 * (e / 2)];
@@ -285,12 +288,12 @@ class NarrowGemm {
       x_sum = 0;
     }
     if (lane < 16) {
-      to->w_scale[row] = scales.w[slot][row];
-      to->w_float_zero[row] = scales.w_zero[slot][row];
-      to->w_zero[row] = scales.w_int[slot][row];
+      to->w_scale[row] = scales.w[row];
+      to->w_float_zero[row] = scales.w_zero[row];
+      to->w_zero[row] = scales.w_int[row];
     } else if (lane < 24) {
-      to->x_scale[row] = scales.x[slot][row];
-      to->x_zero[row] = scales.x_int[slot][row];
+      to->x_scale[row] = scales.x[row];
+      to->x_zero[row] = scales.x_int[row];
     }
     if (lane == 0) to->length = piece.joined, to->segment = piece.segment, to->last = piece.last;
   }
@@ -334,7 +337,7 @@ class NarrowGemm {
   uint4* data;
   PartRecord* records;
   Walker walker;  // of lane 0
-  int32_t units, unit_begin, unit_end, ahead_unit, at;
+  int32_t units, unit_begin, unit_end, ahead_unit, at, stage, ahead_stage;
   Sum sum[4] = {};
   int32_t w_sums[2] = {}, x_sum = 0;
   mutable int32_t sum_x = 0, length = 0;

@@ -12,6 +12,7 @@ namespace lowbit::cuda {
 
 inline constexpr int kStepSlots = 64;
 inline constexpr int kMaxCuts = 6;
+inline constexpr int kMostStages = 4;
 inline constexpr int kMaxTerms = 3;  // 16-bit floats whose sum is a value
 
 struct GemmParams {
@@ -19,6 +20,7 @@ struct GemmParams {
   int32_t m, n, k;
   int32_t cuts[kMaxCuts];  // columns of the blocks that begin segments; 0 past the last
   int32_t unit, chunk;
+  int32_t stages, slots;  // 2 .. kMostStages steps in shared memory; segments that a step can meet, 1 .. 4
   bool linear;
   bool x_async;         // rows of x are copied as they lie
   bool x_scale_joins;   // x's scale changes along K

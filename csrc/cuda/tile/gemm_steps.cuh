@@ -89,6 +89,19 @@ struct Walker {
   }
 };
 
+inline constexpr int kStepRing = 8;  // steps that are known ahead: at most two more than stages
+
+// cp.async groups of earlier stages that may still be under way.
+__device__ __forceinline__ void wait_stages(int left) {
+  if (left >= 2) {
+    ptx::cp_async_wait_group<2>();
+  } else if (left == 1) {
+    ptx::cp_async_wait_group<1>();
+  } else {
+    ptx::cp_async_wait_group<0>();
+  }
+}
+
 // ---- tables: every code as what is multiplied
 
 template <class E>

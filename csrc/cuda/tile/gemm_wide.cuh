@@ -19,26 +19,23 @@ namespace lowbit::cuda {
 
 struct Wide {
   static constexpr int kThreads = kWideThreads, kRowsW = kWideTile, kRowsX = kWideColumns;
-  template <int kBits>
-  static constexpr int stages() {
-    return kBits > 0 ? 4 : 2;
-  }
 };
 
-// Scales of a step: [slot][...] floats or integers.
+// Scales of one segment in a step.
 struct WideScales {
-  float w[4][Wide::kRowsW];
-  float w_zero[4][Wide::kRowsW];  // float engines; of byte engines where it is a float
-  int32_t w_int[4][Wide::kRowsW];
-  float x[4][Wide::kRowsX];
-  int32_t x_int[4][Wide::kRowsX];
+  float w[Wide::kRowsW];
+  float w_zero[Wide::kRowsW];  // float engines; of byte engines where it is a float
+  int32_t w_int[Wide::kRowsW];
+  float x[Wide::kRowsX];
+  int32_t x_int[Wide::kRowsX];
 };
 
+// Shared memory: this, the stages (weights, rows of x), the scales of the stages. The output tile of fp32 takes the
+// place of the stages.
 template <class E, int kBits>
 struct WideShared {
-  Step steps[Wide::stages<kBits>() + 2];
+  Step steps[kStepRing];
   Tables<E> tables;
-  WideScales scales[Wide::stages<kBits>()];
   // of integer engines: see join_out_of_line
   int32_t sums[E::kInteger ? 8 : 1][Wide::kThreads];
   float results[E::kInteger ? 8 : 1][Wide::kThreads];
@@ -48,17 +45,16 @@ struct WideShared {
   }
   static constexpr int64_t rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
   static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WideShared)) + 127) / 128 * 128; }
-  // The output tile of fp32 takes the place of the stages.
-  static constexpr int64_t bytes(int w_terms, int x_terms) {
-    const int64_t stages = Wide::stages<kBits>() * (weights(w_terms) + rows(x_terms));
+  static constexpr int64_t bytes(const GemmParams& p, int stages) {
+    const int64_t ring =
+        stages * (weights(p.w_terms) + rows(p.x_terms) + p.slots * static_cast<int64_t>(sizeof(WideScales)));
     const int64_t tile = int64_t{4} * Wide::kRowsX * (Wide::kRowsW + 4);
-    return header() + (stages > tile ? stages : tile);
+    return header() + (ring > tile ? ring : tile);
   }
 };
 
 template <class E, int kBits>
 class WideGemm {
-  static constexpr int kStages = Wide::stages<kBits>();
   using Sum = typename E::Sum;
   using Shared = WideShared<E, kBits>;
 
@@ -71,26 +67,30 @@ class WideGemm {
     if (!place(static_cast<int32_t>(blockIdx.y))) return;
     if (threadIdx.x == 0) {
       walker.start(p, 0, p.k, !E::kInteger);
-      for (int i = 0; i <= kStages; ++i) walker.next(p, !E::kInteger, &shared.steps[i]);
+      for (int i = 0; i <= p.stages; ++i) walker.next(p, !E::kInteger, &shared.steps[i]);
     }
     fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Wide::kThreads);
     __syncthreads();
     // steps before 0 only fill
+    int stage = 1, ahead_stage = 0;  // of steps s and s + stages - 1; stage 1 - stages + stages = 1
 #pragma unroll 1
-    for (int32_t s = 1 - kStages;; ++s) {
-      const int32_t ahead = s + kStages - 1;
+    for (int32_t s = 1 - p.stages;; ++s) {
+      const Step& step = shared.steps[s & (kStepRing - 1)];
+      const Step& ahead = shared.steps[(s + p.stages - 1) & (kStepRing - 1)];
       if (s >= 0) {
-        ptx::cp_async_wait_group<kStages - 2>();
+        wait_stages(p.stages - 2);
         __syncthreads();
-        if (shared.steps[s % (kStages + 2)].pieces[0].length == 0) break;  // the same for all
+        if (step.pieces[0].length == 0) break;  // the same for all
         // seen by all behind the next barrier; nobody reads its place before
-        if (threadIdx.x == 0) walker.next(p, !E::kInteger, &shared.steps[(s + kStages + 1) % (kStages + 2)]);
+        if (threadIdx.x == 0) walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
       }
-      scales_load(shared.steps[ahead % (kStages + 2)].slot_column[0]);
-      fill(ahead);
+      scales_load(ahead.slot_column[0]);
+      fill(ahead, s + p.stages - 1, ahead_stage);
       ptx::cp_async_commit_group();
-      if (s >= 0) compute(shared.steps[s % (kStages + 2)], s % kStages);
-      scales_store(ahead);
+      if (s >= 0) compute(step, stage);
+      scales_store(ahead, ahead_stage);
+      stage = stage + 1 == p.stages ? 0 : stage + 1;
+      ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
     ptx::cp_async_wait_group<0>();
     write();
@@ -119,12 +119,15 @@ class WideGemm {
   __device__ __forceinline__ uint4* weights(int stage) const {
     return data + stage * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
   }
+  __device__ __forceinline__ WideScales* scales(int stage) const {
+    const int64_t at = p.stages * (Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16;
+    return reinterpret_cast<WideScales*>(data + at) + stage * p.slots;
+  }
   __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
 
-  __device__ __forceinline__ void fill(int32_t s) {
-    const Step& step = shared.steps[s % (kStages + 2)];
+  __device__ __forceinline__ void fill(const Step& step, int32_t s, int stage) {
     if (step.pieces[0].length == 0) return;
-    const int stage = s % kStages, thread = static_cast<int>(threadIdx.x);
+    const int thread = static_cast<int>(threadIdx.x);
     if constexpr (kBits > 0) {
       copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
                           Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
@@ -163,25 +166,24 @@ class WideGemm {
       if (E::kInteger) loaded.x_int = p.x.integer_zero_at(m, c);
     }
   }
-  __device__ __forceinline__ void scales_store(int32_t s) {
-    const Step& step = shared.steps[s % (kStages + 2)];
-    WideScales& to = shared.scales[s % kStages];
+  __device__ __forceinline__ void scales_store(const Step& step, int stage) {
+    WideScales* to = scales(stage);
     const int thread = static_cast<int>(threadIdx.x);
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
 #pragma unroll 1
     for (int i = 0; i < 4 && step.slot_column[i] >= 0; ++i) {
       if (i > 0) scales_load(step.slot_column[i]);
-      to.w[i][thread] = loaded.w * w_unit;
+      to[i].w[thread] = loaded.w * w_unit;
       if (p.w.has_zero) {
         if (!E::kInteger || p.w.zero_is_float) {
-          to.w_zero[i][thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
+          to[i].w_zero[thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
         }
-        if (E::kInteger) to.w_int[i][thread] = loaded.w_int * (1 << p.w.bytes.shift);
+        if (E::kInteger) to[i].w_int[thread] = loaded.w_int * (1 << p.w.bytes.shift);
       }
       if (has_x_values()) {
-        to.x[i][thread] = loaded.x * x_unit;
-        if (E::kInteger) to.x_int[i][thread] = loaded.x_int * (1 << p.x.bytes.shift);
+        to[i].x[thread] = loaded.x * x_unit;
+        if (E::kInteger) to[i].x_int[thread] = loaded.x_int * (1 << p.x.bytes.shift);
       }
     }
   }
@@ -189,7 +191,7 @@ class WideGemm {
   __device__ __forceinline__ void compute(const Step& step, int stage) {
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
     const int g = lane / 4, t = lane % 4;
-    const WideScales& scales = shared.scales[stage];
+    const WideScales* values = scales(stage);
     uint32_t words[2][kBits > 0 ? kBits : 1];
     if constexpr (kBits > 0) {
 #pragma unroll
@@ -211,7 +213,7 @@ class WideGemm {
             float zero[2] = {0.0f, 0.0f};
             if (!E::kInteger && p.w.has_zero) {
               const int row = 32 * warp + 16 * i + g;
-              zero[0] = scales.w_zero[piece.slot][row], zero[1] = scales.w_zero[piece.slot][row + 8];
+              zero[0] = values[piece.slot].w_zero[row], zero[1] = values[piece.slot].w_zero[row + 8];
             }
             weight_fragment<E, kBits>(p, words[i], j, zero, a[i]);
           } else {
@@ -238,7 +240,7 @@ class WideGemm {
           }
         }
       }
-      if (piece.joins) join(piece, scales, lane, warp);
+      if (piece.joins) join(piece, values[piece.slot], lane, warp);
     }
   }
 
@@ -255,7 +257,7 @@ class WideGemm {
   }
 
   __device__ __forceinline__ void join(const Piece& piece, const WideScales& scales, int lane, int warp) {
-    const int g = lane / 4, t = lane % 4, slot = piece.slot;
+    const int g = lane / 4, t = lane % 4;
     const bool sums = E::kInteger && (p.w_sums || p.x_sums);
     const bool factors = p.w.bytes.factor * p.x.bytes.factor != 1;
     if (sums) {  // over the four lanes of a row
@@ -287,8 +289,8 @@ class WideGemm {
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          float scale = scales.w[slot][32 * warp + 16 * i + g + 8 * (e / 2)];
-          if (p.x_scale_joins) scale *= scales.x[slot][8 * q + 2 * t + e % 2];
+          float scale = scales.w[32 * warp + 16 * i + g + 8 * (e / 2)];
+          if (p.x_scale_joins) scale *= scales.x[8 * q + 2 * t + e % 2];
           result[i][q][e] = __fmaf_rn(static_cast<float>(sum[i][q][e]), scale, result[i][q][e]);
           sum[i][q][e] = 0;
         }
@@ -301,7 +303,6 @@ class WideGemm {
   // The eight sums of fragment q of x by way of shared memory, so that the long arithmetic stands in a loop.
   __device__ __forceinline__ void join_out_of_line(int q, const Piece& piece, const WideScales& scales, int lane,
                                                    int warp, const int32_t (&x_sum)[2]) {
-    const int slot = piece.slot;
     int32_t (*sums)[Wide::kThreads] = shared.sums;
     float (*ys)[Wide::kThreads] = shared.results;
     const int thread = static_cast<int>(threadIdx.x);
@@ -316,13 +317,13 @@ class WideGemm {
       const int half = j % 4 / 2;
       const int row = 32 * warp + 16 * (j / 4) + lane / 4 + 8 * half, col = 8 * q + lane % 4 * 2 + j % 2;
       JoinValues v{};
-      v.scale = scales.w[slot][row];
-      if (p.x_scale_joins) v.scale *= scales.x[slot][col];
+      v.scale = scales.w[row];
+      if (p.x_scale_joins) v.scale *= scales.x[col];
       v.length = piece.joined;
       if (p.w_sums || p.x_sums) {
-        if (p.w.has_zero && !p.w.zero_is_float) v.w_zero = scales.w_int[slot][row];
-        if (p.w.zero_is_float) v.w_float_zero = scales.w_zero[slot][row];
-        v.x_zero = scales.x_int[slot][col];
+        if (p.w.has_zero && !p.w.zero_is_float) v.w_zero = scales.w_int[row];
+        if (p.w.zero_is_float) v.w_float_zero = scales.w_zero[row];
+        v.x_zero = scales.x_int[col];
         v.x_sum = j % 2 ? x_sum[1] : x_sum[0];
         v.w_sum = j < 4 ? (half ? w_sums[0][1] : w_sums[0][0]) : (half ? w_sums[1][1] : w_sums[1][0]);
       }
