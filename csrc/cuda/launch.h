@@ -57,8 +57,9 @@ inline Status check_error(const char* op, const char* what, cudaError_t error) {
                      "); an earlier kernel of this process may have failed");
 }
 
-// kernel<<<grid, block, shared_bytes, stream>>>(args...). More than 48 KB of shared memory, static and dynamic together, must
-// be opted into (static tables here stay below 8 KB); the caller has compared it with Device::shared_per_block.
+// kernel<<<grid, block, shared_bytes, stream>>>(args...). More than 48 KB of shared memory, static and dynamic
+// together, must be opted into (static tables here stay below 8 KB); the caller has compared it with
+// Device::shared_per_block.
 template <class... Params, class... Args>
 Status launch(const char* op, void (*kernel)(Params...), dim3 grid, dim3 block, int64_t shared_bytes,
               cudaStream_t stream, const Args&... args) {

@@ -18,7 +18,9 @@ from emu.toolchain import build_cuda_kernels
 from torch import Tensor
 
 ARCHS = ("80", "89", "90", "120f")
-DTYPES = {t: i for i, t in enumerate((torch.float32, torch.bfloat16, torch.float16, torch.int32, torch.int8, torch.uint8))}
+DTYPES = {
+    t: i for i, t in enumerate((torch.float32, torch.bfloat16, torch.float16, torch.int32, torch.int8, torch.uint8))
+}
 FINDINGS = {"non_finite": 1, "scale_overflow": 2, "bad_code": 4, "bad_scale": 8}
 
 
@@ -132,7 +134,9 @@ class Call:
         self.findings = emulator.array(np.zeros(1, np.int32))
         self.seed = emulator.array(np.array(seed, np.int64)) if seed is not None else None
         seed_pointer = self.seed.pointer if self.seed is not None else None
-        self.c = CCall(None, self.workspace.pointer if workspace else None, workspace, self.findings.pointer, seed_pointer)
+        self.c = CCall(
+            None, self.workspace.pointer if workspace else None, workspace, self.findings.pointer, seed_pointer
+        )
 
     def run(self, name: str, *args: object) -> set[str]:
         error = ctypes.create_string_buffer(1000)
@@ -154,4 +158,3 @@ def workspace(name: str, args: ctypes.Structure) -> int:
     function = getattr(library(), name)
     function.restype = c_int64
     return int(function(ctypes.byref(args)))
-

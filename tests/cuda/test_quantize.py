@@ -37,7 +37,9 @@ def table_of(format: str) -> Tensor | None:
     return torch.sort(torch.randn(n, generator=torch.Generator().manual_seed(n))).values
 
 
-def quantize(x: Tensor, format: str, arch: str = "80", *, device_seed: bool = False, **options: Any) -> tuple[list[Tensor], set[str]]:
+def quantize(
+    x: Tensor, format: str, arch: str = "80", *, device_seed: bool = False, **options: Any
+) -> tuple[list[Tensor], set[str]]:
     """As ops.quantize of one matrix, on the emulated device; and the findings."""
     like = ops.quantize(x, format, **options)  # shapes and dtypes
     given = options.get("scale") is not None
@@ -60,10 +62,15 @@ def quantize(x: Tensor, format: str, arch: str = "80", *, device_seed: bool = Fa
     )  # fmt: skip
     if scale and like[1].dtype not in (torch.float32, torch.bfloat16, torch.float16) and not given:
         args.scale = CValues(scale.pointer, 0)
-    call = Call(workspace("lowbit_cuda_quantize_workspace", args), seed.tolist() if device_seed and seed is not None else None)
+    call = Call(
+        workspace("lowbit_cuda_quantize_workspace", args), seed.tolist() if device_seed and seed is not None else None
+    )
     with on(arch):
         found = call.run("lowbit_cuda_quantize", args)
-    return [codes.get(), *(t.get() if t and not given else like[i + 1] for i, t in enumerate((scale, zero, scale2)))], found
+    return [
+        codes.get(),
+        *(t.get() if t and not given else like[i + 1] for i, t in enumerate((scale, zero, scale2))),
+    ], found
 
 
 def assert_same(got: list[Tensor], want: tuple[Tensor, ...]) -> None:
@@ -186,7 +193,9 @@ def test_findings() -> None:
 def _unchecked(x: Tensor, format: str, scale_dtype: torch.dtype = torch.float32) -> tuple[None, set[str]]:
     like = ops.quantize(torch.zeros_like(x), format, scale_dtype=scale_dtype)
     device, codes, scale, none = Device(x), unwritten(like[0]), unwritten(like[1]), CValues(None, 0)
-    args = CQuantize(device.matrix(), format.encode(), None, codes.pointer, scale.values(), none, none, *x.shape, *[0] * 8)
+    args = CQuantize(
+        device.matrix(), format.encode(), None, codes.pointer, scale.values(), none, none, *x.shape, *[0] * 8
+    )
     with on("80"):
         return None, Call(workspace("lowbit_cuda_quantize_workspace", args)).run("lowbit_cuda_quantize", args)
 
@@ -197,7 +206,9 @@ def test_refusals() -> None:
         like = ops.quantize(x, "int4:tensor")
         codes, scale, none = unwritten(like[0]), unwritten(like[1]), CValues(None, 0)
         device = Device(x)
-        args = CQuantize(device.matrix(), b"int4:tensor", None, codes.pointer, scale.values(), none, none, 4, 64, *[0] * 8)
+        args = CQuantize(
+            device.matrix(), b"int4:tensor", None, codes.pointer, scale.values(), none, none, 4, 64, *[0] * 8
+        )
         with on("80"):
             Call(0).run("lowbit_cuda_quantize", args)
 
@@ -222,7 +233,9 @@ def dequantize(codes: Tensor, format: str, k: int, rows: int, dtype: torch.dtype
     table = on_device.get("table")
     weight = CWeight(format.encode(), table.pointer if table else None, w.pointer, scale, values_of("scale2"), imaginary,
                      values_of("zero"), rows, k, codes.dtype in (torch.int8, torch.uint8) and codes.shape[-1] == k)  # fmt: skip
-    args = CDequantize(weight, row_ids.pointer if row_ids else None, out.matrix(), None, None, None, 0, None, None, None, 0, 0, 0)
+    args = CDequantize(
+        weight, row_ids.pointer if row_ids else None, out.matrix(), None, None, None, 0, None, None, None, 0, 0, 0
+    )
     with on(arch):
         found = Call(0).run("lowbit_cuda_dequantize", args)
     return out.get(), found
@@ -252,8 +265,12 @@ def test_dequantize_scales(format: str) -> None:
     codes, scale, zero, scale2 = ops.quantize(x, format, asymmetric=asymmetric)
     ids = torch.tensor([3, 3, 0, 8])
     for rows in (None, ids):
-        got, found = dequantize(codes, format, 100, 9, torch.float32, "90", ids=rows, scale=scale, zero=zero, scale2=scale2)
+        got, found = dequantize(
+            codes, format, 100, 9, torch.float32, "90", ids=rows, scale=scale, zero=zero, scale2=scale2
+        )
         assert not found
-        want = ops.dequantize(codes, scale, zero if asymmetric else None, format, 100, scale2=scale2 if scale2.numel() else None)
+        want = ops.dequantize(
+            codes, scale, zero if asymmetric else None, format, 100, scale2=scale2 if scale2.numel() else None
+        )
         want = want if rows is None else want[rows]
         assert torch.equal(got.reshape(want.shape), want)

@@ -1,0 +1,445 @@
+#include <algorithm>
+
+#include "common/parallel.h"
+#include "cuda/hadamard.h"
+#include "cuda/tile/hadamard.cuh"
+#include "cuda/tile/tiling.cuh"
+
+namespace lowbit::cuda {
+namespace {
+
+constexpr const char* kOp = "hadamard";
+constexpr int kMaxThreads = 1024;
+constexpr int kWarpBlock = 32 * kVector;   // columns that a warp holds
+constexpr int kOutputs = 12;               // rows of H_m that a thread sums: divides 12, 36, 60, 108
+constexpr int64_t kMaxShared = 96 * 1024;  // every architecture has this much
+constexpr int64_t kHalved = 32768, kHalf = kHalved / 2;
+
+// Signs of H_m: 12 rows a half word, [column a][tile of rows], bit i set where entry (12 tile + i, a) is -1.
+struct Signs {
+  static constexpr int kCapacity = 4096;
+  int order = 1, tiles = 0;
+  uint16_t bits[kCapacity] = {};
+
+  int count() const { return order * tiles; }
+};
+
+// x, out, and what belongs to every engine.
+struct Transform {
+  Matrix x, out;
+  bool x_aligned = false, out_aligned = false;
+  int32_t size = 0;    // of a block
+  int32_t in_row = 0;  // blocks
+  int32_t blocks = 0;  // in all
+  Divisor row_of;      // block -> row
+  const float* sign = nullptr;
+  bool sign_of_row = false;  // a sign for each column of the row, not of the block
+  bool sign_in = false, sign_out = false;
+  float scale = 1.0f;
+
+  // Where block `index` lies.
+  struct Block {
+    int32_t r, c;
+  };
+  __device__ __forceinline__ Block block(int32_t index) const {
+    const int32_t r = row_of(index);
+    return {r, (index - r * in_row) * size};
+  }
+  // Elements at, at + 1, ... at + 7 of a block; zeros past its end.
+  __device__ __forceinline__ void load(const Block& b, int32_t at, float (&v)[kVector]) const {
+    Matrix m = x;
+    m.cols = b.c + size;
+    load_vector(m, x_aligned, b.r, b.c + at, v);
+    if (!sign_in) return;
+    const float* s = sign + (sign_of_row ? b.c : 0) + at;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) v[i] *= at + i < size ? s[i] : 1.0f;
+  }
+  __device__ __forceinline__ float finished(const Block& b, int32_t at, float v) const {
+    v *= scale;
+    return sign_out ? v * sign[(sign_of_row ? b.c : 0) + at] : v;
+  }
+  __device__ __forceinline__ void store(const Block& b, int32_t at, float (&v)[kVector]) const {
+    Matrix m = out;
+    m.cols = b.c + size;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) v[i] = at + i < size ? finished(b, at + i, v[i]) : 0.0f;
+    store_vector(m, out_aligned, b.r, b.c + at, v);
+  }
+};
+
+__device__ __forceinline__ void butterflies_of_warp(float (&v)[kVector], int size) {
+  butterflies(v, 1, size);
+  for (int h = kVector; h < size && h < kWarpBlock; h *= 2) butterfly_lanes(v, h / kVector);
+}
+
+// Powers of two up to 256.
+__global__ void __launch_bounds__(256) in_lanes(const Transform t, const Tiling tiling) {
+  const Place p(tiling, static_cast<int32_t>(blockIdx.x));
+  const int32_t cols = t.in_row * t.size;
+  const bool valid = p.r < t.x.rows && p.c < cols;
+  float v[kVector] = {};
+  Transform::Block row = {p.r, 0};
+  if (valid) {
+    load_vector(t.x, t.x_aligned, p.r, p.c, v);
+    if (t.sign_in) {
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) {
+        if (p.c + i < cols) v[i] *= t.sign[t.sign_of_row ? p.c + i : (p.c + i) & (t.size - 1)];
+      }
+    }
+  }
+  butterflies_of_warp(v, t.size);
+  if (!valid) return;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    if (p.c + i < cols) v[i] = t.finished(row, t.sign_of_row ? p.c + i : (p.c + i) & (t.size - 1), v[i]);
+  }
+  store_vector(t.out, t.out_aligned, p.r, p.c, v);
+}
+
+// The place of word x in shared memory: eight threads that each move 16 bytes at a stride of 32 meet eight different
+// groups of banks, and so do 32 threads that move consecutive words.
+__device__ __forceinline__ int32_t place(int32_t x) { return x ^ (x >> 3 & 4); }
+
+__device__ __forceinline__ void put_vector(float* shared, int32_t x, const float (&v)[kVector]) {
+  *reinterpret_cast<float4*>(shared + place(x)) = make_float4(v[0], v[1], v[2], v[3]);
+  *reinterpret_cast<float4*>(shared + place(x + 4)) = make_float4(v[4], v[5], v[6], v[7]);
+}
+__device__ __forceinline__ void get_vector(const float* shared, int32_t x, float (&v)[kVector]) {
+  const float4 a = *reinterpret_cast<const float4*>(shared + place(x));
+  const float4 b = *reinterpret_cast<const float4*>(shared + place(x + 4));
+  v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+
+// Butterflies of bits low .. low + kBits - 1 of the index among `count` words, low >= 8.
+template <int kBits>
+__device__ __forceinline__ void butterflies_of_bits(float* shared, int32_t count, int low) {
+  for (auto q = static_cast<int32_t>(threadIdx.x); q < count >> kBits; q += static_cast<int32_t>(blockDim.x)) {
+    const int32_t base = (q >> low << (low + kBits)) | (q & ((1 << low) - 1));
+    float v[1 << kBits];
+#pragma unroll
+    for (int j = 0; j < 1 << kBits; ++j) v[j] = shared[place(base + (j << low))];
+    butterflies(v, 1, 1 << kBits);
+#pragma unroll
+    for (int j = 0; j < 1 << kBits; ++j) shared[place(base + (j << low))] = v[j];
+  }
+}
+// Those of distances 256 .. 2^log2 / 2, each round between two barriers; one stands before the first.
+__device__ __forceinline__ void butterflies_of_block(float* shared, int32_t count, int log2) {
+  int low = 8;
+  for (; low + 3 <= log2; low += 3) {
+    __syncthreads();
+    butterflies_of_bits<3>(shared, count, low);
+  }
+  if (low < log2) {
+    __syncthreads();
+    if (low + 2 == log2) {
+      butterflies_of_bits<2>(shared, count, low);
+    } else {
+      butterflies_of_bits<1>(shared, count, low);
+    }
+  }
+  __syncthreads();
+}
+
+// sum[i] += (+-1) v, twelve signs in `bits`.
+__device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint32_t bits) {
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) sum[i] += from_bits(to_bits(v) ^ (bits << (31 - i) & 0x80000000u));
+}
+
+// `group` blocks of m * 2^log2 columns in shared memory. Blocks are padded to whole vectors.
+__global__ void __launch_bounds__(kMaxThreads)
+    in_shared(const Transform t, const int log2, const int group, const Divisor vectors, const Signs signs) {
+  extern __shared__ float4 memory[];
+  auto* const shared = reinterpret_cast<float*>(memory);
+  const int32_t padded = vectors.size * kVector, all = group * vectors.size, power = 1 << log2;
+  const int32_t first = static_cast<int32_t>(blockIdx.x) * group;
+  const auto thread = static_cast<int32_t>(threadIdx.x), threads = static_cast<int32_t>(blockDim.x);
+  auto* const bits = reinterpret_cast<uint16_t*>(shared + all * kVector);
+  for (int32_t i = thread; i < signs.order * signs.tiles; i += threads) bits[i] = signs.bits[i];
+#pragma unroll 1
+  for (int32_t from = 0; from < all; from += threads) {  // all lanes of a warp shuffle
+    const int32_t u = from + thread, g = vectors(u), at = (u - g * vectors.size) * kVector;
+    float v[kVector] = {};
+    if (u < all && first + g < t.blocks) t.load(t.block(first + g), at, v);
+    butterflies_of_warp(v, power);
+    if (u < all) put_vector(shared, u * kVector, v);
+  }
+  butterflies_of_block(shared, all * kVector, log2);
+  if (signs.order == 1) {
+#pragma unroll 1
+    for (int32_t u = thread; u < all; u += threads) {
+      const int32_t g = vectors(u);
+      if (first + g >= t.blocks) break;
+      float v[kVector];
+      get_vector(shared, u * kVector, v);
+      t.store(t.block(first + g), (u - g * vectors.size) * kVector, v);
+    }
+    return;
+  }
+  const int32_t of_block = signs.tiles << log2;
+#pragma unroll 1
+  for (int32_t item = thread, g = 0; g < group && first + g < t.blocks;) {
+    if (item >= of_block) {
+      item -= of_block;
+      ++g;
+      continue;
+    }
+    const int32_t tile = item >> log2, column = item & (power - 1);
+    float sum[kOutputs] = {};
+#pragma unroll 4
+    for (int32_t a = 0; a < signs.order; ++a) {
+      add_signed(sum, shared[place(g * padded + (a << log2) + column)], bits[a * signs.tiles + tile]);
+    }
+    const Transform::Block b = t.block(first + g);
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) {
+      const int32_t at = ((tile * kOutputs + i) << log2) + column;
+      if (at < t.size) {
+        store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
+                    t.finished(b, at, sum[i]));
+      }
+    }
+    item += threads;
+  }
+}
+
+// 32,768: the two halves pass through the same shared memory and stay in registers.
+__global__ void __launch_bounds__(kMaxThreads) in_halves(const Transform t) {
+  extern __shared__ float4 memory[];
+  auto* const shared = reinterpret_cast<float*>(memory);
+  const Transform::Block b = t.block(static_cast<int32_t>(blockIdx.x));
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  constexpr int kTurns = kHalf / (kMaxThreads * kVector);
+  float v[2][kTurns][kVector];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (half > 0) __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kTurns; ++k) {
+      const int32_t at = (k * kMaxThreads + thread) * kVector;
+      t.load(b, half * static_cast<int32_t>(kHalf) + at, v[half][k]);
+      butterflies_of_warp(v[half][k], kWarpBlock);
+      put_vector(shared, at, v[half][k]);
+    }
+    butterflies_of_block(shared, kHalf, 14);
+#pragma unroll
+    for (int k = 0; k < kTurns; ++k) get_vector(shared, (k * kMaxThreads + thread) * kVector, v[half][k]);
+  }
+#pragma unroll
+  for (int k = 0; k < kTurns; ++k) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const float low = v[0][k][i], high = v[1][k][i];
+      v[0][k][i] = low + high;
+      v[1][k][i] = low - high;
+    }
+    const int32_t at = (k * kMaxThreads + thread) * kVector;
+    t.store(b, at, v[0][k]);
+    t.store(b, static_cast<int32_t>(kHalf) + at, v[1][k]);
+  }
+}
+
+// The second pass: H_m over m pieces of 2^log2 columns of the first. Signs too many to be a parameter lie in `bits`.
+__global__ void __launch_bounds__(256)
+    in_columns(const Transform t, const float* pieces, const int log2, const Divisor chunks, const Divisor tiles,
+               const Signs signs, const uint16_t* bits) {
+  const int32_t rest = chunks(static_cast<int32_t>(blockIdx.x));
+  const int32_t chunk = static_cast<int32_t>(blockIdx.x) - rest * chunks.size;
+  const int32_t block = tiles(rest), tile = rest - block * tiles.size;
+  const int32_t column = chunk * 256 + static_cast<int32_t>(threadIdx.x);
+  if (column >= 1 << log2) return;
+  const float* from = pieces + int64_t{block} * t.size + column;
+  float sum[kOutputs] = {};
+#pragma unroll 4
+  for (int32_t a = 0; a < signs.order; ++a) {
+    const int32_t at = a * signs.tiles + tile;
+    add_signed(sum, from[a << log2], bits != nullptr ? bits[at] : signs.bits[at]);
+  }
+  const Transform::Block b = t.block(block);
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) {
+    const int32_t at = ((tile * kOutputs + i) << log2) + column;
+    if (at < t.size) {
+      store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
+                  t.finished(b, at, sum[i]));
+    }
+  }
+}
+
+// Part of a table of signs, carried as a parameter so that a captured graph holds it.
+__global__ void __launch_bounds__(256) put_signs(const Signs part, uint16_t* to, const int count) {
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += 256) to[i] = part.bits[i];
+}
+
+// Entry (12 tile + i, a) of the matrix of order m (m = 8: Sylvester's).
+uint16_t twelve_signs(int m, bool transpose, int a, int tile) {
+  uint16_t bits = 0;
+  for (int i = 0; i < kOutputs && tile * kOutputs + i < m; ++i) {
+    const int row = tile * kOutputs + i;
+    bool negative = __builtin_popcount(static_cast<unsigned>(row & a)) % 2 != 0;
+    if (m > 8) negative = transpose ? hadamard_matrix(m).negative(a, row) : hadamard_matrix(m).negative(row, a);
+    bits = static_cast<uint16_t>(bits | (negative ? 1 << i : 0));
+  }
+  return bits;
+}
+
+// How a block is worked: m pieces of 2^log2.
+struct Plan {
+  enum class Engine : uint8_t { kLanes, kShared, kHalves, kTwoPasses };
+  Engine engine = Engine::kLanes;
+  int m = 1, log2 = 0, tiles = 0;
+
+  bool signs_are_long() const { return m * tiles > Signs::kCapacity; }
+  int64_t signs_bytes() const { return signs_are_long() ? round_up(int64_t{2} * m * tiles, 256) : 0; }
+};
+
+Plan plan_of(const HadamardSize& size, int64_t n) {
+  Plan p;
+  p.m = size.base;
+  p.log2 = size.log2;
+  if (p.m == 1 && n <= kWarpBlock) return p;
+  if (p.m == 1 && n == kHalved) {
+    p.engine = Plan::Engine::kHalves;
+    return p;
+  }
+  if (p.m == 1 && n > kHalved) p.m = 8, p.log2 -= 3;
+  p.tiles = p.m == 1 ? 0 : static_cast<int>(ceil_divide(p.m, kOutputs));
+  const bool fits = 4 * round_up(n, kVector) + 2 * p.m * p.tiles <= kMaxShared && !p.signs_are_long() && n < kHalved;
+  p.engine = fits ? Plan::Engine::kShared : Plan::Engine::kTwoPasses;
+  return p;
+}
+
+Transform transform_of(const HadamardArgs& a, int64_t n) {
+  Transform t;
+  t.x = a.x;
+  t.out = a.out;
+  t.size = static_cast<int32_t>(n);
+  t.in_row = static_cast<int32_t>(a.x.cols / n);
+  t.blocks = static_cast<int32_t>(a.x.rows * t.in_row);
+  t.row_of = Divisor(t.in_row);
+  const bool whole = n % kVector == 0 || t.in_row == 1 || n < kVector;  // n < 8: only in_lanes, which moves rows
+  t.x_aligned = whole && is_vector_aligned(a.x);
+  t.out_aligned = whole && is_vector_aligned(a.out);
+  t.sign = a.sign;
+  t.sign_of_row = a.sign_length != n;
+  t.sign_in = a.sign != nullptr && !a.transpose;
+  t.sign_out = a.sign != nullptr && a.transpose;
+  t.scale = a.scale;
+  return t;
+}
+
+Status run(const Transform& t, const Plan& plan, bool transpose, const Call& call);
+
+Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
+  Signs signs;
+  signs.order = plan.m;
+  signs.tiles = plan.tiles;
+  for (int i = 0; i < signs.count(); ++i)
+    signs.bits[i] = twelve_signs(plan.m, transpose, i / plan.tiles, i % plan.tiles);
+  const int64_t vectors = ceil_divide(t.size, kVector);
+  const int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
+  const int64_t all = group * vectors;
+  const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
+  return launch(kOp, in_shared, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
+                dim3(static_cast<unsigned>(threads)), 4 * all * kVector + round_up(2 * signs.count(), 4), call.stream,
+                t, plan.log2, group, Divisor(vectors), signs);
+}
+
+Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
+  auto* const table = static_cast<uint16_t*>(call.workspace);
+  auto* const pieces = reinterpret_cast<float*>(static_cast<char*>(call.workspace) + plan.signs_bytes());
+  Transform first = t;
+  first.size = 1 << plan.log2;
+  first.in_row = t.in_row * plan.m;
+  first.blocks = t.blocks * plan.m;
+  first.row_of = Divisor(first.in_row);
+  first.scale = 1.0f;
+  first.sign_out = false;
+  if (first.sign_in && !t.sign_of_row) {
+    // the signs of a block repeat: rows of one block each read them as signs of a row
+    if (t.in_row > 1) {
+      for (int32_t b = 0; b < t.in_row; ++b) {
+        Transform one = t;
+        one.x.data = static_cast<char*>(t.x.data) + b * int64_t{t.size} * t.x.col_stride * size_of(t.x.dtype);
+        one.out.data = static_cast<char*>(t.out.data) + b * int64_t{t.size} * t.out.col_stride * size_of(t.out.dtype);
+        one.x.cols = one.out.cols = t.size;
+        one.in_row = 1;
+        one.blocks = static_cast<int32_t>(t.x.rows);
+        one.row_of = Divisor(1);
+        one.sign_of_row = true;
+        LOWBIT_RETURN_IF_ERROR(run_two_passes(one, plan, transpose, call));
+      }
+      return Status();
+    }
+    first.sign_of_row = true;
+  }
+  first.out = {pieces, DType::kF32, t.x.rows, int64_t{t.in_row} * t.size, int64_t{t.in_row} * t.size, 1};
+  first.out_aligned = first.out.row_stride % kVector == 0;
+  Plan powers;
+  powers.log2 = plan.log2;
+  powers.engine = first.size <= kWarpBlock ? Plan::Engine::kLanes : Plan::Engine::kShared;
+  LOWBIT_RETURN_IF_ERROR(run(first, powers, false, call));
+
+  Signs signs;
+  signs.order = plan.m;
+  signs.tiles = plan.tiles;
+  if (plan.signs_are_long()) {
+    for (int at = 0; at < signs.count(); at += Signs::kCapacity) {
+      const int count = std::min(Signs::kCapacity, signs.count() - at);
+      for (int i = 0; i < count; ++i) {
+        signs.bits[i] = twelve_signs(plan.m, transpose, (at + i) / plan.tiles, (at + i) % plan.tiles);
+      }
+      LOWBIT_RETURN_IF_ERROR(launch(kOp, put_signs, dim3(1), dim3(256), 0, call.stream, signs, table + at, count));
+    }
+  } else {
+    for (int i = 0; i < signs.count(); ++i) {
+      signs.bits[i] = twelve_signs(plan.m, transpose, i / plan.tiles, i % plan.tiles);
+    }
+  }
+  const int64_t chunks = ceil_divide(first.size, 256);
+  return launch(kOp, in_columns, dim3(static_cast<unsigned>(t.blocks * chunks * plan.tiles)), dim3(256), 0, call.stream,
+                t, pieces, plan.log2, Divisor(chunks), Divisor(plan.tiles), signs,
+                plan.signs_are_long() ? table : nullptr);
+}
+
+Status run(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
+  switch (plan.engine) {
+    case Plan::Engine::kLanes: {
+      const Tiling tiling = Tiling::of(t.x.rows, int64_t{t.in_row} * t.size, std::max(1, t.size / kVector));
+      return launch(kOp, in_lanes, dim3(tiling.grid()), dim3(static_cast<unsigned>(tiling.threads)), 0, call.stream, t,
+                    tiling);
+    }
+    case Plan::Engine::kShared: return run_shared(t, plan, transpose, call);
+    case Plan::Engine::kHalves:
+      return launch(kOp, in_halves, dim3(static_cast<unsigned>(t.blocks)), dim3(kMaxThreads), 4 * kHalf, call.stream,
+                    t);
+    default: return run_two_passes(t, plan, transpose, call);
+  }
+}
+
+}  // namespace
+
+int64_t hadamard_workspace(const HadamardArgs& args) {
+  const HadamardSize size = hadamard_size(args.block);
+  if (!size.base) return 0;
+  const Plan plan = plan_of(size, args.block);
+  if (plan.engine != Plan::Engine::kTwoPasses) return 0;
+  return plan.signs_bytes() + 4 * args.x.rows * args.x.cols;
+}
+
+Status hadamard(const HadamardArgs& args, const Call& call) {
+  Device device;
+  LOWBIT_RETURN_IF_ERROR(current_device(kOp, &device));
+  HadamardSize size;
+  LOWBIT_RETURN_IF_ERROR(check_hadamard(args, &size));
+  LOWBIT_RETURN_IF_ERROR(check_workspace(kOp, call, hadamard_workspace(args)));
+  LOWBIT_RETURN_IF_ERROR(check_size(kOp, "x", args.x.rows, args.x.cols));
+  if (args.x.rows == 0 || args.x.cols == 0) return Status();
+  LOWBIT_RETURN_IF_ERROR(check_size(kOp, "x in blocks", args.x.rows * (args.x.cols / args.block), 1));
+  return run(transform_of(args, args.block), plan_of(size, args.block), args.transpose, call);
+}
+
+}  // namespace lowbit::cuda
