@@ -1,0 +1,143 @@
+"""stochastic_round and the weight update on CUDA: the bits of the CPU for the same seed and offset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ctypes import c_int64
+
+import lowbit._C as _C
+import pytest
+import torch
+from lowbit import ops
+from torch import Tensor
+
+from cuda.kernels import Call, CUpdate, CValues, CWeight, Device, on, unwritten, workspace
+
+SEED = torch.tensor([11, 2**33 + 5])
+
+
+@pytest.fixture(autouse=True)
+def reference() -> Iterator[None]:
+    before = _C.isa()
+    _C.force_isa("ref")
+    yield
+    _C.force_isa(before)
+
+
+def values(rows: int, cols: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, cols, generator=g) * torch.exp2(torch.randint(-6, 7, (rows, 1), generator=g).float())
+    return torch.where(torch.rand(rows, cols, generator=g) < 0.2, (x * 8).round() / 8, x).to(dtype)
+
+
+def stochastic_round(x: Tensor, format: str, arch: str = "80", *, on_device: bool = False) -> tuple[Tensor, set[str]]:
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(format, x.dtype)
+    device, out = Device(x), unwritten(torch.empty(x.shape, dtype=dtype))
+    seed = SEED.tolist()
+    call = Call(0, seed if on_device else None)
+    given = [0, 0] if on_device else seed
+    with on(arch):
+        found = call.run(
+            "lowbit_cuda_stochastic_round", device.matrix(), out.matrix(), format.encode(), *(c_int64(s) for s in given)
+        )
+    return out.get(), found
+
+
+NAMES = [
+    "bfloat16", "float16", "int1", "int4", "int8", "uint3", "bipolar1", "bipolar4", "ternary", "nf4", "float3_e1m1fn",
+    "float4_e2m1fn", "float4_e3m0fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e3m4", "float8_e4m3fn", "float8_e5m2",
+    "float8_e7m0fn", "float8_e8m0fnu",
+]  # fmt: skip
+SPECIAL = [0.0, -0.0, float("inf"), -float("inf"), 1e-45, -1e-45, 1e-38, 3e38, -3e38, 447.9, 448.0, 464.0, 5.99, 2**-9]
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    integer = {4: torch.int32, 2: torch.int16}[a.element_size()]
+    return a.dtype == b.dtype and torch.equal(a.contiguous().view(integer), b.contiguous().view(integer))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format(name: str) -> None:
+    for x in (values(7, 77), values(3, 64, torch.bfloat16), torch.tensor([SPECIAL]), values(9, 40)[1:8, ::3]):
+        got, found = stochastic_round(x, name)
+        assert not found
+        assert same(got, ops.stochastic_round(x, name, SEED))
+
+
+def test_architectures_and_the_seed_on_the_device() -> None:
+    x = values(5, 100)
+    want = ops.stochastic_round(x, "float8_e4m3fn", SEED)
+    for arch in ("89", "90", "120f"):
+        assert same(stochastic_round(x, "float8_e4m3fn", arch)[0], want)
+    assert same(stochastic_round(x, "float8_e4m3fn", on_device=True)[0], want)
+
+
+def test_nan() -> None:
+    x = values(2, 32)
+    x[1, 3] = float("nan")
+    assert stochastic_round(x, "int4")[1] == {"non_finite"}
+    got, found = stochastic_round(x, "float8_e5m2")
+    assert not found and bool(got[1, 3].isnan())
+
+
+def update(
+    x: Tensor, dw: Tensor, format: str, *, asymmetric: bool = False, rescale: bool = False, arch: str = "80"
+) -> set[str]:
+    """Checks the update of a weight made of x against the CPU's; gives the findings."""
+    codes, scale, zero, _ = ops.quantize(x, format, asymmetric=asymmetric)
+    want = [codes.clone(), scale.clone(), zero.clone()]
+    ops.stochastic_round_update_(want[0], want[1], want[2] if asymmetric else None, dw, format, SEED, rescale=rescale)
+    w, s, z, d = Device(codes), Device(scale), Device(zero), Device(dw)
+    none = CValues(None, 0)
+    new_scale, new_zero = unwritten(scale), unwritten(zero)
+    weight = CWeight(format.encode(), None, w.pointer, s.values() if scale.dtype in VALUES else CValues(s.pointer, 0), none, none,
+                     z.values() if asymmetric else none, *x.shape, 0)  # fmt: skip
+    args = CUpdate(weight, d.matrix(), new_scale.values() if rescale else none, new_zero.values() if rescale and asymmetric else none,
+                   *SEED.tolist(), 0, rescale)  # fmt: skip
+    with on(arch):
+        found = Call(workspace("lowbit_cuda_update_workspace", args)).run("lowbit_cuda_update", args)
+    assert torch.equal(w.get(), want[0])
+    if rescale:
+        assert torch.equal(new_scale.get(), want[1])
+        assert not asymmetric or torch.equal(new_zero.get(), want[2])
+    return found
+
+
+VALUES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("format", ["int4:g32", "int8", "int3:g7", "nf4:g64", "float8_e4m3fn:tensor", "float6_e3m2fn:g16", "bipolar2",
+                                    "ternary:b4x8", "float4_e2m1fn:row"])  # fmt: skip
+def test_update(format: str, rescale: bool) -> None:
+    for rows, cols in ((5, 77), (16, 128)):
+        x = values(rows, cols)
+        dw = torch.randn(rows, cols, generator=torch.Generator().manual_seed(1)) * 0.1 * x.abs().mean(1, keepdim=True)
+        assert not update(x, dw.to(torch.bfloat16), format, rescale=rescale)
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_update_with_zero_points(rescale: bool) -> None:
+    x = values(9, 70) + 0.5
+    dw = torch.randn(9, 70, generator=torch.Generator().manual_seed(2))
+    for format in ("uint4:g16", "uint8", "uint5:g7"):
+        assert not update(x, dw, format, asymmetric=True, rescale=rescale)
+
+
+def test_update_of_coded_scales() -> None:
+    x = values(5, 96)
+    assert not update(x, 0.1 * x.flip(0), "mxfp4", arch="120f")
+
+
+def test_a_dw_that_is_not_finite_leaves_its_code() -> None:
+    x = values(4, 64)
+    codes, scale, _, _ = ops.quantize(x, "int8")
+    dw = torch.zeros(4, 64)
+    dw[2, 7] = float("inf")
+    w, s, d, none = Device(codes), Device(scale), Device(dw), CValues(None, 0)
+    args = CUpdate(
+        CWeight(b"int8", None, w.pointer, s.values(), none, none, none, 4, 64, 0), d.matrix(), none, none, 1, 2, 0, 0
+    )
+    with on("80"):
+        assert Call(0).run("lowbit_cuda_update", args) == {"non_finite"}
+    assert torch.equal(w.get(), codes)
