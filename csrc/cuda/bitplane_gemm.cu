@@ -99,7 +99,7 @@ BitplaneEngine bitplane_engine(const GemmArgs& args, int sm) {
 
 int64_t bitplane_gemm_workspace(const GemmArgs& args, const Device& device) {
   if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return 0;
-  return gemm_workspace("bitplane_gemm", args, device.multiprocessors, device.shared_per_block);
+  return gemm_workspace("bitplane_gemm", args, device);
 }
 
 Status bitplane_gemm(const GemmArgs& args, const Call& call) {

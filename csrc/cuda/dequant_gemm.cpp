@@ -5,7 +5,7 @@
 namespace lowbit::cuda {
 
 int64_t dequant_gemm_workspace(const GemmArgs& args, const Device& device) {
-  return gemm_workspace("dequant_gemm", args, device.multiprocessors, device.shared_per_block);
+  return gemm_workspace("dequant_gemm", args, device);
 }
 
 Status dequant_gemm(const GemmArgs& args, const Call& call) { return run_gemm("dequant_gemm", args, nullptr, call); }

@@ -9,6 +9,11 @@ namespace {
 
 constexpr int32_t kLongestSegment = 131071;  // products of signed bytes that an int32 holds for certain
 constexpr int32_t kWidestUnit = 512;
+// FP8 sums in the tensor cores of sm_89 keep some 22 bits (SageAttention2, Zhang et al. 2024): they are joined in fp32
+// so often.
+constexpr int32_t kFloat8Unit = 128;
+
+bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
 
 uint32_t halves(uint32_t h) { return h | h << 16; }
 
@@ -47,8 +52,16 @@ int terms_of_codes(const QMatrix& q, GemmEngine engine) {
   return terms;
 }
 
-GemmEngine engine_of(const GemmArgs& args) {
+bool is_float8(const Codes& c) {
+  return c.format == find_format("float8_e4m3fn") || c.format == find_format("float8_e5m2");
+}
+
+GemmEngine engine_of(const GemmArgs& args, int sm) {
   if (is_integer_path(args)) return GemmEngine::kInt8;
+  if (args.xq != nullptr && is_float8(args.xq->codes) && is_float8(args.w.codes) && args.w.high == nullptr &&
+      !args.w.zero && !args.xq->zero && has_float8_mma(sm)) {
+    return GemmEngine::kFloat8;
+  }
   if (args.xq == nullptr && args.x.dtype == DType::kF16 && terms_of_codes(args.w, GemmEngine::kHalf) == 1) {
     return GemmEngine::kHalf;
   }
@@ -88,10 +101,11 @@ void cut_k(GemmEngine engine, GemmParams* p) {
     by32 = by32 && p->k / 2 % 32 == 0;
     by16 = by16 && p->k / 2 % 16 == 0;
   }
-  p->chunk = engine == GemmEngine::kInt8 && (by32 || (!by16 && least >= 32)) ? 32 : 16;
+  p->chunk =
+      engine == GemmEngine::kFloat8 || (engine == GemmEngine::kInt8 && (by32 || (!by16 && least >= 32))) ? 32 : 16;
   p->linear = p->chunk == 32 ? by32 : by16;
   const int32_t narrowest = p->linear ? kStepSlots : 16;
-  p->unit = kWidestUnit;
+  p->unit = engine == GemmEngine::kFloat8 ? kFloat8Unit : kWidestUnit;
   while (p->unit > narrowest && most_parts(*p, p->unit) > 5) p->unit /= 2;
   p->unit_parts = most_parts(*p, p->unit);
   p->slots = 1;
@@ -106,6 +120,7 @@ bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p)
   const ElementFormat& f = *args.w.codes.format;
   if (args.w.codes.layout != Layout::kMma64 || args.w.high != nullptr || f.is_complex() || !p->linear) return false;
   if (p->w_terms != 1) return false;
+  if (engine == GemmEngine::kFloat8) return true;  // codes as they are
   const bool is_signed = f.is_int() && (f.rule == kSigned || f.rule == kTernary);
   if (engine == GemmEngine::kInt8) {
     if (f.is_float()) {
@@ -139,14 +154,28 @@ bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
     return args.x.dtype == wanted && p.x.dense_aligned;
   }
   const Codes& c = args.xq->codes;
-  return engine == GemmEngine::kInt8 && c.layout == Layout::kPlain && c.format->is_int() && c.format->bits == 8 &&
-         reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride % 16 == 0;
+  const bool bytes = engine == GemmEngine::kFloat8
+                         ? c.layout == Layout::kPlain || c.layout == Layout::kCanonical
+                         : engine == GemmEngine::kInt8 && c.layout == Layout::kPlain && c.format->is_int();
+  return bytes && c.format->bits == 8 && reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride % 16 == 0;
+}
+
+const GemmKernels* kernels_of(const GemmArgs& args, const GemmPlan& plan) {
+  switch (plan.engine) {
+    case GemmEngine::kInt8: return int8_gemm_kernels(plan.bits);
+    case GemmEngine::kHalf: return half_gemm_kernels(plan.bits);
+    case GemmEngine::kFloat8:
+      return float8_gemm_kernels(plan.bits, args.w.codes.format->mantissa == 2, args.xq->codes.format->mantissa == 2);
+    default: return bfloat16_gemm_kernels(plan.bits);
+  }
 }
 
 }  // namespace
 
-Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, int multiprocessors,
-                 int64_t shared_per_block, GemmPlan* plan) {
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device,
+                 GemmPlan* plan) {
+  const int64_t shared_per_block = device.shared_per_block;
+  const int multiprocessors = device.multiprocessors;
   const int64_t width = args.w.codes.format->is_complex() ? 2 : 1;
   const int64_t m = args.m, n = args.n * width, k = args.k * width;
   for (const auto& [name, size] : {std::pair("M", m), std::pair("N", n), std::pair("K", k)}) {
@@ -159,7 +188,7 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   p.w = Operand(args.w, args.n);
   p.x = args.xq != nullptr ? Operand(*args.xq, m) : Operand(args.x);
   p.m = static_cast<int32_t>(m), p.n = static_cast<int32_t>(n), p.k = static_cast<int32_t>(k);
-  plan->engine = engine_of(args);
+  plan->engine = engine_of(args, device.code.sm);
   const bool integer = plan->engine == GemmEngine::kInt8;
 
   add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, &p);
@@ -174,9 +203,10 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   }
   cut_k(plan->engine, &p);
   p.raw = args.out.dtype == DType::kI32;
-  p.w_terms = integer ? 1 : terms_of_codes(args.w, plan->engine);
+  const bool bytes = integer || plan->engine == GemmEngine::kFloat8;
+  p.w_terms = bytes ? 1 : terms_of_codes(args.w, plan->engine);
   p.x_terms = 1;
-  if (!integer && args.xq != nullptr) p.x_terms = terms_of_codes(*args.xq, plan->engine);
+  if (!bytes && args.xq != nullptr) p.x_terms = terms_of_codes(*args.xq, plan->engine);
   if (!integer && args.xq == nullptr && plan->engine == GemmEngine::kBFloat16) {
     p.x_terms = args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3;
   }
@@ -191,9 +221,7 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   p.outliers = args.w.outliers;
   p.out = args.out;
 
-  const GemmKernels* kernels = plan->engine == GemmEngine::kInt8       ? int8_gemm_kernels(plan->bits)
-                               : plan->engine == GemmEngine::kBFloat16 ? bfloat16_gemm_kernels(plan->bits)
-                                                                       : half_gemm_kernels(plan->bits);
+  const GemmKernels* kernels = kernels_of(args, *plan);
   int32_t longest = p.k;
   for (const int32_t cut : p.cuts) longest = cut > 0 ? std::min(longest, cut) : longest;
   plan->narrow = grouped == nullptr && (m <= kNarrowRows || (integer && longest > kLongestSegment));
@@ -249,9 +277,9 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   return Status();
 }
 
-int64_t gemm_workspace(const char* op, const GemmArgs& args, int multiprocessors, int64_t shared_per_block) {
+int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device) {
   GemmPlan plan;
-  const Status status = plan_gemm(op, args, nullptr, multiprocessors, shared_per_block, &plan);
+  const Status status = plan_gemm(op, args, nullptr, device, &plan);
   return status.ok() ? plan.workspace_bytes : 0;
 }
 
@@ -260,11 +288,9 @@ Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped
   LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
   if (args.m == 0 || args.n == 0) return Status();
   GemmPlan plan;
-  LOWBIT_RETURN_IF_ERROR(plan_gemm(op, args, grouped, device.multiprocessors, device.shared_per_block, &plan));
+  LOWBIT_RETURN_IF_ERROR(plan_gemm(op, args, grouped, device, &plan));
   LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, plan.workspace_bytes));
-  const GemmKernels* kernels = plan.engine == GemmEngine::kInt8       ? int8_gemm_kernels(plan.bits)
-                               : plan.engine == GemmEngine::kBFloat16 ? bfloat16_gemm_kernels(plan.bits)
-                                                                      : half_gemm_kernels(plan.bits);
+  const GemmKernels* kernels = kernels_of(args, plan);
   if (plan.splits > 1) {
     const size_t counters = 4 * static_cast<size_t>(plan.grid.x) * plan.grid.z;
     plan.params.arrivals = static_cast<int32_t*>(call.workspace);

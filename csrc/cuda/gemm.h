@@ -14,7 +14,8 @@
 
 namespace lowbit::cuda {
 
-enum class GemmEngine : uint8_t { kInt8, kBFloat16, kHalf };
+// kFloat8: FP8 by FP8 where mma.sync multiplies it (sm_89, sm_12x).
+enum class GemmEngine : uint8_t { kInt8, kBFloat16, kHalf, kFloat8 };
 
 // The kernels of one engine and one width of mma64 weights (0: weights through registers).
 struct GemmKernels {
@@ -26,6 +27,7 @@ struct GemmKernels {
 const GemmKernels* int8_gemm_kernels(int bits);
 const GemmKernels* bfloat16_gemm_kernels(int bits);
 const GemmKernels* half_gemm_kernels(int bits);
+const GemmKernels* float8_gemm_kernels(int bits, bool w_e5m2, bool x_e5m2);  // bits 0 or 8
 
 // Rows of x and out sorted by expert; device memory.
 struct GroupedRows {
@@ -44,12 +46,12 @@ struct GemmPlan {
   GemmParams params;
 };
 
-// `multiprocessors`: how many blocks find room at once; changes speed alone.
-Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, int multiprocessors,
-                 int64_t shared_per_block, GemmPlan* plan);
+// Of the device: the architecture of its code chooses the engine, its multiprocessors change speed alone.
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device,
+                 GemmPlan* plan);
 
-// The workspace that run_gemm needs for these arguments on a device of so many multiprocessors.
-int64_t gemm_workspace(const char* op, const GemmArgs& args, int multiprocessors, int64_t shared_per_block);
+// The workspace that run_gemm needs for these arguments on a device.
+int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device);
 Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call);
 
 }  // namespace lowbit::cuda

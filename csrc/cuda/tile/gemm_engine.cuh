@@ -50,6 +50,51 @@ struct FloatEngine {
     }
   }
 };
+// FP8 codes, fp32 sums. Where an architecture has no such instruction its kernels are empty and are not chosen.
+template <bool kWeightE5M2, bool kInputE5M2>
+struct Float8Engine {
+  using Sum = float;
+  static constexpr bool kInteger = false, kBytes = true, kHalf = false;
+  static constexpr int kRowBytes = 64;
+  static __device__ __forceinline__ void multiply(Sum (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if LOWBIT_HAS_FP8_MMA
+    if constexpr (kWeightE5M2 && kInputE5M2) {
+      ptx::mma_m16n8k32_e5m2e5m2(d, a, b);
+    } else if constexpr (kWeightE5M2) {
+      ptx::mma_m16n8k32_e5m2e4m3(d, a, b);
+    } else if constexpr (kInputE5M2) {
+      ptx::mma_m16n8k32_e4m3e5m2(d, a, b);
+    } else {
+      ptx::mma_m16n8k32_e4m3e4m3(d, a, b);
+    }
+#endif
+  }
+};
+
+// Whether the architecture being compiled for has the engine's instruction.
+template <class E>
+constexpr bool is_native() {
+  return true;
+}
+#if !LOWBIT_HAS_FP8_MMA
+template <>
+constexpr bool is_native<Float8Engine<false, false>>() {
+  return false;
+}
+template <>
+constexpr bool is_native<Float8Engine<false, true>>() {
+  return false;
+}
+template <>
+constexpr bool is_native<Float8Engine<true, false>>() {
+  return false;
+}
+template <>
+constexpr bool is_native<Float8Engine<true, true>>() {
+  return false;
+}
+#endif
+
 using BFloat16Engine = FloatEngine<false>;
 using HalfEngine = FloatEngine<true>;
 

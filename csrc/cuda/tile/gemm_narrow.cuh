@@ -345,8 +345,10 @@ class NarrowGemm {
 
 template <class E, int kBits>
 __global__ void __launch_bounds__(Narrow::kThreads) gemm_narrow(const __grid_constant__ GemmParams p) {
-  extern __shared__ __align__(128) uint8_t memory[];
-  NarrowGemm<E, kBits>(p, reinterpret_cast<NarrowShared<E, kBits>*>(memory)).run();
+  if constexpr (is_native<E>()) {
+    extern __shared__ __align__(128) uint8_t memory[];
+    NarrowGemm<E, kBits>(p, reinterpret_cast<NarrowShared<E, kBits>*>(memory)).run();
+  }
 }
 
 }  // namespace lowbit::cuda

@@ -112,11 +112,15 @@ struct Tables {
 };
 
 template <class Entry>
-__device__ __noinline__ void fill_table(const CodeSource& source, const ByteMap& map, Entry* table, int thread,
-                                        int threads) {
+__device__ __noinline__ void fill_table(const CodeSource& source, const ByteMap& map, bool codes, Entry* table,
+                                        int thread, int threads) {
   const ElementFormat& f = source.format.row;
   for (int i = thread; i < 256; i += threads) {
     const auto code = static_cast<uint32_t>(i) & ((1u << f.bits) - 1u);
+    if (codes) {
+      table[i] = static_cast<Entry>(code);
+      continue;
+    }
     float v;
     if (f.is_complex()) {  // entry 16 * part + code
       v = static_cast<float>(complex_part(static_cast<uint32_t>(i) & 3u, static_cast<Part>(i / 16 % 4)));
@@ -134,9 +138,10 @@ __device__ __noinline__ void fill_table(const CodeSource& source, const ByteMap&
 
 template <class E>
 __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, int thread, int threads) {
-  fill_table(p.w.low, p.w.bytes, t->w[0], thread, threads);
-  if (p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, t->w[1], thread, threads);
-  if (p.x.dense.data == nullptr) fill_table(p.x.low, p.x.bytes, t->x, thread, threads);
+  constexpr bool codes = E::kBytes && !E::kInteger;  // multiplied as they are
+  fill_table(p.w.low, p.w.bytes, codes, t->w[0], thread, threads);
+  if (p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
+  if (p.x.dense.data == nullptr) fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
 }
 
 // ---- rows in shared memory
@@ -373,7 +378,7 @@ __device__ __forceinline__ void x_fragment(int chunk, const uint4* rows, int pie
 template <class E>
 __device__ __forceinline__ void multiply(int chunk, typename E::Sum (&d)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
-  if constexpr (E::kBytes) {
+  if constexpr (E::kInteger) {
     if (chunk == 16) {
       E::multiply_half(d, a[0], a[1], b[0]);
       return;

@@ -373,8 +373,10 @@ class WideGemm {
 
 template <class E, int kBits>
 __global__ void __launch_bounds__(Wide::kThreads) gemm_wide(const __grid_constant__ GemmParams p) {
-  extern __shared__ __align__(128) uint8_t memory[];
-  WideGemm<E, kBits>(p, reinterpret_cast<WideShared<E, kBits>*>(memory)).run();
+  if constexpr (is_native<E>()) {
+    extern __shared__ __align__(128) uint8_t memory[];
+    WideGemm<E, kBits>(p, reinterpret_cast<WideShared<E, kBits>*>(memory)).run();
+  }
 }
 
 }  // namespace lowbit::cuda
