@@ -13,7 +13,9 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,9 @@ def save(model: nn.Module, folder: str | os.PathLike[str], *, tokenizer: Any = N
     try:
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as beside:
             _write(model, tokenizer, Path(beside))
-            for path in sorted(Path(beside).iterdir(), key=lambda p: p.name == FILE):  # the weights come last
-                os.replace(path, target / path.name)
+            with _interrupts_wait():
+                for path in sorted(Path(beside).iterdir(), key=lambda p: p.name == FILE):  # the weights come last
+                    os.replace(path, target / path.name)
     except BaseException as error:
         if made:
             with contextlib.suppress(OSError):
@@ -73,6 +76,22 @@ def save(model: nn.Module, folder: str | os.PathLike[str], *, tokenizer: Any = N
                 errno.ENOSPC, f"save: the disk is full; {str(target)!r} is as it was before; free some space"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C takes effect after the body: between two renames it would leave files of two models."""
+    if threading.current_thread() is not threading.main_thread():  # the others are never interrupted
+        yield
+        return
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _write(model: nn.Module, tokenizer: Any, folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""The command `lowbit`. What people read goes to the terminal with progress on stderr; `--json` prints JSON alone on
-stdout. An error is one sentence on stderr and status 2; Ctrl-C leaves status 130 and nothing half-written.
+"""The commands of `lowbit`. What people read goes to the terminal with progress on stderr; `--json` prints JSON alone
+on stdout. An error is one sentence on stderr and status 2; Ctrl-C leaves status 130 and nothing half-written.
 
-Each command imports what it needs when it runs, so that `--help` and a mistyped option answer at once.
+Each command imports what it needs of `lowbit` when it runs; nothing here imports it at the top.
 """
 
 import json
@@ -12,10 +12,7 @@ from typing import Any
 
 import click
 
-from lowbit.capabilities import version
-
 ERROR = 2
-INTERRUPTED = 130
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -44,7 +41,7 @@ def _print_json(value: Any) -> None:
 
 
 @click.group(context_settings=_CONTEXT)
-@click.version_option(version(), message="lowbit %(version)s")
+@click.version_option(package_name="lowbit", message="lowbit %(version)s")
 def cli() -> None:
     """Language models with weights and activations of 1 to 8 bits.
 
@@ -226,25 +223,19 @@ def info(as_json: bool) -> None:
         display.show(display.recipes_table(listed))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The console script: runs a command and ends the process with its status."""
-    status: Any = 0
+def run(arguments: list[str] | None = None) -> int:
+    """Runs a command; its status. KeyboardInterrupt passes through."""
     try:
         status = cli.main(arguments, prog_name="lowbit", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        status = ERROR
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("lowbit: interrupted; nothing half-written is left", err=True)
-        status = INTERRUPTED
+        return ERROR
+    except click.Abort:  # click's name for Ctrl-C
+        raise KeyboardInterrupt from None
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+        return 1
     except (ValueError, OSError, ImportError, MemoryError) as error:
         click.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
-        status = ERROR
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-if __name__ == "__main__":
-    main()
+        return ERROR
+    return status if isinstance(status, int) else 0
