@@ -601,8 +601,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows > a.m) super_rows = a.m;
   // blocks of kDirectTiles first, where they serve; then of kPanelTiles
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && a.w.codes.layout == Layout::kTile16 && a.w.high == nullptr &&
-                      !call.use_wsum && !call.plan.wide;
+  const bool direct = super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
   const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
   const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
   const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;

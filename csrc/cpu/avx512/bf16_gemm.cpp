@@ -21,12 +21,26 @@ struct BF16Math : FloatSums {
   static constexpr int kOperands = 2;
   static constexpr bool kValueZeros = true;
 
+  // By table; integers of 7 and 8 bits, whose tables take many permutes, by conversion.
   template <int kBits>
   struct Numbers {
     WordTable<kBits> table;
+    IntegerColumns columns;
+    bool convert;
 
-    Numbers(const ElementFormat&, const cpu::CodeTables& t) : table(t.bf16) {}
+    Numbers(const ElementFormat& f, const cpu::CodeTables& t)
+        : table(t.bf16),
+          columns(kBits, f.rule == kSigned),
+          convert(kBits > 6 && f.is_int() && (f.rule == kSigned || f.rule == kUnsigned)) {}
     LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[2]) const {
+      if (kBits > 6 && convert) {
+        __m512 v[4];
+        columns(codes, v);
+        for (int c = 0; c < 2; ++c) {  // exact in bf16: the low halves are zero
+          out[c] = _mm512_or_si512(_mm512_castps_si512(v[c + 2]), _mm512_srli_epi32(_mm512_castps_si512(v[c]), 16));
+        }
+        return;
+      }
       out[0] = table(codes);
       out[1] = table(_mm512_srli_epi16(codes, 8));
     }
