@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from lowbit import checkpoint, comparison, demo, evaluation, recipes
+from lowbit import checkpoint, comparison, demo, evaluation, ops, recipes
 from lowbit_cli import commands, main
 
 INTERRUPTED = 130
@@ -192,13 +192,18 @@ def test_bench_times_and_checks(lowbit: Run, tmp_path: Path) -> None:
     assert result.status == 0, result.err
     printed = json.loads(result.out)
     assert printed == json.loads(out.read_text())
-    assert [(r["weight"], r["activation"]) for r in printed["rows"]] == [
-        ("fp32", "fp32"),
-        ("bf16", "bf16"),
-        (weight, "bf16"),
-    ]
-    assert all(r["us"] > 0 and (r["m"], r["n"], r["k"]) == (2, 64, 96) for r in printed["rows"])
-    assert printed["machine"]["isa"]
+    (row,) = printed["rows"]
+    assert (row["weight"], row["activation"], row["m"], row["n"], row["k"]) == (f"{weight}@tile16", "bf16", 2, 64, 96)
+    assert abs(row["to_linear"] - row["linear_fp32_us"] / row["us"]) < 1e-3 * row["to_linear"]
+    assert printed["machine"].keys() >= {"processor", "isa", "threads", "torch", "compiler", "commit", "read_gb_s"}
+
+
+def test_bench_refuses_a_wrong_kernel(lowbit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gemm = ops.gemm
+    monkeypatch.setattr(ops, "gemm", lambda *a, **k: gemm(*a, **k) * 1.1)
+    result = lowbit("bench", "--shape", "2x64x96", "--weight", "int4:g32", "--activation", "fp32")
+    assert result.status == commands.ERROR
+    assert "must be right to be timed, got a relative error of 0.1" in result.err
 
 
 ERRORS = [

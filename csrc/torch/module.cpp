@@ -210,6 +210,11 @@ PYBIND11_MODULE(_C, m) {
         "The words of `blocks` blocks from counter `offset` on, uint32 [blocks, 4].");
   m.def("philox_bits", &philox_bits, py::arg("seed"), py::arg("offset"), py::arg("count"),
         "The 16 random bits of elements 0 .. count - 1 of a stochastic op, uint16.");
+#ifdef __clang__
+  m.attr("compiler") = "clang " __clang_version__;
+#else
+  m.attr("compiler") = "gcc " __VERSION__;
+#endif
   m.def("isa_list", &cpu::isa_list, "Names LOWBIT_ISA may have on this machine, best first.");
   m.def(
       "isa",

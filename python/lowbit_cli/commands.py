@@ -171,7 +171,12 @@ def _shape(context: click.Context, option: click.Parameter, values: tuple[str, .
     multiple=True,
     help=("fp32, bf16, or the format that the call quantizes it to, such as int8:row; may be given many times."),
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Calls of each; the median counts.  [default: 9]")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="Calls of each; the median counts.  [default: 30 for at most 16 rows, else 5]",
+)
+@click.option("--canonical", is_flag=True, help="Weights as checkpoints hold them, not prepacked as modules do.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to this file as well.")
 @_threads
 @_json
@@ -180,14 +185,15 @@ def bench(
     weights: tuple[str, ...],
     activations: tuple[str, ...],
     rounds: int | None,
+    canonical: bool,
     out: Path | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
     """Time the kernels: gemm over widths and shapes.
 
-    Each is timed beside torch.nn.functional.linear in fp32 and bf16 in the same run, with caches emptied before every
-    call. A kernel whose result is wrong is an error.
+    Each takes turns with torch.nn.functional.linear in fp32 and bf16, every call on another copy of the weight, so that
+    caches do not help. A kernel whose result is wrong is an error.
     """
     from lowbit import display, microbench
     from lowbit.progress import bar
@@ -196,9 +202,13 @@ def bench(
     shapes = shapes or list(microbench.SHAPES)
     weights = weights or microbench.WEIGHTS
     activations = activations or microbench.ACTIVATIONS
-    with bar("bench", len(shapes) * (2 + len(weights) * len(activations))) as advance:
-        timings = microbench.run(shapes, weights, activations, rounds or microbench.ROUNDS, advance)
-    result = {"machine": microbench.machine(), "rows": [t.to_dict() for t in timings]}
+    timings = []
+    with bar("bench", len(shapes) * len(weights) * len(activations)) as advance:
+        for timing in microbench.run(shapes, weights, activations, rounds, prepacked=not canonical):
+            timings.append(timing)
+            advance(1)
+    facts = microbench.machine() | {"read_gb_s": microbench.read_bandwidth() / 1e9}
+    result = {"machine": facts, "rows": [t.to_dict() for t in timings]}
     if out is not None:
         out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if as_json:
