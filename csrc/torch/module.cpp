@@ -240,6 +240,8 @@ PYBIND11_MODULE(_C, m) {
         if (!status.ok()) throw std::invalid_argument(status.message());
       },
       py::arg("name"), "Changes the ISA of this process; for tests and benches.");
+  m.def("bf16_dot", [] { return cpu::bf16_dot_is_fast(); }, "Whether bf16 products use the bf16 dot instruction.");
+  m.def("force_bf16_dot", &cpu::force_bf16_dot, py::arg("use"), "Chooses; for tests and benches.");
   m.def(
       "gemm_family",
       [](const std::optional<std::string>& x_format, bool x_planes, const std::string& w_format) {

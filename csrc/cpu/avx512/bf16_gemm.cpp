@@ -20,6 +20,7 @@ LOWBIT_INLINE __m512i minus(__m512i pair, __m512 zero) {
 struct BF16Math : FloatSums {
   static constexpr int kOperands = 2;
   static constexpr bool kValueZeros = true;
+  static constexpr int word(int operand) { return operand; }
 
   // By table; integers of 7 and 8 bits, whose tables take many permutes, by conversion.
   template <int kBits>

@@ -10,6 +10,7 @@ namespace {
 struct F32Math : FloatSums {
   static constexpr int kOperands = 4;
   static constexpr bool kValueZeros = true;
+  static constexpr int word(int operand) { return operand; }
 
   // Up to 5 bits: a table of fp32 in registers. Above: integers are converted, others (bipolar among them) come as two
   // halves from tables of words.
@@ -71,8 +72,34 @@ struct F32Math : FloatSums {
   }
 };
 
+// The sums of vdpbf16ps, which adds the products of a pair one after the other, each fused, the odd column first: operands
+// are columns 2, 0, 3, 1 (bf16_gemm.cpp pairs 0, 2 and 1, 3).
+struct BF16FmaMath : F32Math {
+  static constexpr int word(int operand) { return operand == 0 ? 2 : operand == 1 ? 0 : operand == 2 ? 3 : 1; }
+
+  template <int kBits>
+  struct Numbers : F32Math::Numbers<kBits> {
+    using F32Math::Numbers<kBits>::Numbers;
+    static LOWBIT_INLINE void order(const __m512i (&columns)[4], __m512i (&out)[4]) {
+      LOWBIT_UNROLL
+      for (int c = 0; c < 4; ++c) out[c] = columns[word(c)];
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[4]) const {
+      __m512i columns[4];
+      F32Math::Numbers<kBits>::operator()(codes, columns);
+      order(columns, out);
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[4]) const {
+      __m512i columns[4];
+      F32Math::Numbers<kBits>::operator()(codes, zero, columns);
+      order(columns, out);
+    }
+  };
+};
+
 }  // namespace
 
 const cpu::Engine kF32Engine = engine<F32Math>(64);
+const cpu::Engine kBF16FmaEngine = engine<BF16FmaMath>(128);  // as many quads as kBF16Engine: sums are cut alike
 
 }  // namespace lowbit::avx512

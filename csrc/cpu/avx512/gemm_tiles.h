@@ -3,6 +3,7 @@
 //   Sum                               a register of 16 sums
 //   Numbers<bits>                     the decoder: from 64 codes in the order of a tile to kOperands registers
 //   kValueZeros                       whether zero points are subtracted from the values
+//   word                              which word of x meets an operand
 //   start, dot, add, store, to_float  of sums
 // Static, as all of this folder's headers.
 #pragma once
@@ -44,7 +45,7 @@ struct Block {
     LOWBIT_UNROLL
     for (int r = 0; r < kR; ++r) {
       int32_t word;
-      std::memcpy(&word, x + 4 * (r * kOperands + c), 4);
+      std::memcpy(&word, x + 4 * (r * kOperands + Math::word(c)), 4);
       const __m512i b = _mm512_set1_epi32(word);
       LOWBIT_UNROLL
       for (int t = 0; t < kTiles; ++t) sum[r][t] = Math::dot(sum[r][t], w[t], b);
