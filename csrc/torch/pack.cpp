@@ -276,7 +276,7 @@ std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, Op
   }
   if (spec.scale != nullptr) {
     check(invalid("truncate: format must have float scales, got \"", format,
-                  "\"; dequantize the scale codes and leave their format out"));
+                  "\"; dequantize the scale codes and leave their format out, or leave scale out and multiply scale2"));
   }
   const Layout layout = layout_of(spec, w);
   if (layout == Layout::kTile16) {

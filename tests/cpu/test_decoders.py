@@ -28,6 +28,32 @@ def weight(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("isa", FAST)
+@pytest.mark.parametrize("w_format", ["int4:g32", "int8:row", "uint3:g18", "nf4:g64", "float8_e4m3fn:row", "int7:g100"])
+def test_bf16_sums_have_the_same_bits_by_dot_and_by_fma(isa: str, w_format: str) -> None:
+    g = torch.Generator().manual_seed(1)
+    n, k = 150, 777
+    dense = torch.randn(n, k, generator=g)
+    codes, scale, zero, _ = OPS.quantize(dense, w_format, asymmetric=w_format.startswith("uint"))
+    scale = scale.reshape(n, -1)
+    tiles = OPS.prepack(codes, w_format, k)
+    isa_before, dot_before = _C.isa(), _C.bf16_dot()
+    _C.force_isa(isa)
+    try:
+        for rows in (1, 3, 7, 40):
+            x = torch.randn(rows, k, generator=g).bfloat16()
+            for w, spec in ((codes, w_format), (tiles, f"{w_format}@tile16")):
+                results = []
+                for dot in (True, False):
+                    _C.force_bf16_dot(dot)
+                    zeros = zero if zero.numel() else None
+                    results.append(OPS.gemm(x, w, scale, zeros, spec, out_dtype=torch.float32))
+                assert torch.equal(*results), (rows, spec)
+    finally:
+        _C.force_isa(isa_before)
+        _C.force_bf16_dot(dot_before)
+
+
+@pytest.mark.parametrize("isa", FAST)
 @pytest.mark.parametrize(("name", "layout"), CASES)
 def test_unit_vectors_give_the_values(isa: str, name: str, layout: str) -> None:
     codes, values = weight(name)

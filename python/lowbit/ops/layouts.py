@@ -88,7 +88,9 @@ def truncate(
 
     Args:
         w: canonical planes `[..., p, N, ceil(K / 32)]`, or plain codes, of a signed, unsigned or bipolar format.
-        scale, zero: those of w.
+        scale, zero: those of w. Scales that are codes themselves are refused, since 2^(p - b) times one of them may be
+            no code: dequantize them, or where they have scales of their own (`scale2`) leave `scale` out here, keep
+            them, and multiply scale2 by 2^(p - b), which is exact.
         format: the format string of w.
         bits: 1 to p.
 

@@ -52,7 +52,8 @@ def stochastic_round_update_(
         rescale: recompute scales (and integer zero points) from W + dW first.
 
     Raises:
-        ValueError: shapes do not match, or w shares memory with itself or with dw.
+        ValueError: shapes do not match, w shares memory with itself or with dw, or the scales are codes: no op writes
+            those in place; quantize W + dW again.
     """
     _ops.stochastic_round_update_.default(w, scale, zero, dw, format, seed, rescale=rescale)
 
