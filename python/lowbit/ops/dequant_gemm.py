@@ -131,8 +131,8 @@ def dequant_gemm_input_grad(
     )
 
 
-@torch.library.register_fake("lowbit::dequant_gemm")
-@torch.library.register_fake("lowbit::dequant_gemm.autograd")
+@shapes.register_fake("lowbit::dequant_gemm")
+@shapes.register_fake("lowbit::dequant_gemm.autograd")
 def _(
     x: Tensor,
     w: Tensor,
@@ -153,7 +153,7 @@ def _(
     return x.new_empty(size, dtype=out_dtype or x.dtype)
 
 
-@torch.library.register_fake("lowbit::dequant_gemm_input_grad")
+@shapes.register_fake("lowbit::dequant_gemm_input_grad")
 def _(
     dy: Tensor,
     w: Tensor,

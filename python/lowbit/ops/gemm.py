@@ -95,8 +95,8 @@ def gemm(
     )
 
 
-@torch.library.register_fake("lowbit::gemm")
-@torch.library.register_fake("lowbit::gemm.autograd")
+@shapes.register_fake("lowbit::gemm")
+@shapes.register_fake("lowbit::gemm.autograd")
 def _(
     x: Tensor,
     w: Tensor,
@@ -117,7 +117,7 @@ def _(
     return x.new_empty(size, dtype=out_dtype or shapes.out_dtype(x))
 
 
-@torch.library.register_fake("lowbit::gemm.out")
+@shapes.register_fake("lowbit::gemm.out")
 def _(
     x: Tensor,
     w: Tensor,

@@ -97,8 +97,8 @@ def grouped_gemm_input_grad(
     )
 
 
-@torch.library.register_fake("lowbit::grouped_gemm")
-@torch.library.register_fake("lowbit::grouped_gemm.autograd")
+@shapes.register_fake("lowbit::grouped_gemm")
+@shapes.register_fake("lowbit::grouped_gemm.autograd")
 def _(
     x: Tensor,
     w: Tensor,
@@ -120,7 +120,7 @@ def _(
     return x.new_empty(size, dtype=out_dtype or shapes.out_dtype(x))
 
 
-@torch.library.register_fake("lowbit::grouped_gemm_input_grad")
+@shapes.register_fake("lowbit::grouped_gemm_input_grad")
 def _(
     dy: Tensor,
     w: Tensor,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lowbit.ops import gradient
+from lowbit.ops import gradient, shapes
 
 _ops = torch.ops.lowbit
 
@@ -48,8 +48,8 @@ def hadamard(
     return _ops.hadamard.default(x, block=block, sign=sign, scale=scale, transpose=transpose)
 
 
-@torch.library.register_fake("lowbit::hadamard")
-@torch.library.register_fake("lowbit::hadamard.autograd")
+@shapes.register_fake("lowbit::hadamard")
+@shapes.register_fake("lowbit::hadamard.autograd")
 def _(
     x: Tensor,
     block: int = 0,
@@ -60,7 +60,7 @@ def _(
     return x.new_empty(x.shape)
 
 
-@torch.library.register_fake("lowbit::hadamard.out")
+@shapes.register_fake("lowbit::hadamard.out")
 def _(
     x: Tensor,
     *,

@@ -104,7 +104,7 @@ def truncate(
     return _ops.truncate.default(w, scale, zero, format, bits)
 
 
-@torch.library.register_fake("lowbit::pack")
+@shapes.register_fake("lowbit::pack")
 def _(codes: Tensor, format: str, *, layout: str = "canonical") -> Tensor:
     spec = shapes.parse("pack", format, "format")
     n, k = codes.size(-2), codes.size(-1)
@@ -119,7 +119,7 @@ def _(codes: Tensor, format: str, *, layout: str = "canonical") -> Tensor:
     return codes.new_empty([*codes.shape[:-2], *size], dtype=dtype)
 
 
-@torch.library.register_fake("lowbit::unpack")
+@shapes.register_fake("lowbit::unpack")
 def _(packed: Tensor, format: str, k: int, *, layout: str = "canonical") -> Tensor:
     spec = shapes.parse("unpack", format, "format")
     planes = layout == "canonical" and spec.canonical_layout == "planes"
@@ -128,7 +128,7 @@ def _(packed: Tensor, format: str, k: int, *, layout: str = "canonical") -> Tens
     return packed.new_empty([*packed.shape[: -3 if planes else -2], n, k], dtype=torch.uint8)
 
 
-@torch.library.register_fake("lowbit::prepack")
+@shapes.register_fake("lowbit::prepack")
 def _(
     w: Tensor,
     format: str,
@@ -139,7 +139,7 @@ def _(
     return w.new_empty([*shapes.batch(spec, w), *tiles, 8 * spec.bits], dtype=torch.uint8)
 
 
-@torch.library.register_fake("lowbit::unprepack")
+@shapes.register_fake("lowbit::unprepack")
 def _(
     w: Tensor,
     format: str,
@@ -150,7 +150,7 @@ def _(
     return w.new_empty([*w.shape[:-3], *size], dtype=dtype)
 
 
-@torch.library.register_fake("lowbit::truncate")
+@shapes.register_fake("lowbit::truncate")
 def _(
     w: Tensor,
     scale: Tensor | None,

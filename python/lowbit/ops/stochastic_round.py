@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lowbit.ops import shapes
+
 _ops = torch.ops.lowbit
 
 
@@ -58,7 +60,7 @@ def stochastic_round_update_(
     _ops.stochastic_round_update_.default(w, scale, zero, dw, format, seed, rescale=rescale)
 
 
-@torch.library.register_fake("lowbit::stochastic_round")
+@shapes.register_fake("lowbit::stochastic_round")
 def _(
     x: Tensor,
     format: str,
@@ -68,7 +70,7 @@ def _(
     return x.new_empty(x.shape, dtype=dtype)
 
 
-@torch.library.register_fake("lowbit::stochastic_round_update_")
+@shapes.register_fake("lowbit::stochastic_round_update_")
 def _(
     w: Tensor,
     scale: Tensor | None,
