@@ -128,6 +128,8 @@ def test_commands_are_there() -> None:
         assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE), name
 
 
-def test_formats_document_is_current() -> None:
-    printed = subprocess.run([sys.executable, ROOT / "docs" / "formats.py"], capture_output=True, text=True, check=True)
-    assert printed.stdout == (ROOT / "docs" / "formats.md").read_text(), "run make docs"
+@pytest.mark.parametrize("name", ["formats", "numbers"])
+def test_printed_documents_are_current(name: str) -> None:
+    script = ROOT / "docs" / f"{name}.py"
+    printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert printed.stdout == script.with_suffix(".md").read_text(), "run make docs"

@@ -140,6 +140,7 @@ def rewrite(folder, change):
         metadata = dict(file.metadata())
     header = json.loads(metadata["lowbit"])
     change(tensors, header)
+    header["tensors_sha256"] = checkpoint._digest_of(tensors)
     save_file(tensors, path, {**metadata, "lowbit": json.dumps(header)})
 
 
@@ -163,6 +164,15 @@ def test_corrupted_header(saved):
     data[20:60] = b"x" * 40
     path.write_bytes(bytes(data))
     damaged(saved[1], "got a damaged one")
+
+
+@pytest.mark.parametrize("at", [-1, -1000, -9000])
+def test_corrupted_tensors(saved, at):
+    path = saved[1] / checkpoint.FILE
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+    damaged(saved[1], "got a damaged one .its tensors are not those that were saved.; copy or save it again")
 
 
 def test_a_newer_version(saved):

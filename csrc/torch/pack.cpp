@@ -13,12 +13,6 @@
 namespace lowbit::bind {
 namespace {
 
-const cpu::Kernels& kernels() {
-  const cpu::Kernels* k = nullptr;
-  check(cpu::kernels(&k));
-  return *k;
-}
-
 // `batch` matrices one after another, `step` bytes apart.
 struct Batch {
   std::vector<int64_t> sizes;  // the leading dimensions

@@ -1,5 +1,5 @@
-"""Tensors of one call on two devices are refused, by every op and for every argument: none gives memory that nothing was
-written to."""
+"""Tensors of one call on two devices are refused, by every op and for every argument: none gives memory that nothing
+was written to."""
 
 import lowbit
 import pytest

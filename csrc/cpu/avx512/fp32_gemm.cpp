@@ -72,8 +72,8 @@ struct F32Math : FloatSums {
   }
 };
 
-// The sums of vdpbf16ps, which adds the products of a pair one after the other, each fused, the odd column first: operands
-// are columns 2, 0, 3, 1 (bf16_gemm.cpp pairs 0, 2 and 1, 3).
+// The sums of vdpbf16ps, which adds the products of a pair one after the other, each fused, the odd column first:
+// operands are columns 2, 0, 3, 1 (bf16_gemm.cpp pairs 0, 2 and 1, 3).
 struct BF16FmaMath : F32Math {
   static constexpr int word(int operand) { return operand == 0 ? 2 : operand == 1 ? 0 : operand == 2 ? 3 : 1; }
 
