@@ -67,7 +67,7 @@ bench: $(VENV)/.lowbit
 
 docs: $(VENV)/.lowbit
 	$(BIN)/python docs/formats.py > docs/formats.md
-	$(BIN)/python docs/numbers.py > docs/numbers.md
+	$(BIN)/python bench/report.py > docs/numbers.md
 
 ## check-abi: the same build inside another torch (OTHER_TORCH), in an environment of its own: the tests of the ops
 check-abi: $(VENV)/.lowbit

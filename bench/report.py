@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "bench" / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 Row = dict[str, Any]
 
 HEAD = """# Numbers
 
-<!-- printed by docs/numbers.py (`make docs`) from the files under bench/results/; measure and append there -->
+<!-- printed by bench/report.py (`make docs`) from the files under bench/results/; measure and append there -->
 
 Each figure stands in a file under `bench/results/`, with its machine and commit; none is typed by hand.
 """
