@@ -62,10 +62,12 @@ fmt: $(VENV)/.test
 
 bench: $(VENV)/.lowbit
 	mkdir -p bench/results
-	$(BIN)/lowbit bench --out bench/results/gemm.json
+	$(BIN)/python bench/gemm.py --out bench/results/gemm.jsonl
+	$(BIN)/python bench/hadamard.py --out bench/results/hadamard.jsonl
 
 docs: $(VENV)/.lowbit
 	$(BIN)/python docs/formats.py > docs/formats.md
+	$(BIN)/python bench/report.py > docs/numbers.md
 
 ## check-abi: the same build inside another torch (OTHER_TORCH), in an environment of its own: the tests of the ops
 check-abi: $(VENV)/.lowbit

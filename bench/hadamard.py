@@ -12,30 +12,14 @@ import argparse
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import lowbit._C as _C
 import torch
-from gemm import commit, machine
+from lowbit import microbench
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DENSE_LIMIT = 4096  # order of the largest dense matrix that is multiplied with
-
-
-def rounds(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Times the calls in turn for about `seconds`, at least five rounds after one that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return times
 
 
 def check(n: int, dtype: torch.dtype) -> None:
@@ -53,17 +37,17 @@ def row(n: int, dtype: str, elements: int, seconds: float) -> dict[str, object]:
     x = torch.randn(max(1, elements // n), n).to(DTYPES[dtype])
     out = torch.empty_like(x)
     check(n, DTYPES[dtype])
-    calls: dict[str, Callable[[], object]] = {
-        "hadamard": lambda: torch.ops.lowbit.hadamard.out(x, out=out),
-        "in_place": lambda: torch.ops.lowbit.hadamard.out(out, out=out),
-        "copy": lambda: out.copy_(x),
+    calls: dict[str, Callable[[int], object]] = {
+        "hadamard": lambda _: torch.ops.lowbit.hadamard.out(x, out=out),
+        "in_place": lambda _: torch.ops.lowbit.hadamard.out(out, out=out),
+        "copy": lambda _: out.copy_(x),
     }
-    times = rounds(calls, seconds)
+    times = microbench.interleaved(calls, 5, seconds)
     if n <= DENSE_LIMIT:
         dense = torch.ops.lowbit.hadamard(torch.eye(n)).to(x.dtype)
-        times |= rounds({"matmul": lambda: torch.matmul(x, dense, out=out)}, seconds / 2)
+        times |= microbench.interleaved({"matmul": lambda _: torch.matmul(x, dense, out=out)}, 5, seconds / 2)
     best = {name: min(t) for name, t in times.items()}
-    result: dict[str, object] = {"bench": "hadamard", "n": n, "rows": x.shape[0], "dtype": dtype, "isa": _C.isa()}
+    result: dict[str, object] = {"n": n, "rows": x.shape[0], "dtype": dtype}
     for name, t in times.items():
         result[f"{name}_us"] = round(statistics.median(t) * 1e6, 1)
         result[f"best_{name}_us"] = round(best[name] * 1e6, 1)
@@ -71,7 +55,6 @@ def row(n: int, dtype: str, elements: int, seconds: float) -> dict[str, object]:
     if "matmul" in best:
         result["over_matmul"] = round(best["matmul"] / best["hadamard"], 2)
     result["gadds"] = round(x.numel() * math.log2(max(2, n)) / best["hadamard"] / 1e9, 1)
-    result |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": machine(), "commit": commit()}
     return result
 
 
@@ -86,9 +69,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file that the rows are appended to")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    common = {"bench": "hadamard", **microbench.machine()}
     for dtype in args.dtypes:
         for n in args.sizes:
-            line = json.dumps(row(n, dtype, args.elements, args.seconds))
+            line = json.dumps(common | row(n, dtype, args.elements, args.seconds))
             print(line, flush=True)
             if args.out:
                 with args.out.open("a") as file:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -139,6 +140,7 @@ def rewrite(folder, change):
         metadata = dict(file.metadata())
     header = json.loads(metadata["lowbit"])
     change(tensors, header)
+    header["tensors_sha256"] = checkpoint._digest_of(tensors)
     save_file(tensors, path, {**metadata, "lowbit": json.dumps(header)})
 
 
@@ -162,6 +164,15 @@ def test_corrupted_header(saved):
     data[20:60] = b"x" * 40
     path.write_bytes(bytes(data))
     damaged(saved[1], "got a damaged one")
+
+
+@pytest.mark.parametrize("at", [-1, -1000, -9000])
+def test_corrupted_tensors(saved, at):
+    path = saved[1] / checkpoint.FILE
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+    damaged(saved[1], "got a damaged one .its tensors are not those that were saved.; copy or save it again")
 
 
 def test_a_newer_version(saved):
@@ -257,6 +268,25 @@ def test_failing_to_write_leaves_the_old_files(saved, interrupt, step, monkeypat
     with pytest.raises(interrupt if isinstance(interrupt, type) else OSError):
         lowbit.save(other, folder.parent / "new")
     assert not (folder.parent / "new").exists()
+
+
+def test_an_interrupt_between_renames_waits(saved, monkeypatch):
+    """Files of two models in one folder would be none."""
+    other, rename = quantized("w8a16", seed=5, mlp=96), os.replace
+
+    def replace(source, target):
+        signal.raise_signal(signal.SIGINT)
+        rename(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "replace", replace)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lowbit.save(other, saved[1])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert torch.equal(logits(lowbit.load(saved[1]), IDS), logits(other, IDS))
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from lowbit import checkpoint, cli, comparison, demo, evaluation, recipes
+from lowbit import checkpoint, comparison, demo, evaluation, ops, recipes
+from lowbit_cli import commands, main
 
+INTERRUPTED = 130
 ROW = {"recipe", "bits", "bytes", "perplexity", "prefill_tok_s", "decode_tok_s"}
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. " * 40
 
@@ -45,7 +47,7 @@ def lowbit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     def run(*arguments: object) -> Result:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main([str(a) for a in arguments])
+            main([str(a) for a in arguments])
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
         return Result(int(ended.value.code or 0), captured.out, captured.err)
@@ -71,7 +73,7 @@ def test_help_tells_each_option(lowbit: Run, command: str) -> None:
     result = lowbit(command, "--help")
     assert result.status == 0
     assert result.out.startswith(f"Usage: lowbit {command} ")
-    for option in cli.cli.commands[command].params:
+    for option in commands.cli.commands[command].params:
         if option.param_type_name == "option":
             assert option.help or option.name == "help", option.name
             assert option.opts[0] in result.out
@@ -86,6 +88,33 @@ def test_help_lists_the_commands(lowbit: Run) -> None:
         "info",
         "quantize",
     ]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["quantize", "--help"], ["--version"], ["frobnicate"]])
+def test_what_needs_no_kernel_does_not_wait_for_torch(arguments: list[str]) -> None:
+    script = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('torch' in sys.modules))\n"
+        "from lowbit_cli import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+@pytest.mark.parametrize("module", ["click", "torch", "lowbit.display"])
+def test_interrupt_during_an_import(module: str) -> None:
+    """Ctrl-C while the command's modules are loaded, early and late."""
+    script = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from lowbit_cli import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "info"], capture_output=True, text=True, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (INTERRUPTED, "")
+    assert done.stderr.strip() == "lowbit: interrupted; nothing half-written is left"
 
 
 def test_info(lowbit: Run) -> None:
@@ -138,7 +167,7 @@ def test_quantized_model_is_the_same_in_a_new_process(lowbit: Run, model: Path, 
     here = lowbit("eval", "--model", model, "--recipe", recipe, "--calibration", text, *options)
     report = lowbit("quantize", model, "--recipe", recipe, "--calibration", text, "--out", tmp_path / "q", "--json")
     assert json.loads(report.out)["recipe"] == recipe
-    command = [sys.executable, "-m", "lowbit.cli", "eval", "--model", str(tmp_path / "q"), *options]
+    command = [sys.executable, "-m", "lowbit_cli", "eval", "--model", str(tmp_path / "q"), *options]
     there = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     assert there.returncode == 0, there.stderr
     before, after = json.loads(here.out)["rows"][1], json.loads(there.stdout)["rows"][0]
@@ -150,7 +179,7 @@ def test_quantized_model_is_the_same_in_a_new_process(lowbit: Run, model: Path, 
 def test_quantized_model_takes_no_recipe(lowbit: Run, model: Path, tmp_path: Path) -> None:
     assert lowbit("quantize", model, "--recipe", "w8a16", "--out", tmp_path / "q").status == 0
     result = lowbit("eval", "--model", tmp_path / "q", "--recipe", "w8a8")
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert "--model must not be quantized where recipes are given" in result.err
 
 
@@ -163,13 +192,18 @@ def test_bench_times_and_checks(lowbit: Run, tmp_path: Path) -> None:
     assert result.status == 0, result.err
     printed = json.loads(result.out)
     assert printed == json.loads(out.read_text())
-    assert [(r["weight"], r["activation"]) for r in printed["rows"]] == [
-        ("fp32", "fp32"),
-        ("bf16", "bf16"),
-        (weight, "bf16"),
-    ]
-    assert all(r["us"] > 0 and (r["m"], r["n"], r["k"]) == (2, 64, 96) for r in printed["rows"])
-    assert printed["machine"]["isa"]
+    (row,) = printed["rows"]
+    assert (row["weight"], row["activation"], row["m"], row["n"], row["k"]) == (f"{weight}@tile16", "bf16", 2, 64, 96)
+    assert abs(row["to_linear"] - row["linear_fp32_us"] / row["us"]) < 1e-3 * row["to_linear"]
+    assert printed["machine"].keys() >= {"processor", "isa", "threads", "torch", "compiler", "commit", "read_gb_s"}
+
+
+def test_bench_refuses_a_wrong_kernel(lowbit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gemm = ops.gemm
+    monkeypatch.setattr(ops, "gemm", lambda *a, **k: gemm(*a, **k) * 1.1)
+    result = lowbit("bench", "--shape", "2x64x96", "--weight", "int4:g32", "--activation", "fp32")
+    assert result.status == commands.ERROR
+    assert "must be right to be timed, got a relative error of 0.1" in result.err
 
 
 ERRORS = [
@@ -193,7 +227,7 @@ def test_errors_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = lowbit(*arguments)
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert result.out == ""
     (line,) = [line for line in result.err.splitlines() if line.startswith("Error: ")]
     assert sentence in line
@@ -204,11 +238,11 @@ def test_short_texts_are_refused(lowbit: Run, model: Path, tmp_path: Path) -> No
     short = tmp_path / "short.txt"
     short.write_text("too short")
     result = lowbit("eval", "--model", model, "--text", short)
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert f"text must hold at least {33 * evaluation.WINDOW} tokens (33 windows of 512), got 9" in result.err
     out = tmp_path / "q"
     result = lowbit("quantize", model, "--recipe", "w4a16-gptq-g64", "--calibration", short, "--out", out)
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert "calibration must have at least" in result.err
     assert not out.exists()
 
@@ -217,14 +251,14 @@ def test_text_must_be_text(lowbit: Run, model: Path, tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"abc\xff\xfe")
     result = lowbit("eval", "--model", model, "--text", binary)
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert "must be UTF-8, got byte 0xff at 3" in result.err
 
 
 def test_folder_with_other_files_is_refused(lowbit: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     result = lowbit("quantize", model, "--recipe", "w8a16", "--out", tmp_path)
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert "folder must be new, empty or a checkpoint" in result.err
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -235,7 +269,7 @@ def test_full_disk(lowbit: Run, model: Path, tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(checkpoint, "save", fail)
     result = lowbit("quantize", model, "--recipe", "w8a16", "--out", tmp_path / "q")
-    assert result.status == cli.ERROR
+    assert result.status == commands.ERROR
     assert "No space left on device" in result.err
 
 
@@ -247,7 +281,7 @@ def test_interrupt_leaves_nothing_half_written(
 ) -> None:
     script = (
         "import os, signal\n"
-        f"from lowbit import cli, {module}\n"
+        f"from lowbit import {module}\n"
         f"original, left = {module}.{function}, {call}\n"
         "def interrupted(*a, **k):\n"
         "    global left\n"
@@ -256,12 +290,12 @@ def test_interrupt_leaves_nothing_half_written(
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return original(*a, **k)\n"
         f"{module}.{function} = interrupted\n"
-        "cli.main()\n"
+        "from lowbit_cli import main; main()\n"
     )
     out = tmp_path / "q"
     arguments = ["quantize", str(model), "--recipe", "w4a16-gptq-g64", "--calibration", str(text), "--out", str(out)]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == cli.INTERRUPTED, done.stderr
+    assert done.returncode == INTERRUPTED, done.stderr
     assert "interrupted" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -269,15 +303,15 @@ def test_interrupt_leaves_nothing_half_written(
 
 def test_interrupt_keeps_the_old_model(model: Path, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "q"
-    command = [sys.executable, "-m", "lowbit.cli", "quantize", str(model), "--out", str(out)]
+    command = [sys.executable, "-m", "lowbit_cli", "quantize", str(model), "--out", str(out)]
     subprocess.run([*command, "--recipe", "w8a16"], check=True, capture_output=True, env=ENVIRONMENT)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     script = (
         "import os, signal\n"
-        "from lowbit import checkpoint, cli\n"
+        "from lowbit import checkpoint\n"
         "checkpoint.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
-        "cli.main()\n"
+        "from lowbit_cli import main; main()\n"
     )
     again = [sys.executable, "-c", script, *command[3:], "--recipe", "w4a16-g64"]
-    assert subprocess.run(again, capture_output=True, env=ENVIRONMENT).returncode == cli.INTERRUPTED
+    assert subprocess.run(again, capture_output=True, env=ENVIRONMENT).returncode == INTERRUPTED
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before

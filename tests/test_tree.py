@@ -167,7 +167,7 @@ def test_oracle_imports_nothing_of_lowbit() -> None:
 
 def test_methods_are_functions_of_tensors() -> None:
     """A method knows tensors and formats: no modules, no models, no other user of methods."""
-    above = ("nn", "quantization", "checkpoint", "integrations", "recipes", "cli", "comparison", "demo", "evaluation")
+    above = ("nn", "quantization", "checkpoint", "integrations", "recipes", "comparison", "demo", "evaluation")
     files = python_files(PYTHON / "algorithms")
     assert files
     for path in files:
@@ -184,7 +184,6 @@ def test_lower_python_does_not_know_what_stands_on_it() -> None:
         ("integrations",),
         ("evaluation", "microbench", "text", "display"),
         ("comparison", "demo"),
-        ("cli",),
     )
     rank = {name: i for i, names in enumerate(ranks) for name in names}
     # functions of these reach upwards on purpose, inside a function body only
@@ -196,6 +195,15 @@ def test_lower_python_does_not_know_what_stands_on_it() -> None:
                 other = node.module.split(".")[1]
                 if own in rank and other in rank:
                     assert rank[other] <= rank[own], f"{under(path)} imports {node.module}"
+
+
+def test_command_imports_the_package_in_functions_alone() -> None:
+    """Importing anything of lowbit imports torch."""
+    for path in python_files(ROOT / "python" / "lowbit_cli"):
+        for node in ast.parse(path.read_text()).body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [n for n in names if n.split(".")[0] in ("lowbit", "torch")], f"{under(path)}: {names}"
 
 
 def test_files_are_short() -> None:

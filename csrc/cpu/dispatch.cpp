@@ -56,6 +56,8 @@ constexpr Isa kIsas[] = {
     {"ref", [] { return true; }, [](Kernels*) {}},
 };
 
+std::atomic<int> bf16_dot{-1};  // not known yet
+
 Kernels table_of(const Isa& isa) {
   Kernels k = kReference;
   k.isa = isa.name;
@@ -137,5 +139,20 @@ std::vector<std::pair<std::string, std::vector<std::string>>> own_kernels() {
 
 const char* last_kernel() { return g_last.load(std::memory_order_relaxed); }
 void ran(const char* name) { g_last.store(name, std::memory_order_relaxed); }
+
+bool bf16_dot_is_fast() {
+  int fast = bf16_dot.load(std::memory_order_relaxed);
+  if (fast < 0) {
+    fast = 1;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    fast = __builtin_cpu_is("intel") ? 0 : 1;
+#endif
+    bf16_dot.store(fast, std::memory_order_relaxed);
+  }
+  return fast == 1;
+}
+
+void force_bf16_dot(bool use) { bf16_dot.store(use ? 1 : 0, std::memory_order_relaxed); }
 
 }  // namespace lowbit::cpu

@@ -46,6 +46,11 @@ LOWBIT_EXPORT std::vector<std::pair<std::string, std::vector<std::string>>> own_
 // Changes the table of a running process. For tests and benches: no op may be running.
 LOWBIT_EXPORT Status force_isa(const char* name);
 
+// Whether a bf16 dot is quicker than the two fused multiply-adds that give the same bits (denormals apart, which the
+// dot takes for zeros). It is on AMD; on Intel it issues at a quarter of their rate. For tests: force_bf16_dot.
+LOWBIT_EXPORT bool bf16_dot_is_fast();
+LOWBIT_EXPORT void force_bf16_dot(bool use);
+
 // The micro-kernel that ran last in this process, as "<family>:<isa>"; tests ask it which code they tested.
 LOWBIT_EXPORT const char* last_kernel();
 void ran(const char* name);  // `name` must live for ever

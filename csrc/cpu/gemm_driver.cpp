@@ -113,6 +113,8 @@ int32_t int_at(const BlockValues& v, int64_t r, int64_t c) {
   return static_cast<const int32_t*>(v.data)[i * v.row_stride + j * v.col_stride];
 }
 
+int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4; }
+
 // Row m of x in the engine's numbers. `codes` and `floats` hold K elements each.
 const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
   const GemmArgs& a = call.args;
@@ -139,7 +141,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     const char* p = static_cast<const char*>(x.data) + m * x.row_stride * size_of(x.dtype);
     if (x.col_stride != 1) {
       for (int64_t c = 0; c < k; ++c) floats[c] = x.at(m, c);
-    } else if (call.plan.numbers == Numbers::kBF16) {
+    } else if (bytes_of_number(call.engine) == 2) {
       return p;
     } else if (x.dtype == DType::kF32) {
       row = reinterpret_cast<const float*>(p);
@@ -147,7 +149,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
       isa.to_float(p, x.dtype, k, floats);
     }
   }
-  if (call.plan.numbers == Numbers::kF32) return row;
+  if (bytes_of_number(call.engine) == 4) return row;
   isa.to_bf16(row, k, reinterpret_cast<uint16_t*>(numbers));
   return numbers;
 }
@@ -213,7 +215,8 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
         pack_piece<1>(p, bytes, to, stride);
-        const int32_t offset = plan.x->s8_offset - (plan.x_zero ? int_at(xq->zero, m, p.column) << plan.x->shift : 0);
+        const int32_t zero = plan.x_zero ? int_at(xq->zero, m, p.column) : 0;
+        const int32_t offset = plan.x->s8_offset - zero * (1 << plan.x->shift);
         const int32_t sum =
             plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns) + offset * p.columns;
         out.sum[at] = sum;
@@ -222,7 +225,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         if (call.use_wsum) out.zero[at] = offset;
         segment_sum = (p.first ? 0 : segment_sum) + sum;
       } else {
-        plan.numbers == Numbers::kBF16 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
+        bytes_of_number(call.engine) == 2 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
       }
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
       if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
@@ -600,8 +603,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows > a.m) super_rows = a.m;
   // blocks of kDirectTiles first, where they serve; then of kPanelTiles
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && a.w.codes.layout == Layout::kTile16 && a.w.high == nullptr &&
-                      !call.use_wsum && !call.plan.wide;
+  const bool direct = super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
   const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
   const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
   const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;

@@ -78,7 +78,7 @@ struct Engine {
   int32_t x_quad;  // bytes of 4 activations
   int32_t w_quad;  // bytes of a tile's quad
   void (*panel)(int tiles, int rows, const BlockArgs& args);
-  void (*direct)(int rows, const BlockArgs& args);  // kDirectTiles tiles of tile16 codes, at most kDirectRows rows
+  void (*direct)(int rows, const BlockArgs& args);  // kDirectTiles tiles, at most kDirectRows rows
   void (*fill)(const FillArgs& args);
 };
 

@@ -18,9 +18,14 @@ Codes contiguous_view(const ElementFormat& f, const void* data, int64_t rows, in
   return c;
 }
 
+// An empty matrix has no memory, and memset may not be given a null pointer.
+void zero_bytes(void* out, int64_t bytes) {
+  if (bytes > 0) std::memset(out, 0, static_cast<size_t>(bytes));
+}
+
 void zero_canonical(const ElementFormat& f, void* out, int64_t rows, int64_t cols) {
   const bool planes = canonical(f) == Canonical::kPlanes;
-  std::memset(out, 0, static_cast<size_t>((planes ? 4 * f.bits : 1) * rows * canonical_row(canonical(f), cols)));
+  zero_bytes(out, (planes ? 4 * f.bits : 1) * rows * canonical_row(canonical(f), cols));
 }
 
 // Rows in a piece of work: enough elements to be worth a thread.
@@ -124,7 +129,7 @@ Status unpack_order(Order order, const ElementFormat& f, const void* packed, int
 
 Status prepack(const Codes& codes, uint8_t* out, const Parallel& parallel) {
   const int bits = codes.format->bits;
-  std::memset(out, 0, static_cast<size_t>(tile16_bytes(bits, codes.rows, codes.cols)));
+  zero_bytes(out, tile16_bytes(bits, codes.rows, codes.cols));
   // a tile row belongs to one range: its bytes are or-ed into
   parallel(ceil_div(codes.rows, kTileRows), 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin * kTileRows; r < end * kTileRows && r < codes.rows; ++r) {

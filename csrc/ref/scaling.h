@@ -1,15 +1,18 @@
 // How the scales of a matrix follow from the extents of its blocks. The extent of a block is its largest magnitude, or,
 // asymmetric, the width of its range widened to hold 0.
 //
-//   T = scale_max(element), asymmetric 2^bits - 1: the extent that a scale of 1 covers. All operations fp32, one by
-//   one. float scales  s = extent / T, rounded to the scale's dtype kPowerFloor   (scales in E8M0) s = 2^(floor(log2
-//   extent) - floor(log2(T * unit))), clamped to the format kTwoLevel     (coded scales with scales of their own)
-//   second = max extent / (T * scale_max(scale format)) over a
-//                 block of scales, rounded to its dtype; s = encode(extent / (T * second))
-//   other coded   s = encode(extent / T)
-// A float scale (of either level) that would be stored as 0 is 1, so a block of zeros has scale 1. In E8M0 it is 1 too.
-// A coded scale that would be 0 for a block that is not all zeros is the least positive one.
-//   zero = encode(-low / s), low <= 0 the block's least value: an integer code
+//   T: the extent that a scale of 1 covers: scale_max(element), asymmetric 2^bits - 1
+//
+//   float scales            s = extent / T, rounded to the scale's dtype
+//   kPowerFloor (E8M0)      s = 2^(floor(log2 extent) - floor(log2 (T * unit))), clamped to the format
+//   kTwoLevel (codes that   second = max extent / (T * scale_max(scale format)) over a block of scales, rounded to its
+//     have scales)          dtype; s = encode(extent / (T * second))
+//   other codes             s = encode(extent / T)
+//   zero point              encode(-low / s), low <= 0 the least value of the block: an integer code
+//
+// All operations are fp32, one by one. A float scale (of either level) that would be stored as 0 is 1, so that a block
+// of zeros has scale 1; in E8M0 it is 1 too. A coded scale that would be 0 for a block that is not all zeros is the
+// least positive one.
 #pragma once
 
 #include "common/matrix.h"

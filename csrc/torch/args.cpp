@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cpu/dispatch.h"
+
 namespace lowbit::bind {
 
 void check(const Status& status) {
@@ -18,6 +20,12 @@ void check(const Status& status) {
     case Code::kOutOfMemory: throw std::bad_alloc();
     default: throw std::runtime_error(status.message());
   }
+}
+
+const cpu::Kernels& kernels() {
+  const cpu::Kernels* k = nullptr;
+  check(cpu::kernels(&k));
+  return *k;
 }
 
 Parallel torch_parallel() {

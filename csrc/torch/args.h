@@ -11,6 +11,10 @@
 #include "common/parallel.h"
 #include "common/qmatrix.h"
 
+namespace lowbit::cpu {
+struct Kernels;
+}
+
 namespace lowbit::bind {
 
 using torch::headeronly::ScalarType;
@@ -20,6 +24,9 @@ using OptTensor = std::optional<Tensor>;
 // Raises the Status as a plain C++ exception: kInvalidArgument -> std::invalid_argument (ValueError in Python),
 // kOutOfMemory -> std::bad_alloc, kUnsupported -> std::runtime_error. Returns when ok.
 void check(const Status& status);
+
+// The kernel table of this process; raises where LOWBIT_ISA names none.
+const cpu::Kernels& kernels();
 
 // PyTorch's own thread pool.
 Parallel torch_parallel();

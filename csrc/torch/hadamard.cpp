@@ -67,10 +67,8 @@ void run(const Tensor& x, int64_t block, const OptTensor& sign, std::optional<do
   }
   args.scale = static_cast<float>(scale ? *scale : 1.0 / std::sqrt(static_cast<double>(args.block)));
   args.transpose = transpose;
-  const cpu::Kernels* kernels = nullptr;
-  check(cpu::kernels(&kernels));
   cpu::ran("hadamard:ref");
-  check(kernels->hadamard(args, torch_parallel()));
+  check(kernels().hadamard(args, torch_parallel()));
 }
 
 Tensor hadamard(const Tensor& x, int64_t block, OptTensor sign, std::optional<double> scale, bool transpose) {

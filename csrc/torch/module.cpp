@@ -210,6 +210,11 @@ PYBIND11_MODULE(_C, m) {
         "The words of `blocks` blocks from counter `offset` on, uint32 [blocks, 4].");
   m.def("philox_bits", &philox_bits, py::arg("seed"), py::arg("offset"), py::arg("count"),
         "The 16 random bits of elements 0 .. count - 1 of a stochastic op, uint16.");
+#ifdef __clang__
+  m.attr("compiler") = "clang " __clang_version__;
+#else
+  m.attr("compiler") = "gcc " __VERSION__;
+#endif
   m.def("isa_list", &cpu::isa_list, "Names LOWBIT_ISA may have on this machine, best first.");
   m.def(
       "isa",
@@ -235,6 +240,8 @@ PYBIND11_MODULE(_C, m) {
         if (!status.ok()) throw std::invalid_argument(status.message());
       },
       py::arg("name"), "Changes the ISA of this process; for tests and benches.");
+  m.def("bf16_dot", [] { return cpu::bf16_dot_is_fast(); }, "Whether bf16 products use the bf16 dot instruction.");
+  m.def("force_bf16_dot", &cpu::force_bf16_dot, py::arg("use"), "Chooses; for tests and benches.");
   m.def(
       "gemm_family",
       [](const std::optional<std::string>& x_format, bool x_planes, const std::string& w_format) {

@@ -13,12 +13,6 @@
 namespace lowbit::bind {
 namespace {
 
-const cpu::Kernels& kernels() {
-  const cpu::Kernels* k = nullptr;
-  check(cpu::kernels(&k));
-  return *k;
-}
-
 // `batch` matrices one after another, `step` bytes apart.
 struct Batch {
   std::vector<int64_t> sizes;  // the leading dimensions
@@ -276,7 +270,7 @@ std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, Op
   }
   if (spec.scale != nullptr) {
     check(invalid("truncate: format must have float scales, got \"", format,
-                  "\"; dequantize the scale codes and leave their format out"));
+                  "\"; dequantize the scale codes and leave their format out, or leave scale out and multiply scale2"));
   }
   const Layout layout = layout_of(spec, w);
   if (layout == Layout::kTile16) {

@@ -16,12 +16,6 @@ namespace {
 using Sizes = std::vector<int64_t>;
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-const cpu::Kernels& kernels() {
-  const cpu::Kernels* k = nullptr;
-  check(cpu::kernels(&k));
-  return *k;
-}
-
 Tensor absent() { return empty({0}, ScalarType::Float); }
 
 char* bytes(const Tensor& t, int64_t offset) { return static_cast<char*>(t.data_ptr()) + offset; }

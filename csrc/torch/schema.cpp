@@ -9,8 +9,8 @@
 //   seed             int64[2] = (seed, offset) of the Philox generator
 //   k                columns of the matrix: packed layouts are padded, so their shape does not tell
 // The overload `autograd` is the differentiable twin of the default one (gradients of activations and bias). Its
-// tensors may not be keyword-only: torch.library.register_autograd refuses those. An overload `out` returns nothing:
-// torch.compile refuses to functionalize an op that returns its argument.
+// tensors may not be keyword-only: the tensors of an autograd.Function are positional. An overload `out` returns
+// nothing: torch.compile refuses to functionalize an op that returns its argument.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(lowbit, m) {

@@ -10,12 +10,6 @@
 namespace lowbit::bind {
 namespace {
 
-const cpu::Kernels& kernels() {
-  const cpu::Kernels* k = nullptr;
-  check(cpu::kernels(&k));
-  return *k;
-}
-
 Tensor stochastic_round(const Tensor& x, std::string format, const Tensor& seed) {
   constexpr const char* op = "stochastic_round";
   StochasticRoundArgs args;

@@ -2,8 +2,8 @@
 
 The folder holds ``lowbit.safetensors``, transformers' ``config.json`` and ``generation_config.json``, and the files of
 the tokenizer. The tensors are in canonical layouts under the names of the state dict. The header of the file holds, as
-JSON under "lowbit": the layout version, the recipe, the digest of config.json, and what stands where a linear, an
-embedding or a norm stood.
+JSON under "lowbit": the layout version, the recipe, the digests of config.json and of the tensors, and what stands
+where a linear, an embedding or a norm stood.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lowbit.nn import Edits, QuantEmbedding, QuantLayer, QuantLinear, QuantWeight, RotatedLinear, Unrotate, swap
@@ -62,8 +65,9 @@ def save(model: nn.Module, folder: str | os.PathLike[str], *, tokenizer: Any = N
     try:
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as beside:
             _write(model, tokenizer, Path(beside))
-            for path in sorted(Path(beside).iterdir(), key=lambda p: p.name == FILE):  # the weights come last
-                os.replace(path, target / path.name)
+            with _interrupts_wait():
+                for path in sorted(Path(beside).iterdir(), key=lambda p: p.name == FILE):  # the weights come last
+                    os.replace(path, target / path.name)
     except BaseException as error:
         if made:
             with contextlib.suppress(OSError):
@@ -73,6 +77,22 @@ def save(model: nn.Module, folder: str | os.PathLike[str], *, tokenizer: Any = N
                 errno.ENOSPC, f"save: the disk is full; {str(target)!r} is as it was before; free some space"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C takes effect after the body: between two renames it would leave files of two models."""
+    if threading.current_thread() is not threading.main_thread():  # the others are never interrupted
+        yield
+        return
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if arrived:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _write(model: nn.Module, tokenizer: Any, folder: Path) -> None:
@@ -89,7 +109,9 @@ def _write(model: nn.Module, tokenizer: Any, folder: Path) -> None:
             model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
-    _write_tensors(_tensors(model), {"lowbit": json.dumps(header)}, folder / FILE)
+    tensors = _tensors(model)
+    header["tensors_sha256"] = _digest_of(tensors)
+    _write_tensors(tensors, {"lowbit": json.dumps(header)}, folder / FILE)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -188,6 +210,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             assert isinstance(header["modules"], dict)
             assert isinstance(header["weights"], dict)
+            if _digest_of(tensors) != header["tensors_sha256"]:
+                raise ValueError("its tensors are not those that were saved")
     except _Newer as error:
         raise ValueError(
             f"load: {str(path)!r} must have layout version {LAYOUT_VERSION} or older, got {error}; update lowbit"
@@ -308,6 +332,15 @@ def _write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: P
     path.chmod(0o644)  # it comes readable for its owner alone
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def _digest_of(tensors: dict[str, Tensor]) -> str:
+    """Of the names and bytes of all tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _digest(path: Path) -> str:

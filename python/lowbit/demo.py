@@ -121,7 +121,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def read_back(folder: Path, tokens: int) -> float:
     """The perplexity of the model in `folder`, found by a new process."""
-    command = [sys.executable, "-m", "lowbit.cli", "eval", "--model", str(folder), "--tokens", str(tokens), "--json"]
+    command = [sys.executable, "-m", "lowbit_cli", "eval", "--model", str(folder), "--tokens", str(tokens), "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return float(json.loads(done.stdout)["rows"][0]["perplexity"])
 

@@ -72,7 +72,7 @@ def timings_table(timings: Sequence["Timing"]) -> Table:
     table = Table()
     for heading in ("M x N x K", "weight", "activation", "kernel"):
         table.add_column(heading, no_wrap=True)
-    _numbers(table, "us", "spread", "MB read", "least us", "F.linear fp32 / this")
+    _numbers(table, "us", "F.linear fp32", "bf16", "fp32 / this", "GB/s", "GOP/s")
     shape = None
     for t in timings:
         if shape is not None and shape != (t.m, t.n, t.k):
@@ -84,10 +84,11 @@ def timings_table(timings: Sequence["Timing"]) -> Table:
             t.activation,
             t.kernel,
             f"{t.us:.1f}",
-            f"{t.spread_us:.1f}",
-            f"{t.weight_bytes / 1e6:.2f}",
-            f"{t.bandwidth_us:.1f}",
+            f"{t.linear_fp32_us:.1f}",
+            f"{t.linear_bf16_us:.1f}",
             f"{t.to_linear:.2f}",
+            f"{t.gb_s:.1f}",
+            f"{t.gop_s:.0f}",
         )
     return table
 

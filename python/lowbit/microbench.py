@@ -1,14 +1,17 @@
 """Times of `lowbit::gemm` over weight formats, activations and shapes, beside `torch.nn.functional.linear`.
 
-The candidates of a shape take turns, one call each, with the caches emptied before every call as they are inside a
-model; the median counts. A candidate whose result is wrong is refused, not timed.
+A candidate and both linears (fp32 and bf16) take turns, one call each, every call on the next of several copies of its
+weight, so that at M = 1 the weights are not those that the last call left in a cache. A row holds the medians, and the
+ratio of the least times as well, which neighbours on the machine disturb less. A candidate whose result is wrong is
+refused, not timed.
 """
 
 import os
 import re
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -21,7 +24,6 @@ from torch import Tensor
 
 from lowbit import _C, ops
 from lowbit.capabilities import capabilities
-from lowbit.progress import Advance
 from lowbit.spec import FormatSpec
 
 SHAPES = ((1, 4096, 4096), (512, 4096, 4096))
@@ -35,18 +37,21 @@ WEIGHTS = (
     "nvfp4",
 )
 ACTIVATIONS = ("fp32", "bf16", "int8:row")
-ROUNDS = 9
-_SLOW_S = 1.0  # a call longer than this is timed once
-_FLUSH_BYTES = 1 << 28
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# copies of a weight together exceed this
+_CACHE_BYTES = 128 << 20
 # relative error of the whole output: a wrong kernel is far beyond, rounding to bfloat16 (2^-9) far within
 _WRONG = 0.02
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One candidate at one shape. `bandwidth_us` is the least time its weight bytes need from memory, by the read
-    bandwidth of this run; `to_linear` is the time of F.linear in fp32 over the candidate's."""
+    """One weight with one activation at one shape.
+
+    us, linear_fp32_us, linear_bf16_us: medians of the call and of F.linear. to_linear: the median of F.linear in fp32
+    over the call's; best_to_linear: the same of the least times. gb_s, gop_s: what the quickest call reached of the two
+    floors, bytes of the weight (`weight_bytes`, as the call reads them) and operations a second.
+    """
 
     m: int
     n: int
@@ -55,152 +60,155 @@ class Timing:
     activation: str
     kernel: str
     us: float
-    spread_us: float
-    weight_bytes: int
-    bandwidth_us: float
+    linear_fp32_us: float
+    linear_bf16_us: float
     to_linear: float
+    best_to_linear: float
+    weight_bytes: int
+    gb_s: float
+    gop_s: float
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: float(f"{v:.5g}") if isinstance(v, float) else v for key, v in asdict(self).items()}
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    weight: str
-    activation: str
-    weight_bytes: int
-    call: Callable[[], Tensor]
-    expected: Callable[[], Tensor]
-
-
-def _linear(w: Tensor, x: Tensor, name: str) -> _Candidate:
-    weight, inputs = w.to(_DTYPES[name]), x.to(_DTYPES[name])
-    return _Candidate(name, name, weight.nbytes, lambda: F.linear(inputs, weight), lambda: F.linear(x, w))
-
-
-def _gemm(w: Tensor, x: Tensor, weight: str, activation: str) -> _Candidate:
-    """The weight as a module holds it (prepacked where its layout has tiles), the activation quantized in the call."""
-    spec = FormatSpec.parse(weight, "--weight")
-    k = w.shape[1]
-    codes, scale, zero, scale2 = ops.quantize(w, weight, asymmetric=spec.kind == "unsigned")
-    zeros, scales2 = (t if t.numel() else None for t in (zero, scale2))
-    dequantized = ops.dequantize(codes, scale, zeros, weight, k, scale2=scales2)
-    packed, packed_format = codes, weight
-    if spec.canonical_layout == "planes" and not spec.is_complex:
-        packed, packed_format = ops.prepack(codes, weight, k), spec.with_layout("tile16").text_with_layout
-    held = sum(t.nbytes for t in (packed, scale, zeros, scales2) if t is not None)
-
-    dtype = _DTYPES.get(activation)
-    inputs, x_format = (x, activation) if dtype is None else (x.to(dtype), None)
-
-    def expected() -> Tensor:
-        if x_format is None:
-            return F.linear(inputs.float(), dequantized)
-        xq, xs, _, xs2 = ops.quantize(x, x_format)
-        return F.linear(ops.dequantize(xq, xs, None, x_format, k, scale2=xs2 if xs2.numel() else None), dequantized)
-
-    return _Candidate(
-        weight,
-        activation,
-        held,
-        lambda: ops.gemm(inputs, packed, scale, zeros, packed_format, x_format=x_format, w_scale2=scales2, k=k),
-        expected,
-    )
+def interleaved(
+    calls: Mapping[str, Callable[[int], object]], rounds: int, seconds: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of each call. They take turns: `rounds` times, and on until `seconds` are over, after one round that does
+    not count. A call is given the number of its round."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    end, turn = time.perf_counter() + seconds, 0
+    while turn <= rounds or time.perf_counter() < end:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call(turn)
+            if turn:
+                times[name].append(time.perf_counter() - start)
+        turn += 1
+    return times
 
 
 def read_bandwidth() -> float:
     """Bytes a second that all threads together read from memory: the best of a few sums over a large buffer."""
-    buffer = torch.ones(_FLUSH_BYTES // 4)
-    best = 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        buffer.sum()
-        best = max(best, buffer.nbytes / (time.perf_counter() - start))
-    return best
+    buffer = torch.ones(1 << 26)
+    best = min(interleaved({"sum": lambda _: buffer.sum()}, rounds=4)["sum"])
+    return buffer.nbytes / best
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what the times were taken, for a result file."""
+    """Where and with what times are taken, for a result file."""
     known = capabilities()
     names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "processor": names[0] if names else known["machine"],
         "cpus": os.cpu_count(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "read_gb_s": read_bandwidth() / 1e9,
+        "compiler": _C.compiler,
+        "commit": _commit(),
         **{key: known[key] for key in ("isa", "threads", "torch", "version")},
     }
 
 
-def _check(candidate: _Candidate) -> None:
-    got, want = candidate.call().double(), candidate.expected().double()
+def _commit() -> str:
+    """That of the source tree this file stands in; "unknown" for an installed package."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _copies(t: Tensor) -> list[Tensor]:
+    return (
+        [t.clone() for _ in range(_CACHE_BYTES // max(1, t.nbytes) + 2)] if t.nbytes < _CACHE_BYTES else [t, t.clone()]
+    )
+
+
+class _Weight:
+    """A quantized weight: as modules hold it (prepacked where its layout has tiles), or canonical."""
+
+    def __init__(self, dense: Tensor, text: str, prepacked: bool):
+        spec = FormatSpec.parse(text, "--weight")
+        k = dense.shape[1]
+        codes, self.scale, zero, scale2 = ops.quantize(dense, text, asymmetric=spec.kind == "unsigned")
+        self.zero, self.scale2 = (t if t.numel() else None for t in (zero, scale2))
+        self.dense = ops.dequantize(codes, self.scale, self.zero, text, k, scale2=self.scale2)
+        self.format = text
+        if prepacked and spec.canonical_layout == "planes" and not spec.is_complex:
+            codes, self.format = ops.prepack(codes, text, k), spec.with_layout("tile16").text_with_layout
+        self.bytes = sum(t.nbytes for t in (codes, self.scale, self.zero, self.scale2) if t is not None)
+        self.codes = _copies(codes)
+
+
+def _measure(w: _Weight, linears: dict[str, list[Tensor]], m: int, activation: str, rounds: int) -> Timing:
+    n, k = w.dense.shape
+    x = torch.randn(m, k, generator=torch.Generator().manual_seed(m))
+    xs = {name: x.to(dtype) for name, dtype in _DTYPES.items()}
+    inputs, x_format = (xs[activation], None) if activation in xs else (x, activation)
+
+    def call(turn: int) -> Tensor:
+        codes = w.codes[turn % len(w.codes)]
+        return ops.gemm(inputs, codes, w.scale, w.zero, w.format, x_format=x_format, w_scale2=w.scale2, k=k)
+
+    seen = inputs.float()
+    if x_format is not None:
+        xq, x_scale, _, x_scale2 = ops.quantize(x, x_format)
+        seen = ops.dequantize(xq, x_scale, None, x_format, k, scale2=x_scale2 if x_scale2.numel() else None)
+    got, want = call(0).double(), F.linear(seen, w.dense).double()
     error = ((got - want).norm() / want.norm()).item()
     if not error < _WRONG:
         raise ValueError(
-            f"bench: weight {candidate.weight} with activation {candidate.activation} must be right to be timed, "
+            f"bench: weight {w.format} with activation {activation} must be right to be timed, "
             f"got a relative error of {error:.3g} on {_C.isa()}; run the tests"
         )
+    kernel = _C.last_kernel()
+
+    def linear(name: str, turn: int) -> Tensor:
+        return F.linear(xs[name], linears[name][turn % len(linears[name])])
+
+    times = interleaved({"lowbit": call} | {name: partial(linear, name) for name in linears}, rounds)
+    median = {name: statistics.median(t) for name, t in times.items()}
+    best = {name: min(t) for name, t in times.items()}
+    return Timing(
+        m=m,
+        n=n,
+        k=k,
+        weight=w.format,
+        activation=activation,
+        kernel=kernel,
+        us=1e6 * median["lowbit"],
+        linear_fp32_us=1e6 * median["fp32"],
+        linear_bf16_us=1e6 * median["bf16"],
+        to_linear=median["fp32"] / median["lowbit"],
+        best_to_linear=best["fp32"] / best["lowbit"],
+        weight_bytes=w.bytes,
+        gb_s=w.bytes / best["lowbit"] / 1e9,
+        gop_s=2 * m * n * k / best["lowbit"] / 1e9,
+    )
 
 
-@torch.inference_mode()
 def run(
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
     weights: Sequence[str] = WEIGHTS,
     activations: Sequence[str] = ACTIVATIONS,
-    rounds: int = ROUNDS,
-    advance: Advance | None = None,
-) -> list[Timing]:
-    """Times every weight format with every activation at every shape (M, N, K); F.linear in fp32 and bf16 come first.
+    rounds: int | None = None,
+    *,
+    prepacked: bool = True,
+) -> Iterator[Timing]:
+    """Times every weight format with every activation at every shape (M, N, K).
 
-    `advance` is called for each candidate that was checked: 2 + len(weights) * len(activations) a shape.
+    Args:
+        rounds: calls of each; None: 30 for M of at most 16, else 5.
+        prepacked: as modules hold weights; False: as checkpoints hold them.
     """
-    flush = torch.ones(_FLUSH_BYTES // 4)
-    bandwidth = read_bandwidth()
-    out: list[Timing] = []
-    for m, n, k in shapes:
-        generator = torch.Generator().manual_seed(0)
-        w = torch.randn(n, k, generator=generator)
-        x = torch.randn(m, k, generator=generator)
-        candidates: list[_Candidate] = []
-        kernels: list[str] = []
-        slow: list[bool] = []
-        makers = [partial(_linear, name=name) for name in _DTYPES]
-        makers += [partial(_gemm, weight=weight, activation=a) for weight in weights for a in activations]
-        for make in makers:
-            candidate = make(w, x)
-            _check(candidate)
-            start = time.perf_counter()
-            candidate.call()
-            slow.append(time.perf_counter() - start > _SLOW_S)
-            candidates.append(candidate)
-            kernels.append("torch" if make.func is _linear else _C.last_kernel())
-            if advance is not None:
-                advance(1)
-        times: list[list[float]] = [[] for _ in candidates]
-        for turn in range(rounds):
-            for i, candidate in enumerate(candidates):
-                if turn and slow[i]:
-                    continue
-                flush.add_(1)
-                start = time.perf_counter()
-                candidate.call()
-                times[i].append(1e6 * (time.perf_counter() - start))
-        base = statistics.median(times[0])
-        for candidate, kernel, spent in zip(candidates, kernels, times, strict=True):
-            us = statistics.median(spent)
-            out.append(
-                Timing(
-                    m=m,
-                    n=n,
-                    k=k,
-                    weight=candidate.weight,
-                    activation=candidate.activation,
-                    kernel=kernel,
-                    us=us,
-                    spread_us=max(spent) - min(spent),
-                    weight_bytes=candidate.weight_bytes,
-                    bandwidth_us=1e6 * candidate.weight_bytes / bandwidth,
-                    to_linear=base / us,
-                )
-            )
-    return out
+    for n, k in dict.fromkeys((n, k) for _, n, k in shapes):
+        dense = torch.randn(n, k, generator=torch.Generator().manual_seed(0))
+        linears = {name: _copies(dense.to(dtype)) for name, dtype in _DTYPES.items()}
+        for weight in weights:
+            w = _Weight(dense, weight, prepacked)
+            for m in (m for m, *rest in shapes if rest == [n, k]):
+                for activation in activations:
+                    with torch.inference_mode():
+                        yield _measure(w, linears, m, activation, rounds or (30 if m <= 16 else 5))

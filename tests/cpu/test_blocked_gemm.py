@@ -301,10 +301,13 @@ def test_block_formats(isa: str, pair: tuple[str, str], prepacked: bool):
 
 @pytest.mark.parametrize("isa", FAST)
 @pytest.mark.parametrize("numbers", ["int8", "bfloat16", "float32"])
-def test_results_do_not_depend_on_the_batch(isa: str, numbers: str):
+@pytest.mark.parametrize("layout", ["tile16", "canonical"])
+@pytest.mark.parametrize(("name", "group"), [("int4", 100), ("uint3", 18), ("int8", 0), ("uint7", 32)])
+def test_results_do_not_depend_on_the_batch(isa: str, numbers: str, layout: str, name: str, group: int):
+    """Few rows of x meet weights that are decoded where they are used, many a panel: the sums are the same."""
     g = torch.Generator().manual_seed(3)
     m, n, k = 300, 145, 777
-    w = operand(g, "int4", n, k, 100, "tile16")
+    w = operand(g, name, n, k, group, layout, "uint8" if name.startswith("uint") else "none")
     if numbers == "int8":
         x = operand(g, "int8", m, k, 0, "plain")
         run = lambda a, b: op.scaled_gemm(x.packed[a:b], x.scale[a:b], x.format, w.packed, w.scale, w.format, k)  # noqa: E731

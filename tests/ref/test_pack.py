@@ -95,3 +95,18 @@ def test_experts_and_empty_matrices(lead, shape):
     assert (scale == 8).all()
     plain, _, _ = OPS.truncate(codes.to(torch.int8), None, None, "uint5", 2)
     assert torch.equal(plain, (codes >> 3).to(torch.int8))
+
+
+def test_scales_of_scales_carry_the_step_of_a_truncation():
+    """The two ways that the docstring tells for coded scales give the same weight."""
+    n, k, spec = 6, 96, "uint4:g16/uint4:g4"
+    dense = torch.from_numpy(np.random.default_rng(0).standard_normal((n, k)).astype(np.float32))
+    w, scale, zero, scale2 = OPS.quantize(dense, spec, asymmetric=True)
+    floats = OPS.dequantize(scale, scale2, None, "uint4:g4", k // 16)
+    planes, new_scale, new_zero = OPS.truncate(w, floats, zero, "uint4:g16", 2)
+    want = OPS.dequantize(planes, new_scale, new_zero, "uint2:g16", k)
+    kept, _, kept_zero = OPS.truncate(w, None, zero, "uint4:g16", 2)
+    assert torch.equal(kept, planes)
+    got = OPS.dequantize(kept, scale, kept_zero, "uint2:g16/uint4:g4", k, scale2=scale2 * 4)
+    assert torch.equal(got, want)
+    assert (want - OPS.dequantize(w, floats, zero, "uint4:g16", k)).abs().max() <= 2 * floats.max()

@@ -3,7 +3,7 @@
 // into the sum. A tile's operands are the pairs of columns (0, 2) and of columns (1, 3).
 //
 // Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 32 vdpbf16ps over 2 a cycle (Zen 5; 1
-// on Zen 4 and Sapphire Rapids).
+// on Zen 4). Sapphire Rapids issues one in two cycles, half the products of its FMA: kBF16FmaEngine serves there.
 #include "cpu/avx512/gemm_tiles.h"
 
 namespace lowbit::avx512 {
@@ -20,13 +20,28 @@ LOWBIT_INLINE __m512i minus(__m512i pair, __m512 zero) {
 struct BF16Math : FloatSums {
   static constexpr int kOperands = 2;
   static constexpr bool kValueZeros = true;
+  static constexpr int word(int operand) { return operand; }
 
+  // By table; integers of 7 and 8 bits, whose tables take many permutes, by conversion.
   template <int kBits>
   struct Numbers {
     WordTable<kBits> table;
+    IntegerColumns columns;
+    bool convert;
 
-    Numbers(const ElementFormat&, const cpu::CodeTables& t) : table(t.bf16) {}
+    Numbers(const ElementFormat& f, const cpu::CodeTables& t)
+        : table(t.bf16),
+          columns(kBits, f.rule == kSigned),
+          convert(kBits > 6 && f.is_int() && (f.rule == kSigned || f.rule == kUnsigned)) {}
     LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[2]) const {
+      if (kBits > 6 && convert) {
+        __m512 v[4];
+        columns(codes, v);
+        for (int c = 0; c < 2; ++c) {  // exact in bf16: the low halves are zero
+          out[c] = _mm512_or_si512(_mm512_castps_si512(v[c + 2]), _mm512_srli_epi32(_mm512_castps_si512(v[c]), 16));
+        }
+        return;
+      }
       out[0] = table(codes);
       out[1] = table(_mm512_srli_epi16(codes, 8));
     }

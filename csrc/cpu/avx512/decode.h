@@ -112,5 +112,29 @@ struct WordTable {
   }
 };
 
+// The columns of a tile of signed or unsigned integers as fp32, without a table: a byte in the low bits of the
+// significand of 2^23, or in the next ones of 2^15, adds its value, and a subtraction takes the power away. Exact.
+struct IntegerColumns {
+  __m512i flip;  // signed codes as unsigned ones
+  __m512 even, odd;
+
+  IntegerColumns(int bits, bool is_signed)
+      : flip(_mm512_set1_epi8(static_cast<char>(is_signed ? 1 << (bits - 1) : 0))),
+        even(_mm512_set1_ps(8388608.0f + static_cast<float>(is_signed ? 1 << (bits - 1) : 0))),
+        odd(_mm512_set1_ps(32768.0f + static_cast<float>(is_signed ? 1 << (bits - 1) : 0))) {}
+  inline __attribute__((always_inline)) void operator()(__m512i codes, __m512 (&out)[4]) const {
+    const __m512i first = _mm512_xor_si512(codes, flip), second = _mm512_srli_epi32(first, 16);
+    out[0] = column(first, 0x000000ff, 0x4b000000, even);
+    out[1] = column(first, 0x0000ff00, 0x47000000, odd);
+    out[2] = column(second, 0x000000ff, 0x4b000000, even);
+    out[3] = column(second, 0x0000ff00, 0x47000000, odd);
+  }
+  static inline __attribute__((always_inline)) __m512 column(__m512i codes, int mask, int power, __m512 bias) {
+    constexpr int kAndOr = 0xea;  // (a & b) | c
+    const __m512i v = _mm512_ternarylogic_epi32(codes, _mm512_set1_epi32(mask), _mm512_set1_epi32(power), kAndOr);
+    return _mm512_sub_ps(_mm512_castsi512_ps(v), bias);
+  }
+};
+
 }  // namespace
 }  // namespace lowbit::avx512

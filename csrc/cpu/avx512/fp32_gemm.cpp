@@ -10,26 +10,25 @@ namespace {
 struct F32Math : FloatSums {
   static constexpr int kOperands = 4;
   static constexpr bool kValueZeros = true;
+  static constexpr int word(int operand) { return operand; }
 
-  // Up to 5 bits: a table of fp32 in registers. Above: integers are converted, others come as two halves from tables of
-  // words.
+  // Up to 5 bits: a table of fp32 in registers. Above: integers are converted, others (bipolar among them) come as two
+  // halves from tables of words.
   template <int kBits>
   struct Numbers {
     static constexpr int kWide = kBits > 5 ? kBits : 6;
     __m512 low, high;  // entries 0..15 and 16..31
-    __m512 first;      // value of code 0
+    IntegerColumns columns;
     WordTable<kWide> top, bottom;
-    bool integer, bipolar, is_signed, has_bottom;
+    bool convert, has_bottom;
 
     Numbers(const ElementFormat& f, const cpu::CodeTables& t)
         : low(_mm512_loadu_ps(t.f32)),
           high(_mm512_loadu_ps(t.f32 + 16)),
-          first(_mm512_set1_ps(t.f32[0])),
+          columns(kBits, f.rule == kSigned),
           top(t.f32_high),
           bottom(t.f32_low),
-          integer(f.is_int()),
-          bipolar(f.is_int() && f.rule == kBipolar),
-          is_signed(f.is_int() && f.rule != kUnsigned && f.rule != kBipolar),
+          convert(f.is_int() && (f.rule == kSigned || f.rule == kUnsigned)),
           has_bottom(t.has_low) {}
 
     // Columns c and c + 2, from their codes in the low bytes of words.
@@ -44,25 +43,20 @@ struct F32Math : FloatSums {
         *odd = _mm512_or_si512(*odd, _mm512_srli_epi32(b, 16));
       }
     }
-    LOWBIT_INLINE __m512 converted(__m512i code) const {
-      const __m512i at_top = _mm512_slli_epi32(code, 32 - kBits);
-      const __m512 v =
-          _mm512_cvtepi32_ps(is_signed ? _mm512_srai_epi32(at_top, 32 - kBits) : _mm512_srli_epi32(at_top, 32 - kBits));
-      return bipolar ? _mm512_fmadd_ps(v, _mm512_set1_ps(2.0f), first) : v;
-    }
     LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[4]) const {
-      if (kBits > 5 && !integer) {
+      if (kBits > 5 && !convert) {
         pair(codes, &out[0], &out[2]);
         pair(_mm512_srli_epi16(codes, 8), &out[1], &out[3]);
         return;
       }
+      __m512 v[4];
+      if (kBits > 5) columns(codes, v);
       LOWBIT_UNROLL
       for (int c = 0; c < 4; ++c) {
         const __m512i code = _mm512_srli_epi32(codes, static_cast<unsigned>(8 * c));
-        const __m512 v = kBits <= 4   ? _mm512_permutexvar_ps(code, low)
-                         : kBits == 5 ? _mm512_permutex2var_ps(low, code, high)
-                                      : converted(code);
-        out[c] = _mm512_castps_si512(v);
+        if (kBits <= 4) v[c] = _mm512_permutexvar_ps(code, low);
+        if (kBits == 5) v[c] = _mm512_permutex2var_ps(low, code, high);
+        out[c] = _mm512_castps_si512(v[c]);
       }
     }
     LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[4]) const {
@@ -78,8 +72,34 @@ struct F32Math : FloatSums {
   }
 };
 
+// The sums of vdpbf16ps, which adds the products of a pair one after the other, each fused, the odd column first:
+// operands are columns 2, 0, 3, 1 (bf16_gemm.cpp pairs 0, 2 and 1, 3).
+struct BF16FmaMath : F32Math {
+  static constexpr int word(int operand) { return operand == 0 ? 2 : operand == 1 ? 0 : operand == 2 ? 3 : 1; }
+
+  template <int kBits>
+  struct Numbers : F32Math::Numbers<kBits> {
+    using F32Math::Numbers<kBits>::Numbers;
+    static LOWBIT_INLINE void order(const __m512i (&columns)[4], __m512i (&out)[4]) {
+      LOWBIT_UNROLL
+      for (int c = 0; c < 4; ++c) out[c] = columns[word(c)];
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[4]) const {
+      __m512i columns[4];
+      F32Math::Numbers<kBits>::operator()(codes, columns);
+      order(columns, out);
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[4]) const {
+      __m512i columns[4];
+      F32Math::Numbers<kBits>::operator()(codes, zero, columns);
+      order(columns, out);
+    }
+  };
+};
+
 }  // namespace
 
 const cpu::Engine kF32Engine = engine<F32Math>(64);
+const cpu::Engine kBF16FmaEngine = engine<BF16FmaMath>(128);  // as many quads as kBF16Engine: sums are cut alike
 
 }  // namespace lowbit::avx512

@@ -16,24 +16,28 @@ bool is_native(const GemmArgs& a) {
          (!a.xq->codes.format->is_complex() && a.xq->high == nullptr && a.w.outliers.offsets == nullptr);
 }
 
+Status run(const GemmArgs& args, const Parallel& parallel) {
+  return cpu::blocked_gemm(args, cpu::bf16_dot_is_fast() ? kGemmIsa : kGemmIsaFma, parallel);
+}
+
 }  // namespace
 
 Status bitplane_gemm(const GemmArgs& args, const Parallel& parallel) {
   if (!is_native(args)) return ref::bitplane_gemm(args, parallel);
   cpu::ran("bitplane_gemm:avx512");
-  return cpu::blocked_gemm(args, kGemmIsa, parallel);
+  return run(args, parallel);
 }
 
 Status dequant_gemm(const GemmArgs& args, const Parallel& parallel) {
   if (!is_native(args)) return ref::dequant_gemm(args, parallel);
   cpu::ran("dequant_gemm:avx512");
-  return cpu::blocked_gemm(args, kGemmIsa, parallel);
+  return run(args, parallel);
 }
 
 Status scaled_gemm(const GemmArgs& args, const Parallel& parallel) {
   if (!is_native(args)) return ref::scaled_gemm(args, parallel);
   cpu::ran("scaled_gemm:avx512");
-  return cpu::blocked_gemm(args, kGemmIsa, parallel);
+  return run(args, parallel);
 }
 
 }  // namespace lowbit::avx512

@@ -15,7 +15,9 @@ void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, 
 extern const cpu::Engine kInt8Engine;
 extern const cpu::Engine kBF16Engine;
 extern const cpu::Engine kF32Engine;
+extern const cpu::Engine kBF16FmaEngine;  // the bits of kBF16Engine, denormals apart, by FMA in fp32
 
-extern const cpu::GemmIsa kGemmIsa;
+extern const cpu::GemmIsa kGemmIsa;     // bf16 by kBF16Engine
+extern const cpu::GemmIsa kGemmIsaFma;  // by kBF16FmaEngine
 
 }  // namespace lowbit::avx512

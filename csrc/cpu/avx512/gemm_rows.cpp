@@ -127,5 +127,8 @@ void finish(const cpu::FinishArgs& a) {
 const cpu::GemmIsa kGemmIsa = {
     {&kInt8Engine, &kBF16Engine, &kF32Engine}, unpack, lookup8, lookup32, to_float, to_bf16, sum8, transpose, finish,
 };
+const cpu::GemmIsa kGemmIsaFma = {
+    {&kInt8Engine, &kBF16FmaEngine, &kF32Engine}, unpack, lookup8, lookup32, to_float, to_bf16, sum8, transpose, finish,
+};
 
 }  // namespace lowbit::avx512

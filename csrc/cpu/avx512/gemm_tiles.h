@@ -3,6 +3,7 @@
 //   Sum                               a register of 16 sums
 //   Numbers<bits>                     the decoder: from 64 codes in the order of a tile to kOperands registers
 //   kValueZeros                       whether zero points are subtracted from the values
+//   word                              which word of x meets an operand
 //   start, dot, add, store, to_float  of sums
 // Static, as all of this folder's headers.
 #pragma once
@@ -44,7 +45,7 @@ struct Block {
     LOWBIT_UNROLL
     for (int r = 0; r < kR; ++r) {
       int32_t word;
-      std::memcpy(&word, x + 4 * (r * kOperands + c), 4);
+      std::memcpy(&word, x + 4 * (r * kOperands + Math::word(c)), 4);
       const __m512i b = _mm512_set1_epi32(word);
       LOWBIT_UNROLL
       for (int t = 0; t < kTiles; ++t) sum[r][t] = Math::dot(sum[r][t], w[t], b);
@@ -162,6 +163,55 @@ void run_direct(const BlockArgs& args) {
   }
 }
 
+// The same from codes of any other layout, unpacked a few quads ahead: the codes of all tiles stay in L1.
+template <class Math, int kBits, int kTiles, int kR>
+void run_unpacked(const BlockArgs& args) {
+  const BlockArgs a = args;
+  constexpr int kOperands = Math::kOperands;
+  constexpr int32_t kStep = 32;  // quads: 16 bytes of a row of a plane
+  alignas(64) uint8_t codes[kTiles][kStep * 64];
+  const typename Math::template Numbers<kBits> numbers(*a.codes->format, *a.tables);
+  const int64_t quads = (a.codes->cols + 3) / 4;
+  int64_t begin = 0, end = 0;  // the quads in `codes`
+  const auto* x = static_cast<const char*>(a.x);
+  Block<Math, kTiles, kR> block;
+  for (int32_t p = 0; p < a.count; ++p) {
+    const cpu::PieceRun run = a.pieces[p];
+    Math::start(a, p, block);
+    const float* zeros = a.w_value_zero != nullptr ? a.w_value_zero + int64_t{p} * kTiles * 16 : nullptr;
+    for (int64_t q = run.quad; q < run.quad + run.quads;) {
+      if (q < begin || q >= end) {
+        begin = q / 8 * 8;  // a word of a plane
+        end = begin + kStep < quads ? begin + kStep : quads;
+        for (int t = 0; t < kTiles; ++t) {
+          unpack_quads(*a.codes, a.row + 16 * t, begin, static_cast<int32_t>(end - begin), codes[t]);
+        }
+      }
+      const int64_t stop = end < run.quad + run.quads ? end : run.quad + run.quads;
+      const uint8_t* from = codes[0] + 64 * (q - begin);
+      const auto steps = [&](bool has_zero) __attribute__((always_inline)) {
+        for (; q < stop; ++q) {
+          __m512i w[kOperands][kTiles];
+          LOWBIT_UNROLL
+          for (int t = 0; t < kTiles; ++t) {
+            __m512i operands[kOperands];
+            const __m512i tile = _mm512_load_si512(from + t * kStep * 64);
+            has_zero ? numbers(tile, zeros + 16 * t, operands) : numbers(tile, operands);
+            LOWBIT_UNROLL
+            for (int c = 0; c < kOperands; ++c) w[c][t] = operands[c];
+          }
+          LOWBIT_UNROLL
+          for (int c = 0; c < kOperands; ++c) block.add(w[c], x, c);
+          x += 4 * kOperands * kR;
+          from += 64;
+        }
+      };
+      Math::kValueZeros&& zeros != nullptr ? steps(true) : steps(false);
+    }
+    block.join(a, p);
+  }
+}
+
 template <class Math, int kBits>
 void fill_panel(const FillArgs& a) {
   constexpr int kOperands = Math::kOperands;
@@ -227,12 +277,17 @@ void panel(int tiles, int rows, const BlockArgs& a) {
   }
 }
 
+template <class Math, int kBits, int kR>
+void direct_layout(const BlockArgs& a) {
+  a.codes->layout == Layout::kTile16 ? run_direct<Math, kBits, cpu::kDirectTiles, kR>(a)
+                                     : run_unpacked<Math, kBits, cpu::kDirectTiles, kR>(a);
+}
 template <class Math, int kBits>
 void direct_rows(int rows, const BlockArgs& a) {
   switch (rows) {
-    case 1: return run_direct<Math, kBits, cpu::kDirectTiles, 1>(a);
-    case 2: return run_direct<Math, kBits, cpu::kDirectTiles, 2>(a);
-    default: return run_direct<Math, kBits, cpu::kDirectTiles, 3>(a);
+    case 1: return direct_layout<Math, kBits, 1>(a);
+    case 2: return direct_layout<Math, kBits, 2>(a);
+    default: return direct_layout<Math, kBits, 3>(a);
   }
 }
 template <class Math>

@@ -12,6 +12,7 @@ namespace {
 struct Int8Math {
   static constexpr int kOperands = 1;
   static constexpr bool kValueZeros = false;
+  static constexpr int word(int operand) { return operand; }
   using Sum = __m512i;
 
   template <int kBits>

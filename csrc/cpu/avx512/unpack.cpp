@@ -129,63 +129,74 @@ void unpack_row_quads(const Codes& codes, int64_t row, int64_t quad, int32_t qua
   }
 }
 
-// Quads [8 word, 8 word + 8) of 16 rows from the words that hold their bits: words[b] has a word a row, plane b of 8,
-// most significant first. Eight bytes, one a plane, make an 8 x 8 bit matrix; its transpose is 8 codes of one row.
-void planes_to_quads(const __m512i (&words)[8], __m512i (&quads)[8]) {
-  __m512i pair[8];  // bytes of planes 2 i and 2 i + 1: rows 0, 1 of each 128-bit lane, then rows 2, 3
-  for (int i = 0; i < 4; ++i) {
-    pair[i] = _mm512_unpacklo_epi8(words[2 * i], words[2 * i + 1]);
-    pair[4 + i] = _mm512_unpackhi_epi8(words[2 * i], words[2 * i + 1]);
-  }
-  for (int h = 0; h < 2; ++h) {  // rows 2 h and 2 h + 1 of each lane: two zmm of two quads' dwords each
-    const __m512i a = _mm512_unpacklo_epi16(pair[4 * h], pair[4 * h + 1]);
-    const __m512i b = _mm512_unpacklo_epi16(pair[4 * h + 2], pair[4 * h + 3]);
-    const __m512i c = _mm512_unpackhi_epi16(pair[4 * h], pair[4 * h + 1]);
-    const __m512i d = _mm512_unpackhi_epi16(pair[4 * h + 2], pair[4 * h + 3]);
-    quads[2 * h] = _mm512_unpacklo_epi32(a, b);
-    quads[2 * h + 1] = _mm512_unpacklo_epi32(c, d);
-    quads[4 + 2 * h] = _mm512_unpackhi_epi32(a, b);
-    quads[4 + 2 * h + 1] = _mm512_unpackhi_epi32(c, d);
-  }
-  for (int h = 0; h < 2; ++h) {  // 4 x 4 transposes of dwords within the lanes: rows against quads
-    __m512i r[4];
-    for (int i = 0; i < 4; ++i) r[i] = _mm512_gf2p8affine_epi64_epi8(identity_bytes(), quads[4 * h + i], 0);
-    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpacklo_epi32(r[2], r[3]);
-    const __m512i c = _mm512_unpackhi_epi32(r[0], r[1]), d = _mm512_unpackhi_epi32(r[2], r[3]);
-    quads[4 * h] = _mm512_unpacklo_epi64(a, b);
-    quads[4 * h + 1] = _mm512_unpackhi_epi64(a, b);
-    quads[4 * h + 2] = _mm512_unpacklo_epi64(c, d);
-    quads[4 * h + 3] = _mm512_unpackhi_epi64(c, d);
-  }
+// Words [w, w + 4) of rows g, 4 + g, 8 + g and 12 + g of a plane, a row a 128-bit lane; `left` words are in the row.
+inline __m512i load_lanes(const uint32_t* plane, const int64_t (&offset)[16], int g, int64_t left) {
+  const auto row = [&](int a) {
+    const uint32_t* p = plane + offset[4 * a + g];
+    const auto* vector = reinterpret_cast<const __m128i*>(p);
+    return left >= 4 ? _mm_loadu_si128(vector) : _mm_maskz_loadu_epi32(static_cast<__mmask8>((1 << left) - 1), p);
+  };
+  __m512i v = _mm512_castsi128_si512(row(0));
+  v = _mm512_inserti32x4(v, row(1), 1);
+  v = _mm512_inserti32x4(v, row(2), 2);
+  return _mm512_inserti32x4(v, row(3), 3);
 }
 
-// unpack_quads of planes: 16 words of 16 rows and every plane at a time.
+// unpack_quads of planes, 128 columns at a time. The bytes of all planes for the same 8 columns of a row make an 8 x 8
+// bit matrix, whose transpose is 8 codes: so bytes are interleaved over the planes within the lanes of load_lanes(),
+// and what remains is a 4 x 4 transpose of dwords over the four g. Planes of at most 4 bits fill half a matrix: two
+// groups of 8 columns share one, and their codes come out as the two halves of a byte.
+template <int kBits>
 void unpack_plane_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out) {
-  const int bits = codes.format->bits;
+  constexpr bool kHalf = kBits <= 4;
+  constexpr int kPlanes = kHalf ? 4 : 8, kFirst = kPlanes - kBits;
+  constexpr int kColumns[2][4] = {{0, 1, kHalf ? 4 : 2, kHalf ? 5 : 3}, {2, 3, 6, 7}};  // of quads, see kHalf below
   const int64_t words = (codes.cols + 31) / 32, end = quad + quads;
-  for (int64_t w0 = quad / 8; 8 * w0 < end; w0 += 16) {
-    const __mmask16 in_row = mask16(words - w0);
-    const int64_t last = (end + 7) / 8 - w0;  // words wanted
-    __m512i turned[8][16];                    // [plane of 8][word]: a word a row
-    for (int b = 0; b < bits; ++b) {
-      const auto* plane = static_cast<const uint32_t*>(codes.data) + b * codes.plane_stride + w0;
-      __m512i v[16];
-      for (int64_t i = 0; i < 16; ++i) {
-        const int64_t r = row + i < codes.rows ? row + i : codes.rows - 1;
-        const uint32_t* p = plane + r * codes.row_stride;
-        _mm_prefetch(reinterpret_cast<const char*>(p + 16), _MM_HINT_T0);
-        v[i] = _mm512_maskz_loadu_epi32(in_row, p);
+  int64_t offset[16];
+  for (int64_t i = 0; i < 16; ++i) {
+    offset[i] = (row + i < codes.rows ? row + i : codes.rows - 1) * codes.row_stride;
+  }
+  for (int64_t w = quad / 8; 8 * w < end; w += 4) {
+    __m512i lanes[4][8];  // [g]: 16 bytes of each row, then the codes of 8 quads
+    for (int g = 0; g < 4; ++g) {
+      __m512i p[8], t[8];
+      for (int b = 0; b < kPlanes; ++b) {
+        const auto* plane = static_cast<const uint32_t*>(codes.data) + (b - kFirst) * codes.plane_stride + w;
+        p[b] = b < kFirst ? _mm512_setzero_si512() : load_lanes(plane, offset, g, words - w);
       }
-      transpose16(v);
-      for (int i = 0; i < 16; ++i) turned[8 - bits + b][i] = v[i];
+      for (int b = 0; b < kPlanes; b += 2) {
+        t[b] = _mm512_unpacklo_epi8(p[b], p[b + 1]);
+        t[b + 1] = _mm512_unpackhi_epi8(p[b], p[b + 1]);
+      }
+      for (int b = 0; b < kPlanes; b += 4) {  // t[b + 2 h + l] becomes p[b + 2 h + l]: a dword a group of 8 columns
+        for (int h = 0; h < 2; ++h) {
+          p[b + 2 * h] = _mm512_unpacklo_epi16(t[b + h], t[b + 2 + h]);
+          p[b + 2 * h + 1] = _mm512_unpackhi_epi16(t[b + h], t[b + 2 + h]);
+        }
+      }
+      for (int i = 0; i < 4; ++i) {
+        if (kHalf) {
+          const __m512i both = _mm512_gf2p8affine_epi64_epi8(identity_bytes(), p[i], 0);
+          lanes[g][2 * i] = _mm512_and_si512(_mm512_srli_epi16(both, 4), _mm512_set1_epi8(15));
+          lanes[g][2 * i + 1] = _mm512_and_si512(both, _mm512_set1_epi8(15));
+        } else {
+          const __m512i low = _mm512_unpacklo_epi32(p[i], p[4 + i]), high = _mm512_unpackhi_epi32(p[i], p[4 + i]);
+          lanes[g][2 * i] = _mm512_gf2p8affine_epi64_epi8(identity_bytes(), low, 0);
+          lanes[g][2 * i + 1] = _mm512_gf2p8affine_epi64_epi8(identity_bytes(), high, 0);
+        }
+      }
     }
-    for (int64_t w = 0; w < 16 && w < last; ++w) {
-      __m512i column[8], tiles[8];
-      for (int b = 0; b < 8; ++b) column[b] = b < 8 - bits ? _mm512_setzero_si512() : turned[b][w];
-      planes_to_quads(column, tiles);
-      for (int64_t i = 0; i < 8; ++i) {
-        const int64_t q = 8 * (w0 + w) + i - quad;
-        if (q >= 0 && q < quads) _mm512_storeu_si512(out + 64 * q, tiles[i]);
+    for (int i = 0; i < 8; ++i) {
+      const __m512i a = _mm512_unpacklo_epi32(lanes[0][i], lanes[1][i]);
+      const __m512i b = _mm512_unpacklo_epi32(lanes[2][i], lanes[3][i]);
+      const __m512i c = _mm512_unpackhi_epi32(lanes[0][i], lanes[1][i]);
+      const __m512i d = _mm512_unpackhi_epi32(lanes[2][i], lanes[3][i]);
+      const __m512i tiles[4] = {_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b), _mm512_unpacklo_epi64(c, d),
+                                _mm512_unpackhi_epi64(c, d)};
+      const int64_t first = 8 * w + (kHalf ? i / 2 * 8 : i * 4) - quad;
+      for (int j = 0; j < 4; ++j) {
+        const int64_t q = first + kColumns[kHalf ? i % 2 : 0][j];
+        if (q >= 0 && q < quads) _mm512_storeu_si512(out + 64 * q, tiles[j]);
       }
     }
   }
@@ -229,7 +240,17 @@ void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, 
     case Canonical::kBytes: return unpack_row_quads(codes, row, quad, quads, PlainRow(8), out);
     case Canonical::kPacked4: return unpack_row_quads(codes, row, quad, quads, Packed4Row(), out);
     case Canonical::kPacked6: return unpack_row_quads(codes, row, quad, quads, Packed6Row(), out);
-    default: return unpack_plane_quads(codes, row, quad, quads, out);
+    default: break;
+  }
+  switch (codes.format->bits) {
+    case 1: return unpack_plane_quads<1>(codes, row, quad, quads, out);
+    case 2: return unpack_plane_quads<2>(codes, row, quad, quads, out);
+    case 3: return unpack_plane_quads<3>(codes, row, quad, quads, out);
+    case 4: return unpack_plane_quads<4>(codes, row, quad, quads, out);
+    case 5: return unpack_plane_quads<5>(codes, row, quad, quads, out);
+    case 6: return unpack_plane_quads<6>(codes, row, quad, quads, out);
+    case 7: return unpack_plane_quads<7>(codes, row, quad, quads, out);
+    default: return unpack_plane_quads<8>(codes, row, quad, quads, out);
   }
 }
 

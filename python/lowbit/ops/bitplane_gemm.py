@@ -52,7 +52,7 @@ def bitplane_gemm(
     )
 
 
-@torch.library.register_fake("lowbit::bitplane_gemm")
+@shapes.register_fake("lowbit::bitplane_gemm")
 def _(
     x: Tensor,
     x_scale: Tensor | None,

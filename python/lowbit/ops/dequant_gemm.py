@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lowbit.ops import gradient, shapes
 
@@ -132,8 +131,8 @@ def dequant_gemm_input_grad(
     )
 
 
-@torch.library.register_fake("lowbit::dequant_gemm")
-@torch.library.register_fake("lowbit::dequant_gemm.autograd")
+@shapes.register_fake("lowbit::dequant_gemm")
+@shapes.register_fake("lowbit::dequant_gemm.autograd")
 def _(
     x: Tensor,
     w: Tensor,
@@ -154,7 +153,7 @@ def _(
     return x.new_empty(size, dtype=out_dtype or x.dtype)
 
 
-@torch.library.register_fake("lowbit::dequant_gemm_input_grad")
+@shapes.register_fake("lowbit::dequant_gemm_input_grad")
 def _(
     dy: Tensor,
     w: Tensor,
@@ -195,7 +194,7 @@ _ARGUMENTS = (
 _BIAS = _ARGUMENTS.index("bias")
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup(ctx: Any, inputs: tuple[Any, ...]) -> None:
     gradient.refuse("dequant_gemm", _ARGUMENTS, inputs, ("x", "bias"))
     x, w, w_scale, w_zero, ctx.w_format, *rest, bias, _ = inputs
     ctx.save_for_backward(w, w_scale, w_zero, *rest)
@@ -203,7 +202,6 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.bias_dtype = None if bias is None else bias.dtype
 
 
-@once_differentiable
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     names = _ARGUMENTS[5:_BIAS]
     w, w_scale, w_zero, *rest = ctx.saved_tensors
@@ -217,4 +215,5 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(grads)
 
 
-torch.library.register_autograd("lowbit::dequant_gemm.autograd", _backward, setup_context=_setup)
+# all defaults are None; those that have none are always given
+gradient.register("dequant_gemm", dict.fromkeys(_ARGUMENTS), 5, _setup, _backward)

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lowbit.ops import gradient, shapes
 
@@ -96,8 +95,8 @@ def gemm(
     )
 
 
-@torch.library.register_fake("lowbit::gemm")
-@torch.library.register_fake("lowbit::gemm.autograd")
+@shapes.register_fake("lowbit::gemm")
+@shapes.register_fake("lowbit::gemm.autograd")
 def _(
     x: Tensor,
     w: Tensor,
@@ -118,7 +117,7 @@ def _(
     return x.new_empty(size, dtype=out_dtype or shapes.out_dtype(x))
 
 
-@torch.library.register_fake("lowbit::gemm.out")
+@shapes.register_fake("lowbit::gemm.out")
 def _(
     x: Tensor,
     w: Tensor,
@@ -159,7 +158,7 @@ _ARGUMENTS = (
 _BIAS = _ARGUMENTS.index("bias")
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup(ctx: Any, inputs: tuple[Any, ...]) -> None:
     gradient.refuse("gemm", _ARGUMENTS, inputs, ("x", "bias"))
     a = dict(zip(_ARGUMENTS, inputs, strict=True))
     ctx.save_for_backward(a["w"], a["w_scale"], a["w_zero"], a["w_scale2"], a["w_table"])
@@ -168,7 +167,6 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.bias_dtype = None if a["bias"] is None else a["bias"].dtype
 
 
-@once_differentiable
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     w, w_scale, w_zero, w_scale2, w_table = ctx.saved_tensors
     grads: list[Tensor | None] = [None] * len(_ARGUMENTS)
@@ -181,4 +179,5 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(grads)
 
 
-torch.library.register_autograd("lowbit::gemm.autograd", _backward, setup_context=_setup)
+# all defaults are None; those that have none are always given
+gradient.register("gemm", dict.fromkeys(_ARGUMENTS), 5, _setup, _backward)

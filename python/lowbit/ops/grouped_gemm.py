@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lowbit.ops import gradient, shapes
 
@@ -98,8 +97,8 @@ def grouped_gemm_input_grad(
     )
 
 
-@torch.library.register_fake("lowbit::grouped_gemm")
-@torch.library.register_fake("lowbit::grouped_gemm.autograd")
+@shapes.register_fake("lowbit::grouped_gemm")
+@shapes.register_fake("lowbit::grouped_gemm.autograd")
 def _(
     x: Tensor,
     w: Tensor,
@@ -121,7 +120,7 @@ def _(
     return x.new_empty(size, dtype=out_dtype or shapes.out_dtype(x))
 
 
-@torch.library.register_fake("lowbit::grouped_gemm_input_grad")
+@shapes.register_fake("lowbit::grouped_gemm_input_grad")
 def _(
     dy: Tensor,
     w: Tensor,
@@ -159,7 +158,7 @@ _ARGUMENTS = (
 _BIAS = _ARGUMENTS.index("bias")
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup(ctx: Any, inputs: tuple[Any, ...]) -> None:
     gradient.refuse("grouped_gemm", _ARGUMENTS, inputs, ("x", "bias"))
     a = dict(zip(_ARGUMENTS, inputs, strict=True))
     ctx.save_for_backward(a["w"], a["w_scale"], a["w_zero"], a["offs"], a["w_scale2"], a["w_table"])
@@ -174,7 +173,6 @@ def _of_bias(dy: Tensor, offs: Tensor, dtype: torch.dtype) -> Tensor:
     return sums.index_add(0, experts, dy.float()).to(dtype)
 
 
-@once_differentiable
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     w, w_scale, w_zero, offs, w_scale2, w_table = ctx.saved_tensors
     grads: list[Tensor | None] = [None] * len(_ARGUMENTS)
@@ -187,4 +185,5 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(grads)
 
 
-torch.library.register_autograd("lowbit::grouped_gemm.autograd", _backward, setup_context=_setup)
+# all defaults are None; those that have none are always given
+gradient.register("grouped_gemm", dict.fromkeys(_ARGUMENTS), 6, _setup, _backward)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lowbit.ops import gradient
+from lowbit.ops import gradient, shapes
 
 _ops = torch.ops.lowbit
 
@@ -48,8 +48,8 @@ def hadamard(
     return _ops.hadamard.default(x, block=block, sign=sign, scale=scale, transpose=transpose)
 
 
-@torch.library.register_fake("lowbit::hadamard")
-@torch.library.register_fake("lowbit::hadamard.autograd")
+@shapes.register_fake("lowbit::hadamard")
+@shapes.register_fake("lowbit::hadamard.autograd")
 def _(
     x: Tensor,
     block: int = 0,
@@ -60,7 +60,7 @@ def _(
     return x.new_empty(x.shape)
 
 
-@torch.library.register_fake("lowbit::hadamard.out")
+@shapes.register_fake("lowbit::hadamard.out")
 def _(
     x: Tensor,
     *,
@@ -73,8 +73,11 @@ def _(
     return None
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    gradient.refuse("hadamard", ("x", "block", "sign", "scale", "transpose"), inputs, ("x",))
+_ARGUMENTS: dict[str, Any] = {"x": None, "block": 0, "sign": None, "scale": None, "transpose": False}
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    gradient.refuse("hadamard", tuple(_ARGUMENTS), inputs, ("x",))
     _, ctx.block, sign, ctx.scale, ctx.transpose = inputs
     ctx.save_for_backward(sign)
 
@@ -85,4 +88,4 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return dx, None, None, None, None
 
 
-torch.library.register_autograd("lowbit::hadamard.autograd", _backward, setup_context=_setup)
+gradient.register("hadamard", _ARGUMENTS, 1, _setup, _backward, twice=True)

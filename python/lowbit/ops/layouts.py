@@ -88,7 +88,9 @@ def truncate(
 
     Args:
         w: canonical planes `[..., p, N, ceil(K / 32)]`, or plain codes, of a signed, unsigned or bipolar format.
-        scale, zero: those of w.
+        scale, zero: those of w. Scales that are codes themselves are refused, since 2^(p - b) times one of them may be
+            no code: dequantize them, or where they have scales of their own (`scale2`) leave `scale` out here, keep
+            them, and multiply scale2 by 2^(p - b), which is exact.
         format: the format string of w.
         bits: 1 to p.
 
@@ -102,7 +104,7 @@ def truncate(
     return _ops.truncate.default(w, scale, zero, format, bits)
 
 
-@torch.library.register_fake("lowbit::pack")
+@shapes.register_fake("lowbit::pack")
 def _(codes: Tensor, format: str, *, layout: str = "canonical") -> Tensor:
     spec = shapes.parse("pack", format, "format")
     n, k = codes.size(-2), codes.size(-1)
@@ -117,7 +119,7 @@ def _(codes: Tensor, format: str, *, layout: str = "canonical") -> Tensor:
     return codes.new_empty([*codes.shape[:-2], *size], dtype=dtype)
 
 
-@torch.library.register_fake("lowbit::unpack")
+@shapes.register_fake("lowbit::unpack")
 def _(packed: Tensor, format: str, k: int, *, layout: str = "canonical") -> Tensor:
     spec = shapes.parse("unpack", format, "format")
     planes = layout == "canonical" and spec.canonical_layout == "planes"
@@ -126,7 +128,7 @@ def _(packed: Tensor, format: str, k: int, *, layout: str = "canonical") -> Tens
     return packed.new_empty([*packed.shape[: -3 if planes else -2], n, k], dtype=torch.uint8)
 
 
-@torch.library.register_fake("lowbit::prepack")
+@shapes.register_fake("lowbit::prepack")
 def _(
     w: Tensor,
     format: str,
@@ -137,7 +139,7 @@ def _(
     return w.new_empty([*shapes.batch(spec, w), *tiles, 8 * spec.bits], dtype=torch.uint8)
 
 
-@torch.library.register_fake("lowbit::unprepack")
+@shapes.register_fake("lowbit::unprepack")
 def _(
     w: Tensor,
     format: str,
@@ -148,7 +150,7 @@ def _(
     return w.new_empty([*w.shape[:-3], *size], dtype=dtype)
 
 
-@torch.library.register_fake("lowbit::truncate")
+@shapes.register_fake("lowbit::truncate")
 def _(
     w: Tensor,
     scale: Tensor | None,

@@ -123,7 +123,7 @@ def embedding(
     return _ops.embedding.default(ids, w, scale, zero, format, k, scale2=scale2, table=table, out_dtype=out_dtype)
 
 
-@torch.library.register_fake("lowbit::quantize")
+@shapes.register_fake("lowbit::quantize")
 def _(
     x: Tensor,
     format: str,
@@ -174,7 +174,7 @@ def _values(op: str, lead: Sequence[int], x: Tensor, k: int, format: str, out_dt
     return x.new_empty([*lead, k, *([2] if spec.is_complex else [])], dtype=out_dtype or torch.float32)
 
 
-@torch.library.register_fake("lowbit::dequantize")
+@shapes.register_fake("lowbit::dequantize")
 def _(
     w: Tensor,
     scale: Tensor | None,
@@ -191,7 +191,7 @@ def _(
     return _values("dequantize", lead, w, k, format, out_dtype)
 
 
-@torch.library.register_fake("lowbit::embedding")
+@shapes.register_fake("lowbit::embedding")
 def _(
     ids: Tensor,
     w: Tensor,

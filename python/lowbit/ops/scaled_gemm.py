@@ -65,7 +65,7 @@ def scaled_gemm(
     )
 
 
-@torch.library.register_fake("lowbit::scaled_gemm")
+@shapes.register_fake("lowbit::scaled_gemm")
 def _(
     x: Tensor,
     x_scale: Tensor | None,

@@ -1,4 +1,9 @@
-"""Shapes of packed tensors, as the fakes compute them: from tensor shapes and (symbolic) integers alone."""
+"""What the fakes share: shapes of packed tensors, from tensor shapes and (symbolic) integers alone, and one device."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +15,36 @@ _ELEMENTS = {row["name"]: row for row in _C.element_formats()}
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 TILE_ROWS, TILE_COLS = 16, 4  # of the layout tile16, formats/layout.h
+Fake = TypeVar("Fake", bound=Callable[..., Any])
+
+
+def register_fake(name: str) -> Callable[[Fake], Fake]:
+    """torch.library.register_fake for `name`, with the check that all tensors are on one device. Where one is on "meta"
+    the fake answers for the others too, and would give memory that nothing was written to."""
+
+    def wrap(fake: Fake) -> Fake:
+        names = tuple(inspect.signature(fake).parameters)
+
+        @functools.wraps(fake)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            first: tuple[str, torch.device] | None = None
+            for argument, value in given.items():
+                if not isinstance(value, Tensor):
+                    continue
+                first = first or (argument, value.device)
+                if value.device != first[1]:
+                    op = name.removeprefix("lowbit::").removesuffix(".autograd").removesuffix(".out")
+                    raise ValueError(
+                        f"{op}: {argument} must be on the device of {first[0]}, {first[1]}, got {value.device}; "
+                        "move it with .to()"
+                    )
+            return fake(*args, **kwargs)
+
+        torch.library.register_fake(name)(checked)
+        return fake
+
+    return wrap
 
 
 def parse(op: str, text: str, argument: str = "w_format") -> FormatSpec:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lowbit.ops import shapes
+
 _ops = torch.ops.lowbit
 
 
@@ -52,12 +54,13 @@ def stochastic_round_update_(
         rescale: recompute scales (and integer zero points) from W + dW first.
 
     Raises:
-        ValueError: shapes do not match, or w shares memory with itself or with dw.
+        ValueError: shapes do not match, w shares memory with itself or with dw, or the scales are codes: no op writes
+            those in place; quantize W + dW again.
     """
     _ops.stochastic_round_update_.default(w, scale, zero, dw, format, seed, rescale=rescale)
 
 
-@torch.library.register_fake("lowbit::stochastic_round")
+@shapes.register_fake("lowbit::stochastic_round")
 def _(
     x: Tensor,
     format: str,
@@ -67,7 +70,7 @@ def _(
     return x.new_empty(x.shape, dtype=dtype)
 
 
-@torch.library.register_fake("lowbit::stochastic_round_update_")
+@shapes.register_fake("lowbit::stochastic_round_update_")
 def _(
     w: Tensor,
     scale: Tensor | None,

@@ -1,7 +1,7 @@
-"""The command `lowbit`. What people read goes to the terminal with progress on stderr; `--json` prints JSON alone on
-stdout. An error is one sentence on stderr and status 2; Ctrl-C leaves status 130 and nothing half-written.
+"""The commands of `lowbit`. What people read goes to the terminal with progress on stderr; `--json` prints JSON alone
+on stdout. An error is one sentence on stderr and status 2; Ctrl-C leaves status 130 and nothing half-written.
 
-Each command imports what it needs when it runs, so that `--help` and a mistyped option answer at once.
+Each command imports what it needs of `lowbit` when it runs; nothing here imports it at the top.
 """
 
 import json
@@ -12,10 +12,7 @@ from typing import Any
 
 import click
 
-from lowbit.capabilities import version
-
 ERROR = 2
-INTERRUPTED = 130
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -44,7 +41,7 @@ def _print_json(value: Any) -> None:
 
 
 @click.group(context_settings=_CONTEXT)
-@click.version_option(version(), message="lowbit %(version)s")
+@click.version_option(package_name="lowbit", message="lowbit %(version)s")
 def cli() -> None:
     """Language models with weights and activations of 1 to 8 bits.
 
@@ -174,7 +171,12 @@ def _shape(context: click.Context, option: click.Parameter, values: tuple[str, .
     multiple=True,
     help=("fp32, bf16, or the format that the call quantizes it to, such as int8:row; may be given many times."),
 )
-@click.option("--rounds", type=click.IntRange(min=1), help="Calls of each; the median counts.  [default: 9]")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="Calls of each; the median counts.  [default: 30 for at most 16 rows, else 5]",
+)
+@click.option("--canonical", is_flag=True, help="Weights as checkpoints hold them, not prepacked as modules do.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to this file as well.")
 @_threads
 @_json
@@ -183,14 +185,15 @@ def bench(
     weights: tuple[str, ...],
     activations: tuple[str, ...],
     rounds: int | None,
+    canonical: bool,
     out: Path | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
     """Time the kernels: gemm over widths and shapes.
 
-    Each is timed beside torch.nn.functional.linear in fp32 and bf16 in the same run, with caches emptied before every
-    call. A kernel whose result is wrong is an error.
+    Each takes turns with torch.nn.functional.linear in fp32 and bf16, every call on another copy of the weight, so that
+    caches do not help. A kernel whose result is wrong is an error.
     """
     from lowbit import display, microbench
     from lowbit.progress import bar
@@ -199,9 +202,13 @@ def bench(
     shapes = shapes or list(microbench.SHAPES)
     weights = weights or microbench.WEIGHTS
     activations = activations or microbench.ACTIVATIONS
-    with bar("bench", len(shapes) * (2 + len(weights) * len(activations))) as advance:
-        timings = microbench.run(shapes, weights, activations, rounds or microbench.ROUNDS, advance)
-    result = {"machine": microbench.machine(), "rows": [t.to_dict() for t in timings]}
+    timings = []
+    with bar("bench", len(shapes) * len(weights) * len(activations)) as advance:
+        for timing in microbench.run(shapes, weights, activations, rounds, prepacked=not canonical):
+            timings.append(timing)
+            advance(1)
+    facts = microbench.machine() | {"read_gb_s": microbench.read_bandwidth() / 1e9}
+    result = {"machine": facts, "rows": [t.to_dict() for t in timings]}
     if out is not None:
         out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if as_json:
@@ -226,25 +233,19 @@ def info(as_json: bool) -> None:
         display.show(display.recipes_table(listed))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The console script: runs a command and ends the process with its status."""
-    status: Any = 0
+def run(arguments: list[str] | None = None) -> int:
+    """Runs a command; its status. KeyboardInterrupt passes through."""
     try:
         status = cli.main(arguments, prog_name="lowbit", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        status = ERROR
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("lowbit: interrupted; nothing half-written is left", err=True)
-        status = INTERRUPTED
+        return ERROR
+    except click.Abort:  # click's name for Ctrl-C
+        raise KeyboardInterrupt from None
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+        return 1
     except (ValueError, OSError, ImportError, MemoryError) as error:
         click.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
-        status = ERROR
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-if __name__ == "__main__":
-    main()
+        return ERROR
+    return status if isinstance(status, int) else 0

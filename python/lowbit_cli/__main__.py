@@ -1,0 +1,3 @@
+from lowbit_cli import main
+
+main()
