@@ -60,6 +60,11 @@ class Planner {
     return i;
   }
 
+  void add_edge(int caller, const Function& callee, int line) {
+    const int to = reach(callee);  // may move edges_
+    edges_[static_cast<std::size_t>(caller)].push_back({to, line});
+  }
+
   // Functions whose address is taken: by an initial value, or by a statement that does not call them.
   void find_addressed() {
     auto see = [this](const std::string& name) {
@@ -85,14 +90,11 @@ class Planner {
       if (call.callee->kind == Kind::kSymbol) {
         const Function* callee = find_function(module_, call.callee->name);
         if (callee == nullptr) throw LinkError(st.line, "'" + call.callee->name + "' is no function of this module");
-        if (callee->has_body) edges_[static_cast<std::size_t>(index)].push_back({reach(*callee), st.line});
+        if (callee->has_body) add_edge(index, *callee, st.line);
         continue;
       }
       const std::vector<std::string> names = candidates(f, st, call);
-      for (const std::string& name : names) {
-        const int callee = reach(*find_function(module_, name));
-        edges_[static_cast<std::size_t>(index)].push_back({callee, st.line});
-      }
+      for (const std::string& name : names) add_edge(index, *find_function(module_, name), st.line);
       layout_.functions[static_cast<std::size_t>(index)].indirect[&st] = names;
     }
   }
