@@ -183,10 +183,12 @@ void finish(Decoder& d, Plan p, const Address& address) {
 void decode_ldmatrix(Decoder& d) {
   take_sync(d);
   Plan p;
-  const int shape = d.take_one_of({"m8n8", "m16n16", "m8n16"});
+  // the count may stand before the shape, as CUTLASS writes it
+  int shape = d.take_one_of({"m8n8", "m16n16", "m8n16"});
+  p.matrices = take_count(d);
+  if (shape < 0) shape = d.take_one_of({"m8n8", "m16n16", "m8n16"});
   if (shape < 0) return d.fail("ldmatrix must be of shape m8n8, m16n16 or m8n16");
   p.shape = shape == 0 ? Shape::kM8N8 : shape == 1 ? Shape::kM16N16 : Shape::kM8N16;
-  p.matrices = take_count(d);
   p.trans = d.take("trans");
   take_shared(d, p);
   if (d.take("b8x16")) {
@@ -209,10 +211,11 @@ void decode_ldmatrix(Decoder& d) {
 void decode_stmatrix(Decoder& d) {
   take_sync(d);
   Plan p;
-  const int shape = d.take_one_of({"m8n8", "m16n8"});
+  int shape = d.take_one_of({"m8n8", "m16n8"});
+  p.matrices = take_count(d);
+  if (shape < 0) shape = d.take_one_of({"m8n8", "m16n8"});
   if (shape < 0) return d.fail("stmatrix must be of shape m8n8 or m16n8");
   p.shape = shape == 0 ? Shape::kM8N8 : Shape::kM16N8;
-  p.matrices = take_count(d);
   p.trans = d.take("trans");
   take_shared(d, p);
   if (!d.take(shape == 0 ? "b16" : "b8")) return d.fail("stmatrix must have the type of its shape");

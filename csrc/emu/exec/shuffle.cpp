@@ -213,7 +213,7 @@ void together(Decoder& d, int mask_operand, Instr::Handler run) {
 }
 
 bool take_sync(Decoder& d) {
-  if (d.take("sync")) return true;
+  if (d.take_anywhere("sync")) return true;  // vote.ballot.sync is as good as vote.sync.ballot, and CUB writes it
   d.fail("must be .sync: devices since sm_70 do not have " + d.st.opcode + " without it");
   return false;
 }
