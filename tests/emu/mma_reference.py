@@ -112,7 +112,9 @@ def multiply(a: Value, b: Value) -> Value:
         return a * b
     if NAN in (a, b) or a == 0 or b == 0:
         return NAN
-    negative = (a == NEGATIVE or (not isinstance(a, str) and a < 0)) != (b == NEGATIVE or (not isinstance(b, str) and b < 0))
+    negative = (a == NEGATIVE or (not isinstance(a, str) and a < 0)) != (
+        b == NEGATIVE or (not isinstance(b, str) and b < 0)
+    )
     return NEGATIVE if negative else POSITIVE
 
 
