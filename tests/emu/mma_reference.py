@@ -79,7 +79,7 @@ def floor_log2(x: Fraction) -> int:
 
 
 def encode(value: Value, form: Format, mode: str) -> int:
-    """Bits of `value` in f32 or f16; mode "nearest", or "zero", where what exceeds the range is infinite all the same."""
+    """Bits of `value` in f32 or f16, mode "nearest" or "zero"; what exceeds the range is infinite under both."""
     sign = 1 << (form.exponent + form.mantissa)
     infinity = ((1 << form.exponent) - 1) << form.mantissa
     if value == NAN:

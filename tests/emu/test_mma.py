@@ -511,9 +511,9 @@ def test_chains_stay_within_the_bound(layouts, arch, file, entry, magnitudes):
     ("arch", "file", "entry", "fraction", "start"),
     [
         ("80", "m16n8k16_f16", "f32", 24, 1.0),
-        ("89", "m16n8k32_f8", "e4m3_e4m3_f32", 13, 1.0),
+        ("89", "m16n8k32_f8", "e4m3_e4m3_f32", 13, 2.0**10),
         ("90", "m16n8k16_f16", "f32", 25, 1.0),
-        ("120", "m16n8k32_f8", "e4m3_e4m3_f32", 25, 4096.0),
+        ("120", "m16n8k32_f8", "e4m3_e4m3_f32", 25, 2.0**20),
     ],
 )
 def test_the_bound_is_nearly_reached(layouts, arch, file, entry, fraction, start):
@@ -530,7 +530,7 @@ def test_the_bound_is_nearly_reached(layouts, arch, file, entry, fraction, start
     assert (got == start).all()
     error = k * float(left * right)
     limit = bound(arch, family(file), "hardware", k, 1, start + error)
-    assert 0.7 * limit < error <= limit
+    assert 0.65 * limit < error <= limit
 
 
 def test_a_permuted_order_differs_and_stays_within_the_bound(layouts):
