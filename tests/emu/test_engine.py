@@ -38,11 +38,11 @@ def line_of(source, text, occurrence=0):
     return lines[occurrence]
 
 
-def run(source, blocks, threads, out, **settings):
+def run(source, grid, block, out, **settings):
     """Launches k over `out` and gives what was found."""
     emulator.clear()
     with emulator.settings(**settings), emulator.mapped(out):
-        emulator.Module(source).try_launch("k", blocks, threads, np.uint64(out.ctypes.data))
+        emulator.Module(source).try_launch("k", grid, block, np.uint64(out.ctypes.data))
         return emulator.reports()
 
 
