@@ -323,6 +323,45 @@ def test_exact_sums(layouts, file, entry):
         assert got[case, i, j] == want, f"case {KINDS[case]} at {i}, {j}: {got[case, i, j]:#x}, not {want:#x}"
 
 
+# An accumulator 2^n, half of its last bit, and something far below that decides which way it is rounded: beyond what a
+# double holds beside 2^n, and beyond what a pair of doubles does when a term in between cancels.
+HALF_WAYS = {
+    "f16": (10, [(-14, 1), (-48, 1)]),
+    "f16 down": (10, [(-14, 1), (-48, -1)]),
+    "f16 negative": (10, [(-15, -1), (-48, -1)]),
+    "bf16": (100, [(76, 1), (-120, 1)]),
+    "bf16 cancelling": (100, [(76, 1), (20, 1), (-120, 1), (20, -1)]),
+    "bf16 cancelling down": (100, [(76, 1), (20, 1), (-120, -1), (20, -1)]),
+    "bf16 tie": (100, [(76, 1), (20, 1), (20, -1)]),
+    "tf32 cancelling": (100, [(76, 1), (20, 1), (-140, 1), (20, -1)]),
+}
+
+
+@pytest.mark.parametrize("name", HALF_WAYS)
+def test_sums_half_way_between_results(layouts, name):
+    operand, (n, terms) = name.split()[0], HALF_WAYS[name]
+    form = FORMATS[operand]
+    run = Run(layouts, f"m16n8k8_{operand}", "f32")
+    zero = np.zeros((1, 16, 8), np.int64)
+    a, b, c = zero.copy(), zero[:, :8].copy(), zero.copy()
+    code = {e: (e + form.bias) << form.mantissa << form.shift for e in range(form.least, form.bias + 1)}
+    for e in range(form.least - form.mantissa, form.least):  # subnormal powers of two
+        code[e] = 1 << (e - form.least + form.mantissa) << form.shift
+    for at, (e, sign) in enumerate(terms):
+        a[0, :, at] = code[e // 2] | (sign < 0) << (form.bits - 1 + form.shift)
+        b[0, :, at] = code[e - e // 2]
+    c[0] = (n + 127) << 23
+    got = run(a, b, c, mma="exact")
+    values_a, values_b = fractions(a, form), fractions(b, form)
+    want = exact(list(values_a[0, 0]), list(values_b[0, 0]), Fraction(2) ** n, F32)
+    assert sum(x * y for x, y in zip(values_a[0, 0], values_b[0, 0], strict=True)) == sum(
+        s * Fraction(2) ** e for e, s in terms
+    )
+    assert (got == want).all()
+    # without what decides, the sum is a tie and goes to the even accumulator
+    assert (want == c[0, 0, 0]) == (name.endswith(("down", "tie")))
+
+
 HARDWARE = [(arch, f, e) for arch, operand in MODELS for f, e in FLOATS if family(f) == operand]
 # Every mixture of the FP8 to FP4 elements takes the same path: the exact model runs them all, this one some.
 HARDWARE = [h for h in HARDWARE if family(h[1]) != "f8f6f4" or h[2].split("_")[0] == "e2m1" or "e5m2_e5m2" in h[2]]
