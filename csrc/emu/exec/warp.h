@@ -44,7 +44,8 @@ struct Warp {
   WarpClock clock;
   struct Frame { uint32_t return_pc; };
   std::vector<Frame> calls[kLanes];
-  uint64_t steps = 0;
+  uint64_t steps = 0;        // of earlier turns
+  uint64_t clock_reads = 0;  // %clock adds them, so that it moves within a turn
 
   Mask living() const { return lanes & ~exited; }
   Mask runnable() const { return lanes & ~(exited | waiting | barred); }
