@@ -283,8 +283,10 @@ void Shadow::set_written(uint32_t byte, uint32_t bytes, bool value) {
   while (bytes != 0) {
     const uint32_t at = byte & 63, n = std::min(bytes, 64 - at);
     const uint64_t bits = (n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1) << at;
-    if (value) written_[byte >> 6] |= bits;
-    else written_[byte >> 6] &= ~bits;
+    if (value)
+      written_[byte >> 6] |= bits;
+    else
+      written_[byte >> 6] &= ~bits;
     byte += n;
     bytes -= n;
   }

@@ -1,9 +1,9 @@
-// What is remembered of every byte of memory: whether it was written, and of every 4-byte word who wrote it last and who
-// has read it since.
+// What is remembered of every byte of memory: whether it was written, and of every 4-byte word who wrote it last and
+// who has read it since.
 //
 // A word is in the plain form as long as its accesses are weak and its last writer is one thread: one Writer, and up to
-// kPlanes Readers, each the lanes of one warp in one epoch that read the same bytes. Where more than kPlanes warps read a
-// word without being ordered among each other, kPlanes of them are kept, chosen by hash. Every other word (strong
+// kPlanes Readers, each the lanes of one warp in one epoch that read the same bytes. Where more than kPlanes warps read
+// a word without being ordered among each other, kPlanes of them are kept, chosen by hash. Every other word (strong
 // operations, bytes of one word written by different threads) has a Cell: the list of all accesses that matter.
 #pragma once
 
@@ -21,7 +21,8 @@
 
 namespace emu {
 
-// How an access may race: strong operations (PTX ISA 9.0, 8.7) do not race with each other where their scopes hold both.
+// How an access may race: strong operations (PTX ISA 9.0, 8.7) do not race with each other where their scopes hold
+// both.
 enum class Strength : uint8_t { kWeak, kCta, kGpu };
 
 // One access, or the same access of several lanes of a warp.
@@ -55,8 +56,8 @@ struct Actor {
 
 Strength strength_of(Order order, Scope scope);
 
-// A conflict that Shadow found, as a finding. `what` names the access in hand: "load", "cp.async write of the destination".
-// in_flight: the other is an unfinished cp.async.
+// A conflict that Shadow found, as a finding. `what` names the access in hand: "load", "cp.async write of the
+// destination". in_flight: the other is an unfinished cp.async.
 void report_conflict(const Actor& now, int lane, const Touch& other, bool in_flight, const char* what, uint64_t address,
                      uint32_t bytes);
 // The source of a cp.async (of instruction `copy`) was written between issue and wait.
@@ -87,11 +88,11 @@ class Shadow {
  public:
   // `single_block`: all accesses come from one block (shared memory).
   Shadow(uint32_t words, bool single_block);
-  void clear_races();    // a new launch: forgets accesses and publications, not what was written
+  void clear_races();  // a new launch: forgets accesses and publications, not what was written
   void clear_written();
 
-  // Accesses of whole words, `count` of them, by one lane; or of some bytes of one word. True: a conflict, with the first
-  // such word in *word_found.
+  // Accesses of whole words, `count` of them, by one lane; or of some bytes of one word. True: a conflict, with the
+  // first such word in *word_found.
   bool read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
             uint32_t* word_found);
   bool write(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,

@@ -12,8 +12,8 @@ struct Rows {
   uint32_t row[2 * kLanes];
   uint32_t banks[2 * kLanes];
   int count = 0;
-  uint32_t any = 0;        // banks wanted
-  bool conflict = false;   // some bank more than once
+  uint32_t any = 0;       // banks wanted
+  bool conflict = false;  // some bank more than once
 
   void add(uint32_t r, uint32_t b) {
     for (int k = count - 1; k >= 0; k--) {
