@@ -365,7 +365,7 @@ void start_warp(Warp& w) {
   w.exited = w.waiting = w.barred = w.group = 0;
   w.at = w.starving = w.favour = w.favoured = 0;
   w.split = w.yield = false;
-  w.steps = 0;
+  w.steps = w.clock_reads = 0;
 }
 
 }  // namespace emu
