@@ -100,8 +100,12 @@ def test_call_by_registers() -> None:
 
 def test_indirect_call() -> None:
     outside = """
-    .func (.param .b32 d) plus(.param .b32 a) { .reg .b32 x; ld.param.b32 x, [a]; add.u32 x, x, 10; st.param.b32 [d], x; }
-    .func (.param .b32 d) times(.param .b32 a) { .reg .b32 x; ld.param.b32 x, [a]; mul.lo.u32 x, x, 10; st.param.b32 [d], x; }
+    .func (.param .b32 d) plus(.param .b32 a) {
+      .reg .b32 x; ld.param.b32 x, [a]; add.u32 x, x, 10; st.param.b32 [d], x;
+    }
+    .func (.param .b32 d) times(.param .b32 a) {
+      .reg .b32 x; ld.param.b32 x, [a]; mul.lo.u32 x, x, 10; st.param.b32 [d], x;
+    }
     .func (.param .b32 d) unfit(.param .b64 a) { st.param.b32 [d], 1; }
     .global .u64 list[3] = {plus, times, unfit};
     """
@@ -132,7 +136,7 @@ def test_branch_table() -> None:
 
 
 def test_shared_layout() -> None:
-    """Static variables at their alignment, those of called functions included; dynamic arrays behind them, all at once."""
+    """Static variables at their alignment, those of called functions included; behind them all dynamic arrays."""
     outside = """
     .shared .align 4 .b8 unused[64];
     .shared .b8 one;
