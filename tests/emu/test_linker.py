@@ -251,6 +251,7 @@ WRONG = [
     ("ld.global.u32 %r2, %rd1;", "ld: operand 2 must be an address [...]"),
     ("ld.global.u32 %r2, [%rs1];", "ld: register '%rs1' is .b16 where an address is needed"),
     ("ld.shared.u32 %r2, [out];", "ld: 'out' does not lie in the space of this instruction"),
+    ("ld.u32 %r2, [two];", "ld: 'two' is a function, which has no memory"),
     ("bra %r1;", "bra: operand 1 must be a label of this function"),
     ("bra nowhere;", "bra: operand 1 must be a label of this function"),
     ("call nowhere, ();", "'nowhere' is no function of this module"),

@@ -275,7 +275,9 @@ Address Decoder::address(int operand, ptx::Space space) {
     return a;
   }
   const Linker::SymbolRef symbol = linker_.find_symbol(base.name);
-  if (space == ptx::Space::kNone && symbol.is_fixed) {
+  if (symbol.space == ptx::Space::kNone) {
+    fail(quoted(base.name) + " is a function, which has no memory");
+  } else if (space == ptx::Space::kNone && symbol.is_fixed) {
     a.offset += static_cast<int64_t>(symbol.space == ptx::Space::kShared  ? kSharedWindow
                                      : symbol.space == ptx::Space::kLocal ? kLocalWindow
                                                                           : kParamWindow);

@@ -31,7 +31,6 @@ class Planner {
   Layout run(const std::string& kernel) {
     const Function* f = find_function(module_, kernel);
     if (f == nullptr || !f->is_entry || !f->has_body) throw LinkError("the module has no kernel '" + kernel + "'");
-    find_addressed();
     reach(*f);
     for (std::size_t i = 0; i < layout_.functions.size(); ++i) find_calls(static_cast<int>(i));
     refuse_recursion();
@@ -66,6 +65,12 @@ class Planner {
   }
 
   // Functions whose address is taken: by an initial value, or by a statement that does not call them.
+  const std::set<std::string>& addressed() {
+    if (!knows_addressed_) find_addressed();
+    knows_addressed_ = true;
+    return addressed_;
+  }
+
   void find_addressed() {
     auto see = [this](const std::string& name) {
       const Function* f = find_function(module_, name);
@@ -99,7 +104,7 @@ class Planner {
     }
   }
 
-  std::vector<std::string> candidates(const Function& f, const Statement& st, const CallOperands& call) const {
+  std::vector<std::string> candidates(const Function& f, const Statement& st, const CallOperands& call) {
     std::vector<std::string> names;
     const auto listed = f.call_targets.find(call.prototype);
     if (listed != f.call_targets.end()) {
@@ -114,7 +119,7 @@ class Planner {
     const auto prototype = f.prototypes.find(call.prototype);
     if (prototype == f.prototypes.end())
       throw LinkError(st.line, "an indirect call needs a prototype or a list of targets");
-    for (const std::string& name : addressed_) {
+    for (const std::string& name : addressed()) {
       const Function* target = find_function(module_, name);
       if (same_signature(target->parameters, prototype->second.parameters) &&
           same_signature(target->results, prototype->second.results)) {
@@ -317,6 +322,7 @@ class Planner {
   Code& code_;
   Layout layout_;
   std::vector<std::vector<Edge>> edges_;
+  bool knows_addressed_ = false;
   std::set<std::string> addressed_;
 };
 
