@@ -93,8 +93,8 @@ double error_bf16(F f, double value) { return f == F::kEx2 ? std::fabs(value) * 
 // Inputs whose results the tables of the PTX ISA give are exact.
 bool is_special(F f, double a, double b, double value) {
   if (std::isnan(value) || std::isinf(value) || std::isinf(a) || std::isinf(b)) return true;
-  if (value == 0.0) return f != F::kLg2 && f != F::kSin && f != F::kCos;
-  return a == 0.0;
+  if (a == 0.0) return true;
+  return value == 0.0 && f != F::kLg2 && f != F::kSin && f != F::kCos;
 }
 
 double clamp_range(F f, double v) {
@@ -102,11 +102,11 @@ double clamp_range(F f, double v) {
   return bounded ? std::clamp(v, -1.0, 1.0) : v;
 }
 
-// The values of a format around `value`, at most `error` away; that nearest to `value` where there is no other.
+// A value of the format less than `error` away from `value`; the nearest one where the seed hits none.
 template <class Format>
 uint32_t disturb(F f, double value, double error, uint64_t a, uint64_t b) {
   const uint32_t moved = Format::bits(clamp_range(f, value + error * seeded_error(f, a, b)));
-  return std::fabs(Format::value(moved) - value) <= error ? moved : Format::bits(value);
+  return std::fabs(Format::value(moved) - value) < error ? moved : Format::bits(value);
 }
 
 struct Single {
@@ -210,8 +210,8 @@ void decode_approximation(Decoder& d, const Modifiers& m, F f) {
                      (half_function && is_half(m.type));
   const ModifierSet which = f == F::kDivFull ? kFull : kApprox;
   const bool brain = m.type == Type::kBF16 || m.type == Type::kBF16x2;
-  // ex2 of bf16 must flush, of f16 it may; tanh keeps subnormals.
-  const bool may_flush = f != F::kTanh;
+  // ex2 of bf16 flushes and says so, ex2 of f16 and tanh keep subnormals.
+  const bool may_flush = f != F::kTanh && (brain || !is_half(m.type));
   if (m.type2 != Type::kNone) return fail_type(d, m.type2);
   if (!check_modifiers(d, m, which | (may_flush ? kFtz : 0), known) || !check_choice(d, m, which)) return;
   if (f == F::kEx2 && brain && !check_choice(d, m, kFtz)) return;

@@ -30,6 +30,13 @@ def clamped(v: int, kind: str) -> int:
     return min(max(v, least), most)
 
 
+def includes(wide: str, narrow: str) -> bool:
+    """Every value of `narrow` is one of `wide`: ptxas takes no .sat there."""
+    if narrow[0] == "u":
+        return BITS[wide] > BITS[narrow] or wide[0] == "u" and BITS[wide] == BITS[narrow]
+    return wide[0] == "s" and BITS[wide] >= BITS[narrow]
+
+
 def sources(kind: str) -> str:
     return f"{kind}:turns" if kind in oracle.FORMATS else kind
 
@@ -44,7 +51,8 @@ def integer_rows() -> Iterator[Row]:
             if a == d:
                 continue
             yield Row(f"cvt.{d}.{a}", a, register(d), lambda v, d=d: wrapped(v, d))
-            yield Row(f"cvt.sat.{d}.{a}", a, register(d), lambda v, d=d: clamped(v, d))
+            if not includes(d, a):
+                yield Row(f"cvt.sat.{d}.{a}", a, register(d), lambda v, d=d: clamped(v, d))
     for d in FLOATS:
         for a in INTEGERS:
             for mode in ("rn", "rz", "rm", "rp") if BITS[a] >= 32 and d in ("f32", "f64") else ("rn",):
@@ -58,7 +66,7 @@ def integer_rows() -> Iterator[Row]:
                 if name in ("rmi", "rpi") and BITS[d] != 32:
                     continue
                 yield Row(
-                    f"cvt.{name}.{d}.{a}", sources(a), register(d),
+                    f"cvt.{name}.{d}.{a}", sources(a), "b8" if a == "bf16" and BITS[d] == 8 else register(d),
                     lambda v, d=d, mode=mode, a=a: oracle.to_integer(
                         v, mode, BITS[d], d[0] == "s", from_f64=a == "f64"
                     ),

@@ -271,7 +271,6 @@ def approximate_rows() -> Iterator[Row]:
     yield Row("div.full.ftz.f32", "f32 f32", "f32", never, accept=whole(True))
     halves = {
         ("ex2", "f16", ""): lambda v, a: abs(v) * 2.0**-9.9,
-        ("ex2", "f16", ".ftz"): lambda v, a: abs(v) * 2.0**-9.9,
         ("ex2", "bf16", ".ftz"): lambda v, a: abs(v) * 2.0**-7,
         ("tanh", "f16", ""): lambda v, a: 2.0**-10.987,
         ("tanh", "bf16", ""): lambda v, a: 2.0**-8,

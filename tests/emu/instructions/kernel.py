@@ -54,8 +54,8 @@ def statement(row: Row) -> str:
 def kernel(row: Row) -> str:
     sources, results = row.source_kinds, row.result_kinds
     names = {f"s{i}": f"%s{i}" for i in range(len(sources))} | {f"d{i}": f"%d{i}" for i in range(len(results))}
-    # cvt has registers of 8 bits for pairs of 4-bit values
-    narrow = "e2m1x2" in row.form
+    # cvt has registers of 8 bits for pairs of 4-bit values, and beside bf16
+    narrow = "e2m1x2" in row.form or row.form.endswith(("8.bf16", "bf16.u8", "bf16.s8"))
     parameters = ["on", *(f"s{i}" for i in range(len(sources))), *(f"d{i}" for i in range(len(results)))]
     head = [
         ".version 9.0", f".target sm_{row.arch}", ".address_size 64",

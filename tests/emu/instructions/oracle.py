@@ -44,7 +44,7 @@ def decode(kind: str, bits: int) -> float:
     magnitude = bits & ((1 << (f.bits - 1)) - 1)
     sign = -1.0 if bits >> (f.bits - 1) & 1 else 1.0
     if f.infinity is not None and magnitude >= f.infinity:
-        return sign * math.inf if magnitude == f.infinity else NAN
+        return math.copysign(math.inf if magnitude == f.infinity else NAN, sign)
     if f.infinity is None and magnitude == f.nan:
         return NAN
     field, fraction = magnitude >> f.mantissa, magnitude & ((1 << f.mantissa) - 1)

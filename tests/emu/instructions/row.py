@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,7 +112,9 @@ def samples(row: Row, dice: random.Random) -> list[tuple[int, ...]]:
         return [(code,) for code in codes(specs[0], 2000, dice)]
     edges = [codes(s, 0, dice) for s in specs]
     most = {1: 4096, 2: 1600, 3: 900}.get(len(specs), 600)
-    product = list(itertools.product(*edges))
-    crossed = product if len(product) <= most else dice.sample(product, most)
+    if math.prod(len(e) for e in edges) <= most:
+        crossed = list(itertools.product(*edges))
+    else:
+        crossed = [tuple(dice.choice(e) for e in edges) for _ in range(most)]
     pools = [codes(s, 600, dice) for s in specs]
     return crossed + [tuple(dice.choice(pool) for pool in pools) for _ in range(1000)]
