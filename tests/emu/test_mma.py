@@ -1,6 +1,5 @@
 """mma.sync of every shape and type against Python integers, under both models of float sums."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emu import emulator
+from emu.mma_bound import error_bound
 from emu.mma_reference import (
     F16,
     F32,
@@ -170,6 +170,7 @@ class Run:
         self.half = self.c == 2 and rows_of(file) == 16
         self.cells = {x: layouts[f"{file}:half" if self.half else file, x] for x in "abc"}
         self.type = np.uint64 if self.wide else np.uint32
+        self.text = (HERE / f"{file}.ptx").read_text()
 
     def __call__(self, a, b, c, *scales, **settings):
         """`b` as n x k. Scales: registers of A and B as [case][lane], byte and thread ids."""
@@ -182,7 +183,7 @@ class Run:
         ]
         settings.setdefault("arch", ARCH[self.target])
         with emulator.settings(**settings), emulator.silent():
-            module = emulator.Module((HERE / f"{self.file}.ptx").read_text())
+            module = emulator.Module(self.text)
             device = [emulator.array(w.astype(self.type)) for w in words]
             if scales:
                 device += [emulator.array(s.astype(np.uint32)) for s in scales[:2]]
@@ -459,6 +460,31 @@ def test_block_scales(layouts, file, entry, model):
             assert got[case, i, j] == want, f"case {KINDS[case]} at {i}, {j}: {got[case, i, j]:#x}, not {want:#x}"
 
 
+def test_selectors_may_be_immediates(layouts):
+    rng = np.random.default_rng(10)
+    form = FORMATS["e4m3"]
+    a, b, c = float_operands(rng, form, form, F32, 16, 32)
+    scales = [rng.integers(0x70707070, 0x8F8F8F8F, (CASES, 32)) for _ in range(2)]
+    run = Run(layouts, "m16n8k32_mxf8f6f4", "e4m3_e4m3")
+    want = run(a, b, c, *scales, 2, 1, 1, 3)
+    run.text = run.text.replace("{%h0, %h1}", "{2, 1}").replace("{%h2, %h3}", "{1, 3}")
+    np.testing.assert_array_equal(run(a, b, c, *scales, 0, 0, 0, 0), want)
+    assert (run(a, b, c, scales[0] ^ 0x00FF00FF << 8, scales[1], 0, 0, 0, 0) == want).all()  # bytes that none selects
+
+
+def test_selectors_outside_the_register_are_reported(layouts):
+    zero = emulator.array(np.zeros((1, 4, 32), np.uint32))
+    with emulator.settings(arch="120f"):
+        module = emulator.Module((HERE / "m16n8k64_mxf4.ptx").read_text())
+        for selectors in ((1, 0, 0, 0), (0, 2, 0, 0), (0, 0, 4, 0), (0, 0, 0, 4)):
+            emulator.clear()
+            module.try_launch("mxf4_ue8m0", 1, 32, emulator.empty((4, 32), np.uint32), *[zero] * 5, *selectors)
+            found = emulator.reports()
+            assert len(found) == 1
+            assert "byte id" in found[0]["message"]
+        emulator.clear()
+
+
 # ---- f64
 
 
@@ -491,11 +517,8 @@ def test_doubles(layouts, file, entry):
 # ---- what the models are for
 
 
-def bound(arch, operand, model, k, steps, magnitude, nominal=0.0, half=False):
-    f = emulator._library().emu_mma_error_bound
-    f.restype = ctypes.c_double
-    f.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_int] * 3 + [ctypes.c_double] * 2
-    return f(arch.encode(), operand.encode(), model.encode(), int(half), k, steps, magnitude, nominal)
+def bound(arch, operand, model, k, steps, magnitude):
+    return error_bound(arch, operand, model, k=k, steps=steps, magnitude=magnitude)
 
 
 def chain(run, a, b, c, k, **settings):
