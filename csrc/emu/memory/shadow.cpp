@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint32_t kThreadBits = 10, kBytesBits = 4, kWarpBits = 5;
 constexpr uint32_t kWriterInstr = (1u << 18) - 1, kReaderInstr = (1u << 23) - 1;
+constexpr uint32_t kReaderKey = (1u << (kWarpBits + kBytesBits)) - 1;  // of Reader::by: who, and which bytes
 
 }  // namespace
 
@@ -116,8 +117,7 @@ void Shadow::add_reader(const Actor& now, int lane, uint32_t word, uint32_t byte
   const uint32_t by = key | std::min(now.instr, kReaderInstr) << (kWarpBits + kBytesBits);
   for (int k = 0; k < kPlanes; k++) {
     Reader& r = plane(k)[word];
-    if (r.epoch != 0 && r.block == now.block && (r.by & ((1u << (kWarpBits + kBytesBits)) - 1)) == key &&
-        r.epoch == now.epoch) {
+    if (r.epoch != 0 && r.block == now.block && (r.by & kReaderKey) == key && r.epoch == now.epoch) {
       r.lanes |= bit;
       return;
     }
@@ -218,13 +218,33 @@ bool Shadow::write_word(const Actor& now, int lane, uint32_t word, uint32_t byte
 
 bool Shadow::read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
                   uint32_t* word_found) {
+  const Mask bit = Mask{1} << lane;
+  const uint32_t key = now.index | bytes << kWarpBits;
+  const uint32_t by = key | std::min(now.instr, kReaderInstr) << (kWarpBits + kBytesBits);
+  const Writer* const writers = has_writers_ ? writers_.get() : nullptr;
+  Reader* const readers = plane(0);
+  const bool weak = now.strength == Strength::kWeak;
   bool bad = false;
-  for (uint32_t k = 0; k < count; k++) {
+  for (uint32_t k = word; k < word + count; k++) {
+    // Mostly the last write is behind a barrier, or there is none, and the first plane is free or this warp's.
+    if (weak && (writers == nullptr || is_past(writers[k].block, writers[k].epoch, now))) {
+      Reader& r = readers[k];
+      if (is_past(r.block, r.epoch, now)) {
+        r = Reader{now.block, now.epoch, bit, by};
+        continue;
+      }
+      if (r.epoch == now.epoch && r.block == now.block && (r.by & kReaderKey) == key) {
+        r.lanes |= bit;
+        continue;
+      }
+      add_reader(now, lane, k, bytes);
+      continue;
+    }
     Touch t;
-    if (read_word(now, lane, word + k, bytes, &t) && !bad) {
+    if (read_word(now, lane, k, bytes, &t) && !bad) {
       bad = true;
       *conflict = t;
-      *word_found = word + k;
+      *word_found = k;
     }
   }
   return bad;
