@@ -1,5 +1,5 @@
-"""Each instruction form against what PTX says it computes. Those that work on one lane: every value of 16 bits, edges and
-random values of wider operands; warps that run whole and warps with lanes switched off."""
+"""Each instruction form against what PTX says it computes. Those that work on one lane: every value of 16 bits, edges
+and random values of wider operands; warps that run whole and warps with lanes switched off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import random
 
 import numpy as np
 import pytest
-
 from emu import emulator
 from emu.instructions import kernel
 from emu.instructions.coverage import statements_without_a_form, tested_forms, untested
@@ -51,7 +50,7 @@ def check(row: Row) -> None:
             expected: object = "a value inside the error"
         else:
             expected = row.expected(values)
-            good = codes == expected or row.result_kinds == ["f64"] and is_nan(codes[0]) and is_nan(expected[0])
+            good = codes == expected or (row.result_kinds == ["f64"] and is_nan(codes[0]) and is_nan(expected[0]))
         if not good:
             shown = ", ".join(f"{code:#x}" for code in operand)
             wrong.append(f"({shown}) = {values} gives {[hex(c) for c in codes]}, expected {expected}")
@@ -114,4 +113,7 @@ def test_every_case_holds_its_form() -> None:
 
 def test_untested_names_what_no_row_has() -> None:
     assert untested([*tested_forms(), "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "ld.param.v4.u32"]) == []
-    assert untested(["add.u32", "add.sat.u32", "wgmma.fence.sync.aligned"]) == ["add.sat.u32", "wgmma.fence.sync.aligned"]
+    assert untested(["add.u32", "add.sat.u32", "wgmma.fence.sync.aligned"]) == [
+        "add.sat.u32",
+        "wgmma.fence.sync.aligned",
+    ]

@@ -17,17 +17,29 @@ using ptx::Type;
 
 int elements_of(Type t) {
   switch (t) {
-    case Type::kF16x2: case Type::kBF16x2: case Type::kE4M3x2: case Type::kE5M2x2: case Type::kE3M2x2:
-    case Type::kE2M3x2: case Type::kE2M1x2: case Type::kUE8M0x2: return 2;
-    case Type::kE4M3x4: case Type::kE5M2x4: case Type::kE3M2x4: case Type::kE2M3x4: case Type::kE2M1x4: return 4;
+    case Type::kF16x2:
+    case Type::kBF16x2:
+    case Type::kE4M3x2:
+    case Type::kE5M2x2:
+    case Type::kE3M2x2:
+    case Type::kE2M3x2:
+    case Type::kE2M1x2:
+    case Type::kUE8M0x2: return 2;
+    case Type::kE4M3x4:
+    case Type::kE5M2x4:
+    case Type::kE3M2x4:
+    case Type::kE2M3x4:
+    case Type::kE2M1x4: return 4;
     default: return 1;
   }
 }
 // Bits from one element of a register to the next.
 int pitch_of(Type t) {
   switch (t) {
-    case Type::kF16x2: case Type::kBF16x2: return 16;
-    case Type::kE2M1x2: case Type::kE2M1x4: return 4;
+    case Type::kF16x2:
+    case Type::kBF16x2: return 16;
+    case Type::kE2M1x2:
+    case Type::kE2M1x4: return 4;
     default: return elements_of(t) == 1 ? ptx::bits_of(t) : 8;
   }
 }
@@ -114,11 +126,15 @@ struct PairOfF32 {
 };
 struct F32OfInteger {
   template <class T>
-  float operator()(T v) const { return static_cast<float>(v); }
+  float operator()(T v) const {
+    return static_cast<float>(v);
+  }
 };
 struct F64OfInteger {
   template <class T>
-  double operator()(T v) const { return static_cast<double>(v); }
+  double operator()(T v) const {
+    return static_cast<double>(v);
+  }
 };
 struct F64OfF32 {
   double operator()(float v) const { return v; }
@@ -167,12 +183,12 @@ struct ConversionPlan {
   const FloatFormat* from_format;  // null: integer or ue8m0
   const FloatFormat* to_format;
   int elements, from_pitch, to_pitch;
-  bool packed;                     // the elements of the source lie in one register, else in one each
+  bool packed;  // the elements of the source lie in one register, else in one each
   Rounding rounding;
   Integral integral;
   bool flush_source, flush_result, saturate, relu;
-  int register_bits;               // of an integer destination
-  std::array<uint16_t, 256> table; // 8-bit formats to f16: all results
+  int register_bits;                // of an integer destination
+  std::array<uint16_t, 256> table;  // 8-bit formats to f16: all results
   bool has_table;
 };
 
@@ -189,8 +205,8 @@ double to_integral(double v, Integral how) {
 
 double value_of(const Number& n) {
   if (n.nan) return std::numeric_limits<double>::quiet_NaN();
-  const double magnitude = n.infinite ? std::numeric_limits<double>::infinity()
-                                      : std::ldexp(static_cast<double>(n.mantissa), n.exponent);
+  const double magnitude =
+      n.infinite ? std::numeric_limits<double>::infinity() : std::ldexp(static_cast<double>(n.mantissa), n.exponent);
   return n.negative ? -magnitude : magnitude;
 }
 
@@ -320,18 +336,21 @@ Rounding rounding_of(const Modifiers& m) {
   return r;
 }
 Integral integral_of(const Modifiers& m) {
-  return m.has(kRni) ? Integral::kNearest : m.has(kRzi) ? Integral::kZero : m.has(kRmi) ? Integral::kDown
-         : m.has(kRpi) ? Integral::kUp : Integral::kNone;
+  return m.has(kRni)   ? Integral::kNearest
+         : m.has(kRzi) ? Integral::kZero
+         : m.has(kRmi) ? Integral::kDown
+         : m.has(kRpi) ? Integral::kUp
+                       : Integral::kNone;
 }
 
 constexpr ModifierSet kIntegral = kRni | kRzi | kRmi | kRpi;
 
 // The modifiers that stand with a pair of types: PTX ISA 9.0, the syntax of cvt. False where there is no such pair.
 struct Rule {
-  ModifierSet choice = 0;     // exactly one of these ...
-  bool required = true;       // ... or none where it is not required
+  ModifierSet choice = 0;  // exactly one of these ...
+  bool required = true;    // ... or none where it is not required
   ModifierSet optional = 0;
-  ModifierSet fixed = 0;      // must stand
+  ModifierSet fixed = 0;  // must stand
 };
 bool find_rule(const Modifiers& m, Rule* rule) {
   const Type to = m.type, from = m.type2;
@@ -381,8 +400,8 @@ bool find_rule(const Modifiers& m, Rule* rule) {
     return t != Type::kF16x2 && t != Type::kBF16x2 && t != Type::kUE8M0x2 && float_format(t) != nullptr &&
            elements_of(t) == elements;
   };
-  if (small(to, 2) && (from == Type::kF32 || (from == Type::kF16x2 && pitch_of(to) == 8 &&
-                                              (to == Type::kE4M3x2 || to == Type::kE5M2x2)))) {
+  if (small(to, 2) && (from == Type::kF32 ||
+                       (from == Type::kF16x2 && pitch_of(to) == 8 && (to == Type::kE4M3x2 || to == Type::kE5M2x2)))) {
     *rule = {kRn, true, kRelu, kSatfinite};
     return true;
   }
@@ -454,7 +473,8 @@ void decode_cvt(Decoder& d) {
   if (p.packed) {
     d.source(operand++, m.type2);
   } else if (p.elements == 4) {
-    if (d.vector_size(1) != 4) return d.fail("four values in braces are converted to ." + std::string(ptx::name_of(m.type)));
+    if (d.vector_size(1) != 4)
+      return d.fail("four values in braces are converted to ." + std::string(ptx::name_of(m.type)));
     d.source(operand++, m.type2);
   } else {
     d.source(operand++, m.type2);
@@ -497,10 +517,14 @@ void decode_pack(Decoder& d) {
   PackPlan p = {};
   p.carries = third;
   switch (m.type) {
-    case Type::kU2: case Type::kS2: p.bits = 2; break;
-    case Type::kU4: case Type::kS4: p.bits = 4; break;
-    case Type::kU8: case Type::kS8: p.bits = 8; break;
-    case Type::kU16: case Type::kS16: p.bits = 16; break;
+    case Type::kU2:
+    case Type::kS2: p.bits = 2; break;
+    case Type::kU4:
+    case Type::kS4: p.bits = 4; break;
+    case Type::kU8:
+    case Type::kS8: p.bits = 8; break;
+    case Type::kU16:
+    case Type::kS16: p.bits = 16; break;
     default: return fail_type(d, m.type);
   }
   if (third != (p.bits < 16) || third != has_c_type) {

@@ -1,5 +1,5 @@
-// f16, bf16 and their pairs: PTX ISA 9.0, section 9.7.4. A register of two halves is 64 values in a row. Sums and products
-// are exact or rounded to odd in a wider type, then rounded once to the half type.
+// f16, bf16 and their pairs: PTX ISA 9.0, section 9.7.4. A register of two halves is 64 values in a row. Sums and
+// products are exact or rounded to odd in a wider type, then rounded once to the half type.
 #include <cmath>
 
 #include "emu/exec/arithmetic.h"
@@ -40,30 +40,44 @@ struct BF16 {
 
 struct Add {
   template <class H>
-  static uint16_t of(uint16_t a, uint16_t b, uint16_t) { return H::fma(a, H::kOne, b); }
+  static uint16_t of(uint16_t a, uint16_t b, uint16_t) {
+    return H::fma(a, H::kOne, b);
+  }
 };
 struct Sub {
   template <class H>
-  static uint16_t of(uint16_t a, uint16_t b, uint16_t) { return H::fma(a, H::kOne, b ^ 0x8000); }
+  static uint16_t of(uint16_t a, uint16_t b, uint16_t) {
+    return H::fma(a, H::kOne, b ^ 0x8000);
+  }
 };
 struct Mul {
   template <class H>
-  static uint16_t of(uint16_t a, uint16_t b, uint16_t) { return H::mul(a, b); }
+  static uint16_t of(uint16_t a, uint16_t b, uint16_t) {
+    return H::mul(a, b);
+  }
 };
 struct Fma {
   template <class H>
-  static uint16_t of(uint16_t a, uint16_t b, uint16_t c) { return H::fma(a, b, c); }
+  static uint16_t of(uint16_t a, uint16_t b, uint16_t c) {
+    return H::fma(a, b, c);
+  }
 };
 struct Abs {
   template <class H>
-  static uint16_t of(uint16_t a, uint16_t, uint16_t) { return a & 0x7fff; }
+  static uint16_t of(uint16_t a, uint16_t, uint16_t) {
+    return a & 0x7fff;
+  }
 };
 struct Neg {
   template <class H>
-  static uint16_t of(uint16_t a, uint16_t, uint16_t) { return a ^ 0x8000; }
+  static uint16_t of(uint16_t a, uint16_t, uint16_t) {
+    return a ^ 0x8000;
+  }
 };
 template <class H>
-inline bool is_nan(uint16_t a) { return (a & 0x7fff) > H::kExponent; }
+inline bool is_nan(uint16_t a) {
+  return (a & 0x7fff) > H::kExponent;
+}
 // Order of the numbers as integers: -0 before +0.
 inline int rank(uint16_t a) { return (a & 0x8000) != 0 ? -1 - (a & 0x7fff) : a; }
 
@@ -93,7 +107,9 @@ EMU_VECTORIZE __attribute__((noinline)) void compute(uint16_t* out, const uint16
 }
 
 template <class H>
-inline uint16_t flush(uint16_t a) { return (a & H::kExponent) == 0 ? a & 0x8000 : a; }
+inline uint16_t flush(uint16_t a) {
+  return (a & H::kExponent) == 0 ? a & 0x8000 : a;
+}
 template <class H>
 inline uint16_t saturate(uint16_t a) {  // to [0, 1]; a NaN gives +0
   return is_nan<H>(a) || (a & 0x8000) != 0 ? uint16_t{0} : a > H::kOne ? H::kOne : a;
@@ -140,7 +156,9 @@ void run_half(Warp& w, const Instr& i, Mask active) {
 }
 
 template <class Op>
-Instr::Handler handler(bool brain) { return brain ? run_half<BF16, Op> : run_half<F16, Op>; }
+Instr::Handler handler(bool brain) {
+  return brain ? run_half<BF16, Op> : run_half<F16, Op>;
+}
 
 template <bool kGreater>
 Instr::Handler extreme(bool brain, bool nan, bool three) {
@@ -156,7 +174,8 @@ void decode_half(Decoder& d, const Modifiers& m, Arithmetic op) {
   if (m.type2 != Type::kNone) return fail_type(d, m.type2);
   const bool brain = m.type == Type::kBF16 || m.type == Type::kBF16x2;
   const bool extremes = op == Arithmetic::kMin || op == Arithmetic::kMax;
-  const bool sums = op == Arithmetic::kAdd || op == Arithmetic::kSub || op == Arithmetic::kMul || op == Arithmetic::kFma;
+  const bool sums =
+      op == Arithmetic::kAdd || op == Arithmetic::kSub || op == Arithmetic::kMul || op == Arithmetic::kFma;
   ModifierSet allowed = brain ? 0 : kFtz;
   if (sums) allowed |= kRn | (brain ? 0 : kSat);
   if (op == Arithmetic::kFma) allowed |= kRelu;
@@ -166,10 +185,10 @@ void decode_half(Decoder& d, const Modifiers& m, Arithmetic op) {
   if (op == Arithmetic::kFma && !check_choice(d, m, kRn)) return;
   if (m.has(kSat) && m.has(kRelu)) return d.fail("modifiers .sat and .relu exclude each other");
   Instr& i = d.instr;
-  const int sources = op == Arithmetic::kFma                                    ? 3
-                      : extremes                                                ? (d.operands() == 4 ? 3 : 2)
-                      : op == Arithmetic::kAbs || op == Arithmetic::kNeg        ? 1
-                                                                                : 2;
+  const int sources = op == Arithmetic::kFma                             ? 3
+                      : extremes                                         ? (d.operands() == 4 ? 3 : 2)
+                      : op == Arithmetic::kAbs || op == Arithmetic::kNeg ? 1
+                                                                         : 2;
   if (sources == 3 && m.has(kXorsign)) return d.fail("modifier .xorsign does not apply to three inputs");
   if (m.has(kXorsign) && !m.has(kAbs)) return d.fail("modifier .xorsign stands without .abs");
   if (m.has(kAbs) && !m.has(kXorsign) && sources == 2) return d.fail("modifier .abs stands without .xorsign");

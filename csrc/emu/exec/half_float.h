@@ -35,8 +35,8 @@ inline uint32_t bf16_bits(float f) {
   return (u & 0x7fffffff) > 0x7f800000 ? kNanHalf : (u + 0x7fff + (u >> 16 & 1)) >> 16;
 }
 
-// a + b rounded to odd: one more rounding of the result, to a format at least two bits narrower, is as if it were the only
-// one. The error of the sum is exact (Knuth), its sign tells which neighbor is meant.
+// a + b rounded to odd: one more rounding of the result, to a format at least two bits narrower, is as if it were the
+// only one. The error of the sum is exact (Knuth), its sign tells which neighbor is meant.
 template <class F, class U>
 inline F sum_to_odd(F a, F b) {
   const F s = a + b;

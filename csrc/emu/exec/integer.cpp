@@ -14,18 +14,22 @@ using ptx::Type;
 template <class T>
 using Unsigned = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
 template <class T>
-using Twice = std::conditional_t<
-    sizeof(T) == 8, std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>,
-    std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>,
-                       std::conditional_t<std::is_signed_v<T>, int32_t, uint32_t>>>;
+using Twice =
+    std::conditional_t<sizeof(T) == 8, std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>,
+                       std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>,
+                                          std::conditional_t<std::is_signed_v<T>, int32_t, uint32_t>>>;
 
 struct Add {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b));
+  }
 };
 struct Sub {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b));
+  }
 };
 struct AddSat {
   int32_t operator()(int32_t a, int32_t b) const {
@@ -41,7 +45,9 @@ struct SubSat {
 };
 struct MulLo {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(Unsigned<T>(a) * Unsigned<T>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(Unsigned<T>(a) * Unsigned<T>(b));
+  }
 };
 struct MulHi {
   template <class T>
@@ -52,22 +58,30 @@ struct MulHi {
 };
 struct MulWide {
   template <class T>
-  Twice<T> operator()(T a, T b) const { return Twice<T>(a) * Twice<T>(b); }
+  Twice<T> operator()(T a, T b) const {
+    return Twice<T>(a) * Twice<T>(b);
+  }
 };
 struct MadLo {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add()(MulLo()(a, b), c); }
+  T operator()(T a, T b, T c) const {
+    return Add()(MulLo()(a, b), c);
+  }
 };
 struct MadHi {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add()(MulHi()(a, b), c); }
+  T operator()(T a, T b, T c) const {
+    return Add()(MulHi()(a, b), c);
+  }
 };
 struct MadHiSat {
   int32_t operator()(int32_t a, int32_t b, int32_t c) const { return AddSat()(MulHi()(a, b), c); }
 };
 struct MadWide {
   template <class T, class W>
-  W operator()(T a, T b, W c) const { return Add()(static_cast<W>(MulWide()(a, b)), c); }
+  W operator()(T a, T b, W c) const {
+    return Add()(static_cast<W>(MulWide()(a, b)), c);
+  }
 };
 
 // mul24 reads the low 24 bits of its operands, sign extended for s32.
@@ -78,19 +92,27 @@ inline int64_t low24(T a) {
 }
 struct Mul24Lo {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>(low24(a) * low24(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(low24(a) * low24(b));
+  }
 };
 struct Mul24Hi {
   template <class T>
-  T operator()(T a, T b) const { return static_cast<T>((low24(a) * low24(b)) >> 16); }
+  T operator()(T a, T b) const {
+    return static_cast<T>((low24(a) * low24(b)) >> 16);
+  }
 };
 struct Mad24Lo {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add()(Mul24Lo()(a, b), c); }
+  T operator()(T a, T b, T c) const {
+    return Add()(Mul24Lo()(a, b), c);
+  }
 };
 struct Mad24Hi {
   template <class T>
-  T operator()(T a, T b, T c) const { return Add()(Mul24Hi()(a, b), c); }
+  T operator()(T a, T b, T c) const {
+    return Add()(Mul24Hi()(a, b), c);
+  }
 };
 struct Mad24HiSat {
   int32_t operator()(int32_t a, int32_t b, int32_t c) const { return AddSat()(Mul24Hi()(a, b), c); }
@@ -126,24 +148,34 @@ struct Rem {
 };
 struct Abs {
   template <class T>
-  T operator()(T a) const { return a < 0 ? Sub()(T{0}, a) : a; }
+  T operator()(T a) const {
+    return a < 0 ? Sub()(T{0}, a) : a;
+  }
 };
 struct Neg {
   template <class T>
-  T operator()(T a) const { return Sub()(T{0}, a); }
+  T operator()(T a) const {
+    return Sub()(T{0}, a);
+  }
 };
 struct Min {
   template <class T>
-  T operator()(T a, T b) const { return a < b ? a : b; }
+  T operator()(T a, T b) const {
+    return a < b ? a : b;
+  }
 };
 struct Max {
   template <class T>
-  T operator()(T a, T b) const { return a > b ? a : b; }
+  T operator()(T a, T b) const {
+    return a > b ? a : b;
+  }
 };
 template <class Op>
 struct Relu {
   template <class T>
-  T operator()(T a, T b) const { return Max()(Op()(a, b), T{0}); }
+  T operator()(T a, T b) const {
+    return Max()(Op()(a, b), T{0});
+  }
 };
 template <class Op, class H>
 struct InHalves {
@@ -208,9 +240,13 @@ inline U ones(uint32_t n) {  // the low n bits, all where n is the width or more
   return n >= 8 * sizeof(U) ? ~U{0} : (U{1} << n) - 1;
 }
 template <class U>
-inline U shift_left(U a, uint32_t n) { return n >= 8 * sizeof(U) ? U{0} : a << n; }
+inline U shift_left(U a, uint32_t n) {
+  return n >= 8 * sizeof(U) ? U{0} : a << n;
+}
 template <class U>
-inline U shift_right(U a, uint32_t n) { return n >= 8 * sizeof(U) ? U{0} : a >> n; }
+inline U shift_right(U a, uint32_t n) {
+  return n >= 8 * sizeof(U) ? U{0} : a >> n;
+}
 
 struct Bfe {
   template <class T>
@@ -278,8 +314,8 @@ struct Dp2a {
   }
 };
 
-// ---- extended precision: CC.CF is Warp::carry, one bit a lane. A subtraction adds the complement of b; its CC.CF is the
-// borrow, so that subc subtracts it.
+// ---- extended precision: CC.CF is Warp::carry, one bit a lane. A subtraction adds the complement of b; its CC.CF is
+// the borrow, so that subc subtracts it.
 constexpr uint16_t kCarryIn = 1, kCarryOut = 2, kSubtract = 4, kMultiplyHigh = 8;
 
 template <class U>
@@ -292,10 +328,10 @@ void add_with_carry(Warp& w, const Instr& i, Mask active) {
   for (int l = 0; l < kLanes; ++l) {
     U left = a[l], right = b[l];
     if (i.ns == 3) {
-      left = (i.flags & kMultiplyHigh) == 0  ? MulLo()(left, right)
-             : ptx::is_signed(i.type)        ? static_cast<U>(MulHi()(static_cast<std::make_signed_t<U>>(left),
-                                                                      static_cast<std::make_signed_t<U>>(right)))
-                                             : MulHi()(left, right);
+      left = (i.flags & kMultiplyHigh) == 0 ? MulLo()(left, right)
+             : ptx::is_signed(i.type)       ? static_cast<U>(MulHi()(static_cast<std::make_signed_t<U>>(left),
+                                                                     static_cast<std::make_signed_t<U>>(right)))
+                                            : MulHi()(left, right);
       right = words<U>(w, i.s[2])[l];
     }
     const U in = (i.flags & kCarryIn) != 0 ? w.carry >> l & 1 : 0;
@@ -339,7 +375,12 @@ void set_operands(Decoder& d, Type type, int sources, Class cls = Class::kIntege
 
 bool is_wide_enough(Type t) {  // the types of add, mul, div, ...: u16 to s64
   switch (t) {
-    case Type::kU16: case Type::kS16: case Type::kU32: case Type::kS32: case Type::kU64: case Type::kS64: return true;
+    case Type::kU16:
+    case Type::kS16:
+    case Type::kU32:
+    case Type::kS32:
+    case Type::kU64:
+    case Type::kS64: return true;
     default: return false;
   }
 }
@@ -652,13 +693,13 @@ void decode_dp2a(Decoder& d) {
 }  // namespace
 
 extern const InstructionRow kIntegerInstructions[] = {
-    {"add", decode_add},     {"sub", decode_sub},     {"mul", decode_mul},          {"mad", decode_mad},
-    {"addc", decode_addc},   {"subc", decode_subc},   {"madc", decode_madc},        {"mul24", decode_mul24},
-    {"mad24", decode_mad24}, {"sad", decode_sad},     {"div", decode_div},          {"rem", decode_rem},
-    {"abs", decode_abs},     {"neg", decode_neg},     {"min", decode_min},          {"max", decode_max},
+    {"add", decode_add},          {"sub", decode_sub},        {"mul", decode_mul},     {"mad", decode_mad},
+    {"addc", decode_addc},        {"subc", decode_subc},      {"madc", decode_madc},   {"mul24", decode_mul24},
+    {"mad24", decode_mad24},      {"sad", decode_sad},        {"div", decode_div},     {"rem", decode_rem},
+    {"abs", decode_abs},          {"neg", decode_neg},        {"min", decode_min},     {"max", decode_max},
     {"popc", decode_count<Popc>}, {"clz", decode_count<Clz>}, {"bfind", decode_bfind}, {"brev", decode_brev},
-    {"fns", decode_fns},     {"bfe", decode_bfe},     {"bfi", decode_bfi},          {"bmsk", decode_bmsk},
-    {"szext", decode_szext}, {"dp4a", decode_dp4a},   {"dp2a", decode_dp2a},        {nullptr, nullptr},
+    {"fns", decode_fns},          {"bfe", decode_bfe},        {"bfi", decode_bfi},     {"bmsk", decode_bmsk},
+    {"szext", decode_szext},      {"dp4a", decode_dp4a},      {"dp2a", decode_dp2a},   {nullptr, nullptr},
 };
 
 }  // namespace emu

@@ -33,7 +33,7 @@ def clamped(v: int, kind: str) -> int:
 def includes(wide: str, narrow: str) -> bool:
     """Every value of `narrow` is one of `wide`: ptxas takes no .sat there."""
     if narrow[0] == "u":
-        return BITS[wide] > BITS[narrow] or wide[0] == "u" and BITS[wide] == BITS[narrow]
+        return BITS[wide] > BITS[narrow] or (wide[0] == "u" and BITS[wide] == BITS[narrow])
     return wide[0] == "s" and BITS[wide] >= BITS[narrow]
 
 
@@ -98,8 +98,22 @@ def clipped(kind: str, code: int, relu: bool) -> int:
 
 def float_rows() -> Iterator[Row]:
     for d, a in (("f32", "f16"), ("f64", "f16"), ("f64", "f32"), ("f32", "bf16"), ("f64", "bf16")):
-        yield Row(f"cvt.{d}.{a}", a, d, lambda v, d=d: oracle.encode(d, v), arch="90" if "bf16" in (d, a) and d == "f64" else "80")
-    narrowing = [("f16", "f32"), ("f32", "f64"), ("f16", "f64"), ("bf16", "f32"), ("bf16", "f64"), ("bf16", "f16"), ("f16", "bf16")]
+        yield Row(
+            f"cvt.{d}.{a}",
+            a,
+            d,
+            lambda v, d=d: oracle.encode(d, v),
+            arch="90" if "bf16" in (d, a) and d == "f64" else "80",
+        )
+    narrowing = [
+        ("f16", "f32"),
+        ("f32", "f64"),
+        ("f16", "f64"),
+        ("bf16", "f32"),
+        ("bf16", "f64"),
+        ("bf16", "f16"),
+        ("f16", "bf16"),
+    ]
     for d, a in narrowing:
         for mode in ("rn", "rz", "rm", "rp"):
             simple = (d, a) == ("bf16", "f32") and mode in ("rn", "rz")
@@ -216,7 +230,13 @@ def packed_rows() -> Iterator[Row]:
             f"cvt.rs.satfinite.{kind}x2.f32", f"{two} b32", "b32",
             stochastic_pair(kind, 13 if kind == "f16" else 16), arch="100a",
         )  # fmt: skip
-    for kind, pitch, arch in (("e4m3", 8, "89"), ("e5m2", 8, "89"), ("e2m1", 4, "120a"), ("e2m3", 8, "120a"), ("e3m2", 8, "120a")):
+    for kind, pitch, arch in (
+        ("e4m3", 8, "89"),
+        ("e5m2", 8, "89"),
+        ("e2m1", 4, "120a"),
+        ("e2m3", 8, "120a"),
+        ("e3m2", 8, "120a"),
+    ):
         for relu in (False, True):
             modifiers = ".relu" if relu else ""
             to = pair(kind, pitch, "rn", relu, True)

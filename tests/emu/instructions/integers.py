@@ -40,9 +40,11 @@ def in_halves(f: Callable[[int, int], int], signed: bool) -> Callable[[int, int]
     return lambda a, b: (f(one(a >> 16), one(b >> 16)) & 0xFFFF) << 16 | f(one(a), one(b)) & 0xFFFF
 
 
-def with_carry(bits: int, *, subtract: bool = False, high: bool | None = None, signed: bool = False) -> Callable[..., tuple[int, int]]:
-    """Two steps as the kernels do them: the low parts set the carry, which the next step reads and sets again. The second
-    result is the sum of the carries alone."""
+def with_carry(
+    bits: int, *, subtract: bool = False, high: bool | None = None, signed: bool = False
+) -> Callable[..., tuple[int, int]]:
+    """Two steps as the kernels do them: the first sets the carry, the second reads it and sets it again. The second result
+    is that last carry."""
     mask = (1 << bits) - 1
 
     def product(a: int, b: int) -> int:
@@ -132,15 +134,20 @@ def parts(v: int, bits: int, count: int, signed: bool) -> list[int]:
 
 
 def dp4a(a_kind: str, b_kind: str) -> Callable[[int, int, int], int]:
-    return lambda a, b, c: c + sum(
-        x * y for x, y in zip(parts(a, 8, 4, a_kind == "s32"), parts(b, 8, 4, b_kind == "s32"), strict=True)
+    return lambda a, b, c: (
+        c + sum(x * y for x, y in zip(parts(a, 8, 4, a_kind == "s32"), parts(b, 8, 4, b_kind == "s32"), strict=True))
     )
 
 
 def dp2a(a_kind: str, b_kind: str, start: int) -> Callable[[int, int, int], int]:
-    return lambda a, b, c: c + sum(
-        x * y
-        for x, y in zip(parts(a, 16, 2, a_kind == "s32"), parts(b, 8, 4, b_kind == "s32")[start : start + 2], strict=True)
+    return lambda a, b, c: (
+        c
+        + sum(
+            x * y
+            for x, y in zip(
+                parts(a, 16, 2, a_kind == "s32"), parts(b, 8, 4, b_kind == "s32")[start : start + 2], strict=True
+            )
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""The kernel of a row: each thread loads its operands, runs the one instruction under a guard, and stores the results. A
+"""The kernel of a row: each thread loads its operands, runs the one instruction under a guard, stores the results. A
 thread whose guard is off stores what the destinations held before, all ones."""
 
 from __future__ import annotations
@@ -6,8 +6,8 @@ from __future__ import annotations
 from emu.instructions.row import BITS, Row
 
 THREADS = 128
-# Statements whose operands do not simply follow each other; {d0}, {s0} are results and sources. More than one statement:
-# the first ones prepare, all stand under the guard.
+# Statements whose operands do not simply follow each other; {d0}, {s0} are results and sources. Where there are several,
+# all stand under the guard.
 STATEMENTS: dict[str, str] = {
     "lop3.or.b32": "lop3.or.b32 {d0}|{d1}, {s0}, {s1}, {s2}, 0x80, {s3};",
     "lop3.and.b32": "lop3.and.b32 {d0}|{d1}, {s0}, {s1}, {s2}, 0x80, {s3};",

@@ -80,7 +80,12 @@ INTEGER_TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "lt": lambda a, b: a < b,
     "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b,
 }  # fmt: skip
-UNSIGNED_TESTS = {"lo": INTEGER_TESTS["lt"], "ls": INTEGER_TESTS["le"], "hi": INTEGER_TESTS["gt"], "hs": INTEGER_TESTS["ge"]}
+UNSIGNED_TESTS = {
+    "lo": INTEGER_TESTS["lt"],
+    "ls": INTEGER_TESTS["le"],
+    "hi": INTEGER_TESTS["gt"],
+    "hs": INTEGER_TESTS["ge"],
+}
 
 
 def unordered(a: float, b: float) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
 from emu.instructions import oracle
 
 HEAD = """.version 9.0
@@ -33,7 +32,7 @@ HEAD = """.version 9.0
 
 @dataclass(frozen=True)
 class Access:
-    """A load or store of `count` elements of `kind`; space names where. A load extends to the register, which is wider."""
+    """A load or store of `count` elements of `kind` in `space`. A load extends to the register, which is wider."""
 
     form: str
     arch: str = "80"
@@ -142,7 +141,15 @@ def access_forms() -> Iterator[Access]:
     for cache in ("wb", "cg", "cs", "wt"):
         for form in vector_forms(f"st.global.{cache}", some):
             yield Access(form)
-    hints = ("L1::evict_normal", "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L2::64B", "L2::128B", "L2::256B")
+    hints = (
+        "L1::evict_normal",
+        "L1::evict_first",
+        "L1::evict_last",
+        "L1::no_allocate",
+        "L2::64B",
+        "L2::128B",
+        "L2::256B",
+    )
     for hint in (*hints, "L1::no_allocate.L2::128B", "L1::no_allocate.L2::256B"):
         for nc in ("", ".nc"):
             for form in vector_forms(f"ld.global{nc}.{hint}", ("u16", "b16", "u32", "b32", "f32", "u64", "b64")):
@@ -157,10 +164,11 @@ def access_forms() -> Iterator[Access]:
                 yield Access(f"st.volatile{where}{count}.{kind}")
         for scope in ("cta", "gpu", "sys"):
             for where in (".global", ".shared", ""):
-                yield Access(f"ld.relaxed.{scope}{where}.{kind}")
-                yield Access(f"ld.acquire.{scope}{where}.{kind}")
-                yield Access(f"st.relaxed.{scope}{where}.{kind}")
-                yield Access(f"st.release.{scope}{where}.{kind}")
+                for count in ("", ".v2", ".v4") if kind in ("u32", "b32", "f32") else ("",):
+                    yield Access(f"ld.relaxed.{scope}{where}{count}.{kind}")
+                    yield Access(f"ld.acquire.{scope}{where}{count}.{kind}")
+                    yield Access(f"st.relaxed.{scope}{where}{count}.{kind}")
+                    yield Access(f"st.release.{scope}{where}{count}.{kind}")
     for kind in ("u32", "b32", "f32", "u64"):
         yield Access(f"ldu.global.{kind}")
 
@@ -195,7 +203,9 @@ class Atomic:
         for k in range(self.elements):
             a, b = old >> (k * width) & mask, value >> (k * width) & mask
             if self.element in oracle.FORMATS:
-                result = oracle.encode(self.element, oracle.add(oracle.decode(self.element, a), oracle.decode(self.element, b)))
+                result = oracle.encode(
+                    self.element, oracle.add(oracle.decode(self.element, a), oracle.decode(self.element, b))
+                )
             else:
                 if self.kind[0] == "s":
                     a, b = (v - (1 << width) if v >> (width - 1) else v for v in (a, b))

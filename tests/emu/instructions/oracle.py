@@ -75,7 +75,7 @@ def integral(value: Fraction, mode: str) -> int:
 
 
 def encode(kind: str, value: float | Fraction, mode: str = "rn", *, satfinite: bool = False) -> int:
-    """The code of a value, rounded once. NaN gives the canonical one, or the largest value where the format has none."""
+    """The code of a value, rounded once. NaN gives the canonical one, or the largest value where there is none."""
     f = FORMATS[kind]
     if isinstance(value, float):
         if math.isnan(value):

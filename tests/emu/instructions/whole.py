@@ -1,5 +1,5 @@
-"""Cases of instructions that work on a whole warp, a block or memory: a kernel of a .ptx file of this folder, what it is
-given and what it must leave."""
+"""Cases of instructions that work on a whole warp, a block or memory: a kernel of a .ptx file of this folder, what it
+is given and what it must leave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Words = np.ndarray  # uint32, [blocks, threads, words of a thread]
 class Case:
     file: str
     kernel: str
-    forms: tuple[str, ...]          # that the kernel tests
+    forms: tuple[str, ...]  # that the kernel tests
     given: Words
     compute: Callable[[Words], Words]
     arch: str = "80"
@@ -130,7 +130,14 @@ def warp_cases() -> Iterator[Case]:
         given = values_to_match(bits // 32)
         yield Case("match", f"any_b{bits}", (f"match.any.sync.b{bits}",), given, each_lane(match_any))
         yield Case("match", f"all_b{bits}", (f"match.all.sync.b{bits}",), given, each_lane(match_all))
-    for op, kinds in (("add", "u32 s32"), ("min", "u32 s32"), ("max", "u32 s32"), ("and", "b32"), ("or", "b32"), ("xor", "b32")):
+    for op, kinds in (
+        ("add", "u32 s32"),
+        ("min", "u32 s32"),
+        ("max", "u32 s32"),
+        ("and", "b32"),
+        ("or", "b32"),
+        ("xor", "b32"),
+    ):
         for kind in kinds.split():
             yield Case(
                 "redux", f"{op}_{kind}", (f"redux.sync.{op}.{kind}",), random_words(6, 32, 1),
@@ -223,7 +230,8 @@ def matrix_cases() -> Iterator[Case]:
             form = f"sync.aligned.m8n8.x{count}{'.trans' if trans else ''}.shared.b16"
             yield Case("ldmatrix", kernel, (f"ldmatrix.{form}",), random_words(2, 32, 4), ldmatrix(count, trans))
             yield Case(
-                "stmatrix", kernel, (f"stmatrix.{form}",), random_words(2, 32, count), stmatrix(count, trans), arch="90",
+                "stmatrix", kernel, (f"stmatrix.{form}",), random_words(2, 32, count), stmatrix(count, trans),
+                arch="90",
             )  # fmt: skip
     yield Case(
         "movmatrix", "movmatrix", ("movmatrix.sync.aligned.m8n8.trans.b16",), random_words(2, 32, 1),
@@ -266,12 +274,14 @@ def memory_cases() -> Iterator[Case]:
     spaces = ("global", "shared", "local", "const")
     forms = tuple(f"cvta.{to}{space}.u64" for space in spaces for to in ("", "to."))
     yield Case("cvta", "cvta", forms, random_words(2, 128, 1), lambda given: given + np.uint32(201000))
+    yield Case("cvta", "param", ("cvta.param.u64",), random_words(2, 128, 1), same)
     yield Case(
         "isspacep", "isspacep", tuple(f"isspacep.{s}" for s in ("global", "shared", "local")), random_words(1, 32, 1),
         lambda given: np.full_like(given, 7),
     )  # fmt: skip
     for form in (
-        "membar.cta", "membar.gl", "membar.sys", *(f"fence.{s}.{c}" for s in ("acq_rel", "sc") for c in ("cta", "gpu", "sys")),
+        "membar.cta", "membar.gl", "membar.sys",
+        *(f"fence.{s}.{c}" for s in ("acq_rel", "sc") for c in ("cta", "gpu", "sys")),
     ):  # fmt: skip
         yield Case("fence", form.replace(".", "_"), (form,), random_words(1, 32, 1), lambda given: given + np.uint32(1))
     hints = (
@@ -285,7 +295,12 @@ def memory_cases() -> Iterator[Case]:
 def special_registers(given: Words) -> Words:
     blocks, threads, _ = given.shape
     lane = np.arange(threads, dtype=np.uint32) % 32
-    per_thread = [lane, (np.uint64(1) << lane.astype(np.uint64)).astype(np.uint32) - 1, np.full(threads, blocks), np.arange(threads) // 32]
+    per_thread = [
+        lane,
+        (np.uint64(1) << lane.astype(np.uint64)).astype(np.uint32) - 1,
+        np.full(threads, blocks),
+        np.arange(threads) // 32,
+    ]
     return np.broadcast_to(np.stack(per_thread, axis=1).astype(np.uint32), (blocks, threads, 4))
 
 
@@ -298,7 +313,9 @@ def move_cases() -> Iterator[Case]:
     yield Case("mov", "words_of_b64", ("mov.b64",), random_words(1, 64, 2), lambda g: g[:, :, ::-1], arch="90")
     yield Case("mov", "halves_of_b64", ("mov.b64",), random_words(1, 64, 2), swapped_halves, arch="90")
     yield Case("mov", "one_half", ("mov.b32",), random_words(1, 64, 1), lambda g: g >> 16, arch="90")
-    yield Case("mov", "words_of_b128", ("mov.b128",), random_words(1, 64, 4), lambda g: g[:, :, [2, 3, 0, 1]], arch="90")
+    yield Case(
+        "mov", "words_of_b128", ("mov.b128",), random_words(1, 64, 4), lambda g: g[:, :, [2, 3, 0, 1]], arch="90"
+    )
     yield Case("mov", "special", ("mov.u32",), random_words(3, 96, 1), special_registers, arch="90")
     yield Case("mov", "symbol", ("mov.u64",), random_words(1, 32, 1), lambda g: np.full_like(g, 7), arch="90")
 
