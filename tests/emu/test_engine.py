@@ -401,6 +401,60 @@ def test_a_spin_that_never_ends():
     assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
 
 
+def test_a_long_computation_is_no_spin():
+    source = kernel("""
+  mov.u32 %r5, 0;
+  mov.u32 %r6, 1;
+LOOP:
+  mad.lo.u32 %r6, %r6, 5, 1;
+  add.u32 %r5, %r5, 1;
+  setp.lt.u32 %p1, %r5, 2000;
+  @%p1 bra LOOP;
+  st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    out = words(8 * 64)
+    assert run(source, 8, 64, out, spin_limit=2000) == []
+    value = 1
+    for _ in range(2000):
+        value = (value * 5 + 1) % 2**32
+    np.testing.assert_array_equal(out, value)
+
+
+@pytest.mark.parametrize("inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", "setp.lt.u32 %p4, %r1, 5;\n  @%p4 bra WAIT;"])
+def test_spins_of_every_shape_end(inside):
+    """Every warp waits for a word that nobody writes; the lanes of the last shape come back by two ways."""
+    source = kernel(f"""
+WAIT:
+  {inside.replace("@%p4 bra WAIT;", "")}
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  {"@%p4 bra AGAIN;" if "%p4" in inside else ""}
+  add.u32 %r6, %r5, %r1;
+AGAIN:
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    (report,) = run(source, 6, 96, words(6 * 96), spin_limit=50000)
+    assert report["finding"] == "endless_spin"
+    assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+
+
+def test_a_spin_that_counts_its_turns_ends():
+    source = kernel("""
+  mov.u32 %r6, 0;
+WAIT:
+  add.u32 %r6, %r6, 1;
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  ret;
+""")
+    (report,) = run(source, 1, 32, words(32), spin_limit=1000)
+    assert report["finding"] == "endless_spin"
+
+
 # ---- seeds and host threads
 
 TICKET = kernel("""

@@ -133,10 +133,7 @@ void block_barrier(Warp& w, const Instr& i, Mask active) {
   }
 }
 
-void warp_barrier(Warp& w, const Instr&, Mask active) {
-  on_warp_barrier(w, active);
-  w.block->launch->progress();
-}
+void warp_barrier(Warp& w, const Instr&, Mask active) { on_warp_barrier(w, active); }
 
 void decode_block_barrier(Decoder& d, bool aligned) {
   d.take("cta");

@@ -19,7 +19,7 @@ namespace {
 constexpr int kRounds = 64;
 constexpr int kIdleRounds = 2;
 
-__attribute__((tls_model("initial-exec"))) thread_local Worker* current_worker = nullptr;
+thread_local Worker* current_worker = nullptr;
 
 bool is_fatal(Finding f) {
   return f == Finding::kDeadlock || f == Finding::kEndlessSpin || f == Finding::kTrap || f == Finding::kUnsupported ||
@@ -102,7 +102,7 @@ Launch::State::State(Launch& launch)
     ready_.push_back(&r);
     start(&r, order_[started_++]);
   }
-  waiting_ = ready_.size();
+  waiting_ = resident_ = ready_.size();
 }
 
 Launch::State::~State() = default;
@@ -144,11 +144,35 @@ void Launch::State::replace(Resident* r) {
   uint64_t position;
   {
     const std::lock_guard<std::mutex> lock(queue_);
-    if (started_ == blocks_) return;
+    if (started_ == blocks_) {
+      --resident_;
+      return;
+    }
     position = started_++;
   }
   start(r, order_[position]);
   give_back(r);
+}
+
+bool Launch::State::is_endless(Resident* r, uint64_t steps, bool progress) {
+  const uint64_t limit = config().spin_limit;
+  if (progress) {
+    if (idle_.exchange(0, std::memory_order_relaxed) <= limit) return false;
+    const std::lock_guard<std::mutex> lock(suspicions_);
+    ++suspicion_;
+    proved_ = 0;
+    return false;
+  }
+  const uint64_t idle = idle_.fetch_add(steps, std::memory_order_relaxed) + steps;
+  if (idle <= limit) return false;
+  if (idle / kCertainSpin > limit) return true;
+  const std::lock_guard<std::mutex> lock(suspicions_);
+  if (r->proved != suspicion_ && r->watch.repeats(r->block, suspicion_)) {
+    r->proved = suspicion_;
+    ++proved_;
+  }
+  const std::lock_guard<std::mutex> queue(queue_);
+  return proved_ == resident_ && idle_.load(std::memory_order_relaxed) > limit;
 }
 
 void Launch::State::add(Finding finding, const Site& site, std::string message, const Site* other) {
@@ -234,43 +258,34 @@ void report_spin(Launch& launch, Block& b) {
     const int lane = __builtin_ctz(w.runnable());
     w.at = w.pc[lane];
     launch.report(Finding::kEndlessSpin, w, lane,
-                  "the threads of the launch have made " + std::to_string(config().spin_limit) +
-                      " warp steps without a store that changed memory, a barrier or an exit; this thread is one of them");
+                  "no thread of the launch has changed memory, passed a barrier or exited for " +
+                      std::to_string(config().spin_limit) + " warp steps, nor ever will; this thread is one of them");
     return;
   }
 }
 
 enum class Turn : uint8_t { kOver, kEnded };
 
-Turn run_turn(Launch& launch, Block& b, Worker& worker) {
+Turn run_turn(Launch& launch, Resident& resident, Worker& worker) {
   Launch::State& state = *launch.state;
-  uint64_t steps = 0, seen = worker.progress;
+  Block& b = resident.block;
+  const uint64_t before = worker.progress;
+  uint64_t steps = 0, seen = before;
   int idle_rounds = 0;
   for (int round = 0; round < kRounds && idle_rounds < kIdleRounds && !launch.stopped(); ++round) {
     const uint64_t made = run_round(launch, b, worker);
-    if (b.living == 0) {
-      state.idle.store(0, std::memory_order_relaxed);
-      return Turn::kEnded;
-    }
+    steps += made;
+    if (b.living == 0) break;
     if (made == 0 && !launch.stopped()) {
       report_stuck(b, nullptr);
       state.stop = true;
       return Turn::kOver;
     }
-    if (worker.progress != seen) {
-      seen = worker.progress;
-      steps = 0;
-      idle_rounds = 0;
-      state.idle.store(0, std::memory_order_relaxed);
-    } else {
-      steps += made;
-      ++idle_rounds;
-    }
+    idle_rounds = worker.progress != seen ? 0 : idle_rounds + 1;
+    seen = worker.progress;
   }
-  if (state.idle.fetch_add(steps, std::memory_order_relaxed) + steps > config().spin_limit && !launch.stopped()) {
-    report_spin(launch, b);
-  }
-  return Turn::kOver;
+  if (state.is_endless(&resident, steps, worker.progress != before) && !launch.stopped()) report_spin(launch, b);
+  return b.living == 0 ? Turn::kEnded : Turn::kOver;
 }
 
 void work(Launch& launch, Worker& worker) {
@@ -280,7 +295,7 @@ void work(Launch& launch, Worker& worker) {
     Resident* r = state.take();
     if (r == nullptr) break;
     try {
-      if (run_turn(launch, r->block, worker) == Turn::kEnded) state.replace(r);
+      if (run_turn(launch, *r, worker) == Turn::kEnded) state.replace(r);
       else state.give_back(r);
     } catch (const std::exception& e) {
       Site site;
