@@ -35,6 +35,8 @@ void fail_type(Decoder& d, ptx::Type type);
 
 enum class Arithmetic : uint8_t { kAdd, kSub, kMul, kFma, kDiv, kMin, kMax, kAbs, kNeg, kRcp, kSqrt };
 
+// add.cc, sub.cc, mad.cc (kFma): exec/carry.cpp
+void decode_carry_out(Decoder& d, const Modifiers& m, Arithmetic op);
 void decode_float(Decoder& d, const Modifiers& m, Arithmetic op);  // exec/float.cpp: f32, f32x2, f64
 void decode_half(Decoder& d, const Modifiers& m, Arithmetic op);   // exec/half.cpp: f16, bf16 and their pairs
 
