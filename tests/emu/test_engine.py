@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-
 from emu import emulator
 
-# Every kernel gets one pointer. On entry %rd1 is it, %r1 the thread's index in the block, %r2 the block's, %r3 the index
-# in the grid, %rd2 the address of the thread's own 32-bit word of the output.
+# Every kernel gets one pointer. On entry %rd1 is it, %r1 the thread's index in the block, %r2 the block's, %r3 the
+# thread's in the grid, %rd2 the address of its own 32-bit word of the output.
 HEAD = """
 .version 9.0
 .target sm_80
@@ -154,7 +153,8 @@ def test_switch():
 def test_index_beyond_the_switch_is_reported():
     source = SWITCH.replace("and.b32 %r5, %r1, 3", "mov.u32 %r5, %r1")
     (report,) = run(source, 1, 5, words(5))
-    assert report["finding"] == "bad_argument" and report["line"] == line_of(source, "brx.idx")
+    assert report["finding"] == "bad_argument"
+    assert report["line"] == line_of(source, "brx.idx")
     assert report["thread"] == [4, 0, 0]
 
 
@@ -185,7 +185,7 @@ def test_block_barrier(barrier, threads):
     np.testing.assert_array_equal(out.reshape(3, -1), np.arange(3 * threads).reshape(3, -1)[:, ::-1])
 
 
-@pytest.mark.parametrize("op, value", [("popc", 22), ("and", 0), ("or", 1)])
+@pytest.mark.parametrize(("op", "value"), [("popc", 22), ("and", 0), ("or", 1)])
 def test_barrier_reduction(op, value):
     body = """
       rem.u32 %r5, %r1, 3;
@@ -397,7 +397,8 @@ def test_blocks_of_the_window_wait_for_each_other(seed):
 def test_a_spin_that_never_ends():
     source = CHAIN.replace("st.release.gpu.global.u32 [%rd5], %r6", "mov.u32 %r6, 0")
     (report,) = run(source, 2, 32, words(16), spin_limit=20000)
-    assert report["finding"] == "endless_spin" and report["block"] == [1, 0, 0]
+    assert report["finding"] == "endless_spin"
+    assert report["block"] == [1, 0, 0]
     assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
 
 
@@ -421,14 +422,17 @@ LOOP:
     np.testing.assert_array_equal(out, value)
 
 
-@pytest.mark.parametrize("inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", "setp.lt.u32 %p4, %r1, 5;\n  @%p4 bra WAIT;"])
+TWO_WAYS = "setp.lt.u32 %p4, %r1, 5;"
+
+
+@pytest.mark.parametrize("inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", TWO_WAYS])
 def test_spins_of_every_shape_end(inside):
     """Every warp waits for a word that nobody writes; the lanes of the last shape come back by two ways."""
     source = kernel(f"""
 WAIT:
-  {inside.replace("@%p4 bra WAIT;", "")}
+  {inside}
   ld.relaxed.gpu.global.u32 %r5, [%rd1];
-  {"@%p4 bra AGAIN;" if "%p4" in inside else ""}
+  {"@%p4 bra AGAIN;" if inside is TWO_WAYS else ""}
   add.u32 %r6, %r5, %r1;
 AGAIN:
   setp.eq.u32 %p2, %r5, 0;
@@ -481,7 +485,8 @@ def test_the_order_of_blocks():
     # The window is filled in order, whose turn it is within it is drawn: no block is a whole window ahead.
     assert np.abs(ascending.astype(int) - np.arange(256)).max() <= 128
     orders = {tuple(tickets(order="random", seed=s)) for s in range(3)}
-    assert len(orders) == 3 and tuple(ascending) not in orders
+    assert len(orders) == 3
+    assert tuple(ascending) not in orders
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -520,7 +525,8 @@ END:
 """)
     (report,) = run(source, 1, 64, words(64))
     assert report["finding"] == "divergent_barrier"
-    assert report["line"] == line_of(source, "bar.sync") and report["other"]["line"] == line_of(source, "ret;")
+    assert report["line"] == line_of(source, "bar.sync")
+    assert report["other"]["line"] == line_of(source, "ret;")
 
 
 def test_barriers_that_wait_for_each_other():
@@ -546,7 +552,8 @@ HIGH:
 def test_thread_count_that_is_never_reached():
     source = kernel("  bar.sync 1, 96;\n  ret;\n")
     (report,) = run(source, 1, 64, words(64))
-    assert report["finding"] == "deadlock" and report["line"] == line_of(source, "bar.sync")
+    assert report["finding"] == "deadlock"
+    assert report["line"] == line_of(source, "bar.sync")
 
 
 def test_shuffle_in_one_branch():
@@ -571,7 +578,8 @@ JOIN:
 def test_bad_operands_of_barriers(statement):
     source = kernel(f"  {statement}\n  ret;\n")
     report = run(source, 1, 32, words(32))[0]
-    assert report["finding"] == "bad_argument" and report["line"] == line_of(source, statement)
+    assert report["finding"] == "bad_argument"
+    assert report["line"] == line_of(source, statement)
 
 
 # ---- exchange between lanes
@@ -596,7 +604,7 @@ def shfl_model(mode, value, b, c):
     return value[np.where(ok, j, lane)], ok
 
 
-@pytest.mark.parametrize("mode, c", [("up", 0), ("up", 0x1800), ("down", 31), ("down", 0x181F), ("bfly", 31),
+@pytest.mark.parametrize(("mode", "c"), [("up", 0), ("up", 0x1800), ("down", 31), ("down", 0x181F), ("bfly", 31),
                                      ("bfly", 0x1C1F), ("bfly", 15), ("idx", 31), ("idx", 0x101F)])  # fmt: skip
 def test_shfl(mode, c):
     for b in (0, 1, 5, 16, 31):
@@ -625,7 +633,9 @@ def test_shfl_from_a_lane_that_takes_no_part():
   ret;
 """)
     (report,) = run(source, 1, 32, words(32))
-    assert report["finding"] == "bad_argument" and report["thread"] == [8, 0, 0] and report["count"] == 8
+    assert report["finding"] == "bad_argument"
+    assert report["thread"] == [8, 0, 0]
+    assert report["count"] == 8
     assert report["line"] == line_of(source, "shfl.sync")
 
 
@@ -634,7 +644,7 @@ EXCHANGE = {
     "vote.sync.any.pred %p2, %p1, 0x0000ffff": ("p", lambda v: np.full(16, (v % 3 == 0).any())),
     "vote.sync.uni.pred %p2, %p1, 0x0000ffff": ("p", lambda v: np.full(16, len(set(v % 3 == 0)) == 1)),
     "vote.sync.ballot.b32 %r6, !%p1, 0x0000ffff": ("r", lambda v: np.full(16, ((v % 3 != 0) << np.arange(16)).sum())),
-    "match.any.sync.b32 %r6, %r7, 0x0000ffff": ("r", lambda v: np.array([((v // 4 == x // 4) << np.arange(16)).sum() for x in v])),
+    "match.any.sync.b32 %r6, %r7, 0x0000ffff": ("r", lambda v: 0xF << (v // 4 * 4)),
     "match.all.sync.b32 %r6|%p2, %r7, 0x0000ffff": ("r", lambda v: np.zeros(16)),
     "match.all.sync.b32 %r6, %r4, 0x0000ffff": ("r", lambda v: np.full(16, 0xFFFF)),
     "redux.sync.add.s32 %r6, %r8, 0x0000ffff": ("r", lambda v: np.full(16, (v - 5).sum())),
@@ -673,6 +683,65 @@ END:
     expected = np.asarray(model(np.arange(16))).astype(np.int64) & 0xFFFFFFFF
     np.testing.assert_array_equal(out[:16], expected.astype(np.uint32))
     np.testing.assert_array_equal(out[16:], 9)
+
+
+# ---- unwritten values on their way (uninitialized=use)
+
+CARRY = """
+  .shared .align 4 .b8 buffer[128];
+  mov.u32 %r5, buffer;
+  shl.b32 %r6, %r1, 2;
+  add.u32 %r6, %r5, %r6;
+  setp.ne.u32 %p1, %r1, 3;
+  @%p1 st.shared.u32 [%r6], %r1;
+  ld.shared.u32 %r7, [%r6];
+  add.u32 %r7, %r7, 1;
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "lane"),
+    [
+        ("st.global.u32 [%rd2], %r7;", 3),
+        ("setp.eq.u32 %p2, %r7, 9;\n  @%p2 mov.u32 %r8, 1;", 3),
+        ("setp.eq.u32 %p2, %r7, 9;\n  @%p2 bra END;", 3),
+        ("shfl.sync.bfly.b32 %r8, %r7, 1, 31, -1;\n  st.global.u32 [%rd2], %r8;", 2),
+        ("vote.sync.ballot.b32 %r8, %p1, -1;\n  add.u32 %r8, %r8, %r7;\n  st.global.u32 [%rd2], %r8;", 3),
+    ],
+)
+def test_use_of_an_unwritten_value(use, lane):
+    source = kernel(CARRY + f"  {use}\nEND:\n  ret;\n")
+    (report,) = run(source, 1, 32, words(32), uninitialized="use")
+    assert report["finding"] == "uninitialized"
+    assert report["thread"] == [lane, 0, 0]
+    assert report["line"] == line_of(source, use.splitlines()[-1].strip())
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "@%p1 st.global.u32 [%rd2], %r7;",
+        "mov.u32 %r7, 5;\n  st.global.u32 [%rd2], %r7;",
+        "shfl.sync.down.b32 %r8, %r1, 1, 31, -1;\n  st.global.u32 [%rd2], %r8;",
+    ],
+)
+def test_an_unwritten_value_that_nobody_uses(rest):
+    assert run(kernel(CARRY + f"  {rest}\n  ret;\n"), 1, 32, words(32), uninitialized="use") == []
+
+
+def test_shuffle_from_outside_is_carried_to_its_use():
+    source = kernel("""
+  setp.ge.u32 %p1, %r1, 16;
+  @%p1 exit;
+  shfl.sync.down.b32 %r6, %r1, 8, 31, 0x0000ffff;
+  setp.lt.u32 %p2, %r1, 8;
+  @%p2 st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    assert run(source, 1, 32, words(32), uninitialized="use") == []
+    (report,) = run(source.replace("@%p2 st", "st"), 1, 32, words(32), uninitialized="use")
+    assert report["finding"] == "uninitialized"
+    assert report["count"] == 8
 
 
 # ---- calls
@@ -741,6 +810,7 @@ def test_calls_of_some_lanes():
     np.testing.assert_array_equal(out, np.where(t % 2 == 0, 1000, np.where(t > 15, 2 * t, 3 * t)))
 
 
+FORMAT = ", ".join(str(c) for c in b"t=%3d %.2f %lld %s%%\n\0")
 PRINT = kernel(
     """
   .local .align 8 .b8 arguments[32];
@@ -773,9 +843,9 @@ PRINT = kernel(
 """,
     outside="""
 .extern .func (.param .b32 func_retval0) vprintf(.param .b64 vprintf_param_0, .param .b64 vprintf_param_1);
-.global .align 1 .b8 format[22] = {116, 61, 37, 51, 100, 32, 37, 46, 50, 102, 32, 37, 108, 108, 100, 32, 37, 115, 37, 37, 10, 0};
+.global .align 1 .b8 format[22] = {FORMAT};
 .global .align 1 .b8 word[3] = {104, 105, 0};
-""",
+""".replace("FORMAT", FORMAT),
 )
 
 
@@ -817,12 +887,17 @@ END:
 
 def test_assert():
     (report,) = run(ASSERT, 2, 64, words(128))
-    assert report["finding"] == "trap" and report["block"] == [1, 0, 0] and report["thread"] == [6, 0, 0]
-    assert "x=1:42" in report["message"] and "`x=1`" in report["message"]
+    assert report["finding"] == "trap"
+    assert report["block"] == [1, 0, 0]
+    assert report["thread"] == [6, 0, 0]
+    assert "x=1:42" in report["message"]
+    assert "`x=1`" in report["message"]
     assert report["line"] == line_of(ASSERT, "call.uni __assertfail")
 
 
 def test_trap():
     source = kernel("  setp.eq.u32 %p1, %r1, 40;\n  @%p1 trap;\n  ret;\n")
     (report,) = run(source, 1, 64, words(64))
-    assert report["finding"] == "trap" and report["thread"] == [40, 0, 0] and report["line"] == line_of(source, "trap;")
+    assert report["finding"] == "trap"
+    assert report["thread"] == [40, 0, 0]
+    assert report["line"] == line_of(source, "trap;")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -60,11 +61,13 @@ uint64_t StartOrder::operator[](uint64_t position) const {
 }
 
 Launch::State::State(Launch& launch)
-    : launch_(launch), order_(blocks_of(launch), config().order == BlockOrder::kRandom, config().seed ^ launch.id << 32) {
+    : launch_(launch),
+      order_(blocks_of(launch), config().order == BlockOrder::kRandom, config().seed ^ launch.id << 32) {
   const Code& code = *launch.code;
   blocks_ = blocks_of(launch);
   const uint32_t threads = launch.threads[0] * launch.threads[1] * launch.threads[2];
-  const uint64_t on_one = static_cast<uint64_t>(std::max(1, resident_blocks(device(), code, threads, launch.dynamic_shared)));
+  const uint64_t on_one =
+      static_cast<uint64_t>(std::max(1, resident_blocks(device(), code, threads, launch.dynamic_shared)));
   const uint64_t window = std::min(blocks_, on_one * static_cast<uint64_t>(config().sm_count));
   workers = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(config().workers), window));
 
@@ -80,6 +83,7 @@ Launch::State::State(Launch& launch)
     residents_.push_back(std::make_unique<Resident>());
     Resident& r = *residents_.back();
     r.registers.reset(static_cast<std::byte*>(std::aligned_alloc(128, std::max<size_t>(128, warps * warp_bytes))));
+    if (!r.registers) throw std::bad_alloc();
     if (config().uninitialized == Uninitialized::kReportAtUse) r.poison.resize(size_t{warps} * code.units);
     Block& b = r.block;
     b.launch = &launch;
@@ -295,8 +299,10 @@ void work(Launch& launch, Worker& worker) {
     Resident* r = state.take();
     if (r == nullptr) break;
     try {
-      if (run_turn(launch, *r, worker) == Turn::kEnded) state.replace(r);
-      else state.give_back(r);
+      if (run_turn(launch, *r, worker) == Turn::kEnded)
+        state.replace(r);
+      else
+        state.give_back(r);
     } catch (const std::exception& e) {
       Site site;
       site.kernel = launch.code->name;
@@ -309,36 +315,54 @@ void work(Launch& launch, Worker& worker) {
 
 }  // namespace
 
+namespace {
+
+void run_workers(Launch& launch, std::vector<Worker>& workers) {
+  workers.resize(static_cast<size_t>(launch.state->workers));
+  for (Worker& w : workers) w.counts.resize(launch.code->instrs.size());
+  std::vector<std::thread> threads;
+  for (size_t k = 1; k < workers.size(); ++k) threads.emplace_back([&, k] { work(launch, workers[k]); });
+  work(launch, workers[0]);
+  for (std::thread& t : threads) t.join();
+}
+
+void merge(const Worker& worker, std::vector<InstrCount>& counts) {
+  for (size_t k = 0; k < counts.size(); ++k) {
+    const InstrCount& from = worker.counts[k];
+    InstrCount& to = counts[k];
+    to.warps += from.warps;
+    to.threads += from.threads;
+    to.sectors += from.sectors;
+    to.sectors_least += from.sectors_least;
+    to.wavefronts += from.wavefronts;
+    to.wavefronts_least += from.wavefronts_least;
+  }
+}
+
+}  // namespace
+
 LaunchResult run(Launch& launch) {
   LaunchResult result;
   const auto begin = std::chrono::steady_clock::now();
-  const size_t instrs = launch.code->instrs.size();
   std::vector<Worker> workers;
-  {
+  try {
     Launch::State state(launch);
     launch.state = &state;
-    workers.resize(static_cast<size_t>(state.workers));
-    for (Worker& w : workers) w.counts.resize(instrs);
-    std::vector<std::thread> threads;
-    for (size_t k = 1; k < workers.size(); ++k) threads.emplace_back([&, k] { work(launch, workers[k]); });
-    work(launch, workers[0]);
-    for (std::thread& t : threads) t.join();
+    run_workers(launch, workers);
     on_launch_end();
     result.reports = std::move(state.reports);
-    launch.state = nullptr;
+  } catch (const std::bad_alloc&) {
+    Report r;
+    r.finding = Finding::kUnsupported;
+    r.site.kernel = launch.code->name;
+    r.message =
+        "the registers, shared and local memory of the resident blocks must fit the host's memory; lower "
+        "LOWBIT_EMU_SMS";
+    result.reports.push_back(std::move(r));
   }
-  result.counts.resize(instrs);
-  for (const Worker& w : workers) {
-    for (size_t k = 0; k < instrs; ++k) {
-      InstrCount& c = result.counts[k];
-      c.warps += w.counts[k].warps;
-      c.threads += w.counts[k].threads;
-      c.sectors += w.counts[k].sectors;
-      c.sectors_least += w.counts[k].sectors_least;
-      c.wavefronts += w.counts[k].wavefronts;
-      c.wavefronts_least += w.counts[k].wavefronts_least;
-    }
-  }
+  launch.state = nullptr;
+  result.counts.resize(launch.code->instrs.size());
+  for (const Worker& w : workers) merge(w, result.counts);
   for (const InstrCount& c : result.counts) result.thread_instructions += c.threads;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;

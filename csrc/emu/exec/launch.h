@@ -76,10 +76,11 @@ struct Launch::State {
   std::vector<std::unique_ptr<Resident>> residents_;
   std::vector<Resident*> ready_;  // a ring
   size_t head_ = 0, waiting_ = 0;
-  std::atomic<uint64_t> idle_{0};  // warp steps of all workers since something happened that a spinning thread may wait for
+  std::atomic<uint64_t> idle_{
+      0};  // warp steps of all workers since something happened that a spinning thread may wait for
   std::mutex suspicions_;
-  uint64_t suspicion_ = 1;         // grows when one has come to nothing
-  uint64_t proved_ = 0;            // blocks of the window that keep coming back to the same state
+  uint64_t suspicion_ = 1;  // grows when one has come to nothing
+  uint64_t proved_ = 0;     // blocks of the window that keep coming back to the same state
   std::mutex findings_;
   std::map<std::tuple<Finding, int, int>, size_t> places_;
 };
@@ -95,9 +96,9 @@ void release_waiting(Warp& warp);
 Mask members_of(const Warp& warp, const Instr& i, int lane);
 
 // ---- exec/barrier.cpp
-bool is_warp_barrier(const Instr& i);    // bar.warp.sync: lanes may meet there from different places
-bool is_aligned(const Instr& i);         // of kBlockSync: all living lanes of the warp come together
-void on_exit(Warp& warp, Mask lanes);    // barriers that waited for no other threads complete
+bool is_warp_barrier(const Instr& i);  // bar.warp.sync: lanes may meet there from different places
+bool is_aligned(const Instr& i);       // of kBlockSync: all living lanes of the warp come together
+void on_exit(Warp& warp, Mask lanes);  // barriers that waited for no other threads complete
 
 // ---- exec/deadlock.cpp
 // Says why no thread of the block (of `only`, where given) can advance.

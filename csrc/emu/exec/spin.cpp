@@ -17,9 +17,7 @@ const std::byte* frames(const Warp& w) {
   return w.block->local.data() + size_t{w.index} * kLanes * w.code->local_bytes;
 }
 
-size_t frame_bytes(const Warp& w) {
-  return static_cast<size_t>(__builtin_popcount(w.lanes)) * w.code->local_bytes;
-}
+size_t frame_bytes(const Warp& w) { return static_cast<size_t>(__builtin_popcount(w.lanes)) * w.code->local_bytes; }
 
 bool is_diverged(const Warp& w) {
   const Mask runnable = w.runnable();

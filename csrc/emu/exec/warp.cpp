@@ -273,8 +273,10 @@ template <class F>
 void fill_lanes(Warp& w, const Filled& f, F value) {
   for (int l = 0; l < kLanes; ++l) {
     const uint64_t v = value(l);
-    if (f.width == 64) w.u64(f.unit)[l] = v;
-    else w.u32(f.unit)[l] = static_cast<uint32_t>(v);
+    if (f.width == 64)
+      w.u64(f.unit)[l] = v;
+    else
+      w.u32(f.unit)[l] = static_cast<uint32_t>(v);
   }
 }
 
@@ -348,8 +350,10 @@ uint32_t advance(Warp& w, uint32_t budget, InstrCount* counts, const uint8_t* un
         alone ? run_group<true>(w, turn, counts, uniform_member) : run_group<false>(w, turn, counts, uniform_member);
     left -= steps;
     if (!alone) {
-      if (w.favour != 0) w.favour -= steps;
-      else w.starving += steps;
+      if (w.favour != 0)
+        w.favour -= steps;
+      else
+        w.starving += steps;
     }
   }
   w.steps += budget - left;
