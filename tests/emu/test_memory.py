@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from emu import emulator
 
-# Every kernel gets two pointers, %rd1 and %rd2. %r1 is the thread, %r2 the block, %r3 the thread in the grid, %r4 the lane;
-# %rd4 and %rd5 are the addresses of the thread's own word behind the pointers, %r6 that in shared memory (from %r5 on).
+# Every kernel gets two pointers, %rd1 and %rd2. %r1 is the thread, %r2 the block, %r3 the thread in the grid, %r4 the
+# lane; %rd4 and %rd5 are the addresses of the thread's own word behind the pointers, %r6 that in shared memory (from %r5
+# on).
 HEAD = """.version 9.0
 .target {target}
 .address_size 64
@@ -180,7 +181,9 @@ def test_one_unwritten_byte_of_a_vector() -> None:
   ld.global.v4.u32 {%r7, %r8, %r9, %r10}, [%rd1];""")
     found = run(source.replace("{last}", "14"), 1, 1, emulator.empty(4, np.uint32))
     assert only(found, "uninitialized")
-    complete = source.replace("{last}", "14").replace("  ld.global.v4", "  st.global.u8 [%rd1+15], %h1;\n  ld.global.v4")
+    complete = source.replace("{last}", "14").replace(
+        "  ld.global.v4", "  st.global.u8 [%rd1+15], %h1;\n  ld.global.v4"
+    )
     assert not run(complete, 1, 1, emulator.empty(4, np.uint32))
 
 
@@ -196,7 +199,9 @@ def test_unwritten_memory_carried_to_its_use() -> None:
     assert text_of(used, report["line"]).startswith("st.global")
     branch = kernel("  ld.shared.u32 %r7, [%r6];\n  setp.eq.u32 %p1, %r7, 0;\n  @%p1 st.global.u32 [%rd4], %r1;")
     assert only(run(branch, 1, 32, fresh, uninitialized="use"), "uninitialized")
-    address = kernel("  ld.shared.u32 %r7, [%r6];\n  and.b32 %r7, %r7, 12;\n  add.u32 %r7, %r7, %r5;\n  st.shared.u32 [%r7], 1;")
+    address = kernel(
+        "  ld.shared.u32 %r7, [%r6];\n  and.b32 %r7, %r7, 12;\n  add.u32 %r7, %r7, %r5;\n  st.shared.u32 [%r7], 1;"
+    )
     assert "address" in only(run(address, 1, 1, uninitialized="use"), "uninitialized")["message"]
 
 
@@ -236,38 +241,47 @@ RACES = {
         "  st.shared.u32 [%r6], %r1;\n  bar.sync 0;\n  xor.b32 %r7, %r6, 128;\n  ld.shared.u32 %r8, [%r7];\n"
         "  bar.sync 0;\n  st.shared.u32 [%r6], %r8;", 1, 64, None),
     "half a warp behind bar.warp.sync of that half": (
-        "  st.shared.u32 [%r6], %r1;\n  setp.lt.u32 %p1, %r4, 16;\n  @%p1 bra LOW;\n  bar.warp.sync 0xffff0000;\n  bra BOTH;\n"
+        "  st.shared.u32 [%r6], %r1;\n  setp.lt.u32 %p1, %r4, 16;\n  @%p1 bra LOW;\n  bar.warp.sync 0xffff0000;\n"
+        "  bra BOTH;\n"
         "LOW:\n  bar.warp.sync 0x0000ffff;\nBOTH:\n  xor.b32 %r7, %r6, 4;\n  ld.shared.u32 %r8, [%r7];", 1, 32, None),
     "across the halves": (
-        "  st.shared.u32 [%r6], %r1;\n  setp.lt.u32 %p1, %r4, 16;\n  @%p1 bra LOW;\n  bar.warp.sync 0xffff0000;\n  bra BOTH;\n"
-        "LOW:\n  bar.warp.sync 0x0000ffff;\nBOTH:\n  xor.b32 %r7, %r6, 64;\n  ld.shared.u32 %r8, [%r7];", 1, 32, "race"),
+        "  st.shared.u32 [%r6], %r1;\n  setp.lt.u32 %p1, %r4, 16;\n  @%p1 bra LOW;\n  bar.warp.sync 0xffff0000;\n"
+        "  bra BOTH;\n"
+        "LOW:\n  bar.warp.sync 0x0000ffff;\nBOTH:\n  xor.b32 %r7, %r6, 64;\n"
+        "  ld.shared.u32 %r8, [%r7];", 1, 32, "race"),
     "bytes side by side": (
         "  add.u32 %r7, %r5, %r1;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u8 [%r7], %h1;\n  ld.shared.u8 %h2, [%r7];\n"
         "  st.shared.u8 [%r7], %h2;", 1, 64, None),
     "halves side by side": (
-        "  mad.lo.u32 %r7, %r1, 2, %r5;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u16 [%r7], %h1;\n  ld.shared.u16 %h2, [%r7];\n"
+        "  mad.lo.u32 %r7, %r1, 2, %r5;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u16 [%r7], %h1;\n"
+        "  ld.shared.u16 %h2, [%r7];\n"
         "  st.shared.u16 [%r7], %h2;", 1, 64, None),
     "a byte of the neighbour": (
         "  add.u32 %r7, %r5, %r1;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u8 [%r7], %h1;\n  xor.b32 %r7, %r7, 1;\n"
         "  ld.shared.u8 %h2, [%r7];", 1, 32, "race"),
     "bytes written, the word read": (
-        "  add.u32 %r7, %r5, %r1;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u8 [%r7], %h1;\n  and.b32 %r7, %r7, 0xfffffffc;\n"
+        "  add.u32 %r7, %r5, %r1;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u8 [%r7], %h1;\n"
+        "  and.b32 %r7, %r7, 0xfffffffc;\n"
         "  ld.shared.u32 %r8, [%r7];", 1, 32, "race"),
     "bytes written, the word read behind a barrier": (
         "  add.u32 %r7, %r5, %r1;\n  cvt.u16.u32 %h1, %r1;\n  st.shared.u8 [%r7], %h1;\n  bar.sync 0;\n"
-        "  and.b32 %r7, %r7, 0xfffffffc;\n  ld.shared.u32 %r8, [%r7];\n  bar.sync 0;\n  st.shared.u32 [%r6], %r8;", 1, 128, None),
+        "  and.b32 %r7, %r7, 0xfffffffc;\n  ld.shared.u32 %r8, [%r7];\n  bar.sync 0;\n"
+        "  st.shared.u32 [%r6], %r8;", 1, 128, None),
     "one word, different values": ("  st.shared.u32 [%r5], %r1;", 1, 32, "race"),
     "one word, one value": ("  st.shared.u32 [%r5], 7;", 1, 32, None),
     "one word, one value, two warps": ("  st.shared.u32 [%r5], 7;", 1, 64, "race"),
     "blocks": ("  st.global.u32 [%rd1], %r2;", 2, 1, "race"),
     "words of blocks": ("  st.global.u32 [%rd4], %r2;", 4, 32, None),
     "a block reads what another writes": (
-        "  setp.eq.u32 %p1, %r2, 0;\n  @%p1 st.global.u32 [%rd1], 1;\n  @!%p1 ld.global.u32 %r7, [%rd1];", 2, 1, "race"),
+        "  setp.eq.u32 %p1, %r2, 0;\n  @%p1 st.global.u32 [%rd1], 1;\n"
+        "  @!%p1 ld.global.u32 %r7, [%rd1];", 2, 1, "race"),
     "volatile accesses": (
-        "  setp.eq.u32 %p1, %r2, 0;\n  @%p1 st.volatile.global.u32 [%rd1], 1;\n  @!%p1 ld.volatile.global.u32 %r7, [%rd1];",
+        "  setp.eq.u32 %p1, %r2, 0;\n  @%p1 st.volatile.global.u32 [%rd1], 1;\n"
+        "  @!%p1 ld.volatile.global.u32 %r7, [%rd1];",
         2, 1, None),
     "a weak read of a volatile write": (
-        "  setp.eq.u32 %p1, %r2, 0;\n  @%p1 st.volatile.global.u32 [%rd1], 1;\n  @!%p1 ld.global.u32 %r7, [%rd1];", 2, 1, "race"),
+        "  setp.eq.u32 %p1, %r2, 0;\n  @%p1 st.volatile.global.u32 [%rd1], 1;\n"
+        "  @!%p1 ld.global.u32 %r7, [%rd1];", 2, 1, "race"),
     "atomics of all blocks": ("  red.global.add.u32 [%rd1], 1;\n  atom.global.max.u32 %r7, [%rd1], %r3;", 4, 64, None),
     "atomics of scope cta between blocks": ("  red.relaxed.cta.global.add.u32 [%rd1], 1;", 2, 1, "race"),
     "atomics of scope cta in a block": ("  red.relaxed.cta.global.add.u32 [%rd1], 1;", 1, 64, None),
@@ -283,7 +297,8 @@ RACES = {
         "TAKE:\n  barrier.sync 1, 64;\n  xor.b32 %r7, %r6, 128;\n  ld.shared.u32 %r8, [%r7];", 1, 64, None),
     "what comes behind arrive is not given": (
         "  setp.lt.u32 %p1, %r1, 32;\n  @!%p1 bra TAKE;\n  barrier.arrive 1, 64;\n  st.shared.u32 [%r6], %r1;\n  ret;\n"
-        "TAKE:\n  st.shared.u32 [%r6], 0;\n  barrier.sync 1, 64;\n  xor.b32 %r7, %r6, 128;\n  ld.shared.u32 %r8, [%r7];",
+        "TAKE:\n  st.shared.u32 [%r6], 0;\n  barrier.sync 1, 64;\n  xor.b32 %r7, %r6, 128;\n"
+        "  ld.shared.u32 %r8, [%r7];",
         1, 64, "race"),
 }  # fmt: skip
 
@@ -324,21 +339,28 @@ TAKE:
   st.global.u32 [%rd2], %r8;"""
 
 MESSAGES = {
-    "release and acquire": ("st.release.gpu.global.u32 [%rd1+4], 1;", "ld.acquire.gpu.global.u32 %r7, [%rd1+4];", "", True),
+    "release and acquire": (
+        "st.release.gpu.global.u32 [%rd1+4], 1;",
+        "ld.acquire.gpu.global.u32 %r7, [%rd1+4];", "", True),
     "of scope sys": ("st.release.sys.global.u32 [%rd1+4], 1;", "ld.acquire.sys.global.u32 %r7, [%rd1+4];", "", True),
     "of scope cta": ("st.release.cta.global.u32 [%rd1+4], 1;", "ld.acquire.cta.global.u32 %r7, [%rd1+4];", "", False),
     "release of scope cta": ("fence.acq_rel.cta;\n st.relaxed.gpu.global.u32 [%rd1+4], 1;",
                              "ld.acquire.gpu.global.u32 %r7, [%rd1+4];", "", False),
-    "fences": ("membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;", "ld.volatile.global.u32 %r7, [%rd1+4];", "membar.gl;", True),
+    "fences": ("membar.gl;\n"
+        " st.volatile.global.u32 [%rd1+4], 1;", "ld.volatile.global.u32 %r7, [%rd1+4];", "membar.gl;", True),
     "no fence before the flag": ("st.volatile.global.u32 [%rd1+4], 1;", "ld.volatile.global.u32 %r7, [%rd1+4];",
                                  "membar.gl;", False),
     "no fence behind the flag": ("membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;",
                                  "ld.volatile.global.u32 %r7, [%rd1+4];", "", False),
     "an atomic flag": ("fence.acq_rel.gpu;\n red.global.add.u32 [%rd1+4], 1;", "atom.global.or.b32 %r7, [%rd1+4], 0;",
                        "fence.acq_rel.gpu;", True),
-    "an atomic of release": ("red.release.gpu.global.add.u32 [%rd1+4], 1;", "atom.acquire.gpu.global.or.b32 %r7, [%rd1+4], 0;",
+    "an atomic of release": (
+        "red.release.gpu.global.add.u32 [%rd1+4], 1;",
+        "atom.acquire.gpu.global.or.b32 %r7, [%rd1+4], 0;",
                              "", True),
-    "a relaxed atomic": ("red.relaxed.gpu.global.add.u32 [%rd1+4], 1;", "atom.acquire.gpu.global.or.b32 %r7, [%rd1+4], 0;",
+    "a relaxed atomic": (
+        "red.relaxed.gpu.global.add.u32 [%rd1+4], 1;",
+        "atom.acquire.gpu.global.or.b32 %r7, [%rd1+4], 0;",
                          "", False),
     "fences of one side": ("fence.release.gpu;\n st.relaxed.gpu.global.u32 [%rd1+4], 1;",
                            "ld.relaxed.gpu.global.u32 %r7, [%rd1+4];", "fence.acquire.gpu;", True),
@@ -497,7 +519,8 @@ COPIES = {
                                      "async_in_flight"),
     "not in the group that is waited for": ("cp.async.wait_group 0;\n  ld.shared.u32 %r9, [%r8];", "async_in_flight"),
     "an empty group behind it": (
-        "cp.async.commit_group;\n  cp.async.commit_group;\n  cp.async.wait_group 1;\n  ld.shared.u32 %r9, [%r8];", None),
+        "cp.async.commit_group;\n  cp.async.commit_group;\n  cp.async.wait_group 1;\n"
+        "  ld.shared.u32 %r9, [%r8];", None),
     "destination written": ("st.shared.u32 [%r8], 1;", "async_in_flight"),
     "destination copied to twice": ("cp.async.cg.shared.global [%r8], [%rd6], 16;", "async_in_flight"),
     "source written by its own thread": (
@@ -508,10 +531,12 @@ COPIES = {
     "read by another thread behind wait and barrier": (
         "cp.async.wait_all;\n  bar.sync 0;\n  xor.b32 %r8, %r8, 16;\n  ld.shared.u32 %r9, [%r8];", None),
     "barrier before the wait": (
-        "cp.async.commit_group;\n  bar.sync 0;\n  cp.async.wait_group 0;\n  xor.b32 %r8, %r8, 16;\n  ld.shared.u32 %r9, [%r8];",
+        "cp.async.commit_group;\n  bar.sync 0;\n  cp.async.wait_group 0;\n  xor.b32 %r8, %r8, 16;\n"
+        "  ld.shared.u32 %r9, [%r8];",
         "race"),
     "barrier alone": (
-        "cp.async.commit_group;\n  bar.sync 0;\n  xor.b32 %r8, %r8, 16;\n  ld.shared.u32 %r9, [%r8];", "async_in_flight"),
+        "cp.async.commit_group;\n  bar.sync 0;\n  xor.b32 %r8, %r8, 16;\n"
+        "  ld.shared.u32 %r9, [%r8];", "async_in_flight"),
     "refilled before all have read": (
         "cp.async.wait_all;\n  bar.sync 0;\n  xor.b32 %r9, %r8, 512;\n  ld.shared.u32 %r11, [%r9];\n"
         "  cp.async.cg.shared.global [%r8], [%rd6], 16;\n  cp.async.wait_all;", "race"),
@@ -697,7 +722,8 @@ def test_movmatrix_transposes() -> None:
 
 
 def test_a_matrix_row_is_checked_like_a_load() -> None:
-    body = "  shl.b32 %r7, %r1, 4;\n  add.u32 %r8, %r5, %r7;\n  {}ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r20, %r21, %r22, %r23}}, [%r8{}];"  # noqa: E501
+    load = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r20, %r21, %r22, %r23}}, [%r8{}];"
+    body = "  shl.b32 %r7, %r1, 4;\n  add.u32 %r8, %r5, %r7;\n  {}" + load
     assert "ldmatrix row" in only(run(kernel(body.format("", "")), 1, 32), "uninitialized")["message"]
     only(run(kernel(body.format("", "+8")), 1, 32), "misaligned")
     only(run(kernel(body.format("", "+4096")), 1, 32), "out_of_bounds")
@@ -841,7 +867,10 @@ def test_float_atomics_are_applied_in_seeded_order() -> None:
         again = np.zeros(1, np.float32)
         run(source, 2, 128, again, values, seed=seed, threads=1)
         sums.add(total[0].tobytes())
-        assert abs(float(total[0]) - values.astype(np.float64).sum()) <= np.abs(values).astype(np.float64).sum() * 256 * 2**-24
+        assert (
+            abs(float(total[0]) - values.astype(np.float64).sum())
+            <= np.abs(values).astype(np.float64).sum() * 256 * 2**-24
+        )
     assert len(sums) > 1
 
 
