@@ -177,10 +177,14 @@ REVERSE = kernel("""
 """)
 
 
-@pytest.mark.parametrize("barrier", ["bar.sync 0", "barrier.sync 3", "barrier.cta.sync.aligned 15", "bar.cta.sync 1"])
+@pytest.mark.parametrize(
+    "barrier", ["bar.sync 0", "barrier.sync 3", "barrier.cta.sync.aligned 15", "bar.cta.sync 1, COUNT"]
+)
 @pytest.mark.parametrize("threads", [256, 72])
 def test_block_barrier(barrier, threads):
     out = words(3 * threads)
+    # an aligned barrier counts the threads of a partial warp as 32
+    barrier = barrier.replace("COUNT", str(-(-threads // 32) * 32))
     assert run(REVERSE.replace("bar.sync 0", barrier), 3, threads, out) == []
     np.testing.assert_array_equal(out.reshape(3, -1), np.arange(3 * threads).reshape(3, -1)[:, ::-1])
 
