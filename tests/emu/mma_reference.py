@@ -124,23 +124,24 @@ def exact(a: list[Value], b: list[Value], c: Value, accumulator: Format) -> int:
     return encode(special if special is not None else sum(terms, Fraction(0)), accumulator, "nearest")
 
 
-# (architecture, operand): terms of a block, fraction bits, stored fraction bits of an f32 result
+# (architecture, operand): terms of a block, fraction bits, stored fraction bits of an f32 result, exponent of a zero
+# beside an f32 and beside an f16 accumulator
 MODELS = {
-    ("80", "f16"): (8, 24, 23),
-    ("80", "bf16"): (8, 24, 23),
-    ("80", "tf32"): (4, 24, 23),
-    ("86", "f16"): (8, 24, 23),
-    ("89", "bf16"): (8, 24, 23),
-    ("89", "f8"): (16, 13, 13),
-    ("90", "f16"): (16, 25, 23),
-    ("90", "tf32"): (8, 25, 23),
-    ("90", "f8"): (0, 25, 23),
-    ("120", "f16"): (16, 25, 23),
-    ("120", "tf32"): (8, 25, 23),
-    ("120", "f8"): (32, 25, 23),
-    ("120", "f8f6f4"): (32, 25, 23),
-    ("120", "mxf8f6f4"): (32, 25, 23),
-    ("120", "mxf4"): (64, 35, 23),
+    ("80", "f16"): (8, 24, 23, -132, -20),
+    ("80", "bf16"): (8, 24, 23, -132, -20),
+    ("80", "tf32"): (4, 24, 23, -132, -20),
+    ("86", "f16"): (8, 24, 23, -132, -20),
+    ("89", "bf16"): (8, 24, 23, -132, -20),
+    ("89", "f8"): (16, 13, 13, -132, -20),
+    ("90", "f16"): (16, 25, 23, -133, -21),
+    ("90", "tf32"): (8, 25, 23, -133, -21),
+    ("90", "f8"): (0, 25, 23, -133, -21),
+    ("120", "f16"): (16, 25, 23, -133, -21),
+    ("120", "tf32"): (8, 25, 23, -133, -21),
+    ("120", "f8"): (32, 25, 23, -133, -21),
+    ("120", "f8f6f4"): (32, 25, 23, -133, -21),
+    ("120", "mxf8f6f4"): (32, 25, 23, -133, -21),
+    ("120", "mxf4"): (64, 35, 23, -139, -21),
 }
 
 
@@ -150,17 +151,14 @@ def truncated(value: Fraction, grid: int) -> Fraction:
     return math.trunc(value / unit) * unit
 
 
-def aligned(terms: list[tuple[Fraction, int]], fraction: int) -> Fraction:
-    """(value, exponent) each; zeros do not count."""
-    counted = [t for t in terms if t[0] != 0]
-    if not counted:
-        return Fraction(0)
-    grid = max(e for _, e in counted) - fraction
-    return sum((truncated(v, grid) for v, _ in counted), Fraction(0))
+def aligned(terms: list[tuple[Fraction, int]], fraction: int, zero: int) -> Fraction:
+    """(value, exponent) each."""
+    grid = max(e if v else zero for v, e in terms) - fraction
+    return sum((truncated(v, grid) for v, _ in terms), Fraction(0))
 
 
 def hardware(
-    a: list[Value], b: list[Value], c: Value, accumulator: Format, model: tuple[int, int, int], least: tuple[int, int],
+    a: list[Value], b: list[Value], c: Value, accumulator: Format, model: tuple[int, ...], least: tuple[int, int],
     scale_a: list[Value] | None = None, scale_b: list[Value] | None = None, group: int = 1, through_half: bool = False,
 ) -> int:  # fmt: skip
     """`a` and `b` without their scales; `least`: the smallest exponent a factor is taken to have."""
@@ -170,7 +168,8 @@ def hardware(
     special = special_sum([*(multiply(x, y) for x, y in zip(scaled_a, scaled_b, strict=True)), c])
     if special is not None:
         return encode(special, accumulator, "nearest")
-    terms, fraction, stored = model
+    terms, fraction, stored = model[:3]
+    zero = model[4] if accumulator is F16 else model[3]
     mode = "nearest" if accumulator is F16 else "zero"
 
     def rounded(value: Fraction) -> Value:
@@ -197,7 +196,7 @@ def hardware(
             total = sum((scaled_a[i] * scaled_b[i] for i in range(start, start + group)), Fraction(0))
             e = max(floor_log2(scale_a[at]), least[0]) + max(floor_log2(scale_b[at]), least[1]) if total else 0
             parts.append((total, e))
-        return encode(rounded(aligned([*parts, of_accumulator(c)], fraction)), accumulator, mode)
+        return encode(rounded(aligned([*parts, of_accumulator(c)], fraction, zero)), accumulator, mode)
     if through_half:
         blocks = [[i for i in range(k) if i % 4 < 2], [i for i in range(k) if i % 4 >= 2]]
         value: Value = Fraction(0)
@@ -206,7 +205,7 @@ def hardware(
         value = c
     for block in blocks:
         if not isinstance(value, str):
-            value = rounded(aligned([*(term(i) for i in block), of_accumulator(value)], fraction))
+            value = rounded(aligned([*(term(i) for i in block), of_accumulator(value)], fraction, zero))
     if through_half:
         total = special_sum([value, c])
         return encode(total if total is not None else value + c, accumulator, "nearest")

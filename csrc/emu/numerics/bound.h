@@ -3,7 +3,8 @@
 // One sum of one block keeps, of each of its T products and of the accumulator, what lies above 2^(e - F), e the
 // largest exponent: it loses less than (T + 1) 2^(e - F). Then it is rounded, by a relative u (f32 toward zero: 2^-23,
 // stored to 13 bits: 2^-13; f16 to nearest: 2^-11) or by eta, the least subnormal. With M >= sum |a b| + |c| over the
-// whole chain, and 2^e <= max(M + E, nominal) for every block, N blocks give
+// whole chain, and 2^e <= max(M + E, nominal) for every block (nominal never below the least exponent of the table), N
+// blocks give
 //     E <= N ((T + 1) 2^-F max(M + E, nominal) + u (M + E) + eta),
 // which is solved for E. The exact model is one block an mma with nothing lost before it is rounded to nearest.
 #pragma once
