@@ -3,6 +3,7 @@ and random values of wider operands; warps that run whole and warps with lanes s
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import random
 
@@ -66,6 +67,19 @@ def is_nan(code: int) -> bool:
 def test_form(form: str) -> None:
     for row in ROWS[form]:
         check(row)
+
+
+def test_the_rounding_of_the_host_is_not_that_of_kernels() -> None:
+    upward = 0x800
+    libm = ctypes.CDLL("libm.so.6")
+    before = libm.fegetround()
+    assert libm.fesetround(upward) == 0
+    try:
+        for form in ("add.f32", "fma.rn.f64", "div.rn.f32", "cvt.rn.f32.s32", "fma.rn.bf16"):
+            for row in ROWS[form]:
+                check(row)
+    finally:
+        libm.fesetround(before)
 
 
 @pytest.mark.parametrize("name", CASES)

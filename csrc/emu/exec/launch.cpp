@@ -1,5 +1,7 @@
 #include "emu/exec/launch.h"
 
+#include <xmmintrin.h>
+
 #include <algorithm>
 #include <chrono>
 #include <exception>
@@ -292,7 +294,21 @@ Turn run_turn(Launch& launch, Resident& resident, Worker& worker) {
   return b.living == 0 ? Turn::kEnded : Turn::kOver;
 }
 
+// Kernels compute in the default floating-point environment, whatever the host program made of its own: threads inherit
+// rounding and the flushing of subnormals, which a library built with -ffast-math turns on when it is loaded.
+class DefaultFloats {
+ public:
+  DefaultFloats() : before_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  ~DefaultFloats() { _mm_setcsr(before_); }
+  DefaultFloats(const DefaultFloats&) = delete;
+  DefaultFloats& operator=(const DefaultFloats&) = delete;
+
+ private:
+  const unsigned before_;
+};
+
 void work(Launch& launch, Worker& worker) {
+  const DefaultFloats floats;
   current_worker = &worker;
   Launch::State& state = *launch.state;
   while (!launch.stopped()) {
