@@ -586,6 +586,28 @@ def test_bad_operands_of_barriers(statement):
     assert report["line"] == line_of(source, statement)
 
 
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("shfl.idx.b32 %r6, %r1, 0, 31;", "must be .sync"),
+        ("vote.all.pred %p2, %p1;", "must be .sync"),
+        ("shfl.sync.idx.b64 %rd6, %rd1, 0, 31, -1;", "must be .b32"),
+        ("match.any.sync.b32 %r6|%p2, %r1, -1;", "no predicate"),
+        ("redux.sync.and.s32 %r6, %r1, -1;", "does not have this operation"),
+        ("barrier.cluster.arrive;", "cluster"),
+        ("bar.arrive 1;", "must have a thread count"),
+        ("bar.red.popc.s32 %r6, 1, %p1;", "must be .u32"),
+        ("bar.sync 0, 32, 5;", "at most one thread count"),
+        ("pmevent 1;", "unknown instruction"),
+        ("call.uni nothing, ();", "nothing"),
+    ],
+)
+def test_what_is_refused(statement, why):
+    source = kernel(f"  {statement}\n  ret;\n", outside=".extern .func nothing ();\n")
+    with pytest.raises(emulator.EmulatorError, match=f"line {line_of(source, statement)}:.*{why}"):
+        emulator.Module(source).launch("k", 1, 32, np.uint64(0))
+
+
 # ---- exchange between lanes
 
 

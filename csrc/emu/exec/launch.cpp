@@ -7,6 +7,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -337,7 +338,11 @@ void run_workers(Launch& launch, std::vector<Worker>& workers) {
   workers.resize(static_cast<size_t>(launch.state->workers));
   for (Worker& w : workers) w.counts.resize(launch.code->instrs.size());
   std::vector<std::thread> threads;
-  for (size_t k = 1; k < workers.size(); ++k) threads.emplace_back([&, k] { work(launch, workers[k]); });
+  try {
+    for (size_t k = 1; k < workers.size(); ++k) threads.emplace_back([&, k] { work(launch, workers[k]); });
+  } catch (const std::system_error&) {
+    // The host grants no more threads: those that there are do the work.
+  }
   work(launch, workers[0]);
   for (std::thread& t : threads) t.join();
 }
