@@ -222,7 +222,7 @@ void report_poison_store(Warp& warp, int lane, uint64_t address, uint32_t bytes)
 bool check_read(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address, uint32_t bytes,
                 const char* what) {
   const Words words(offset, bytes);
-  if (!config().races) {
+  if (!now.races) {
     for (uint32_t k = 0; k < words.count; k++) {
       if (!shadow.is_in_flight(words.first + k)) continue;
       report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
@@ -241,7 +241,7 @@ bool check_read(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uin
 bool check_write(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address, uint32_t bytes,
                  const char* what) {
   const Words words(offset, bytes);
-  if (!config().races) {
+  if (!now.races) {
     for (uint32_t k = 0; k < words.count; k++) {
       if (!shadow.is_in_flight(words.first + k)) continue;
       report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
@@ -274,9 +274,7 @@ void count_wavefronts(Warp& warp, Mask active, const uint64_t address[kLanes], u
 Mask load(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], void* out, uint32_t stride) {
   Mask unwritten = 0;
   auto* to = static_cast<std::byte*>(out);
-  for (Mask m = active; m != 0; m &= m - 1) {
-    std::memset(to + size_t{stride} * static_cast<unsigned>(__builtin_ctz(m)), 0, access.bytes);
-  }
+  std::memset(to, 0, size_t{stride} * kLanes);  // what a refused lane gets
   for_each_space(access, active, address, [&](Space space, Mask lanes, const uint64_t* at) {
     switch (space) {
       case Space::kGlobal: unwritten |= load_global(warp, lanes, access, at, to, stride); break;

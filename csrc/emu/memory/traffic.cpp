@@ -65,6 +65,7 @@ bool without_conflict(Mask active, const uint64_t address[kLanes], uint32_t byte
     }
     phase = 0;
   };
+  const uint32_t of_lane = bytes <= 4 ? 1 : bytes / 4;
   int of_phase = __builtin_ctz(active) / lanes;
   for (Mask m = active; m != 0; m &= m - 1) {
     const int lane = __builtin_ctz(m);
@@ -80,7 +81,7 @@ bool without_conflict(Mask active, const uint64_t address[kLanes], uint32_t byte
     phase |= banks;
     in_row |= banks;
     row_of[row & (kSlots - 1)] = row;
-    words += static_cast<uint32_t>(__builtin_popcount(banks));
+    words += of_lane;
   }
   close();
   t->actual = groups;
@@ -125,6 +126,14 @@ Traffic shared_wavefronts(Mask active, const uint64_t address[kLanes], uint32_t 
   }
   const int lanes = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
   if (without_conflict(active, address, bytes, lanes, &t)) return t;
+  if (lanes == 32) {
+    Rows one;
+    for (Mask m = active; m != 0; m &= m - 1) {
+      const uint64_t a = address[__builtin_ctz(m)];
+      one.add(static_cast<uint32_t>(a >> 7), words_of(a, bytes));
+    }
+    return {one.wavefronts(), static_cast<uint32_t>((one.words() + kBanks - 1) / kBanks)};
+  }
   Rows whole;
   uint32_t apart = 0;  // wavefronts of the phases that no longer take more
   Rows current;
