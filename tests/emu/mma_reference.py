@@ -151,9 +151,11 @@ def truncated(value: Fraction, grid: int) -> Fraction:
     return math.trunc(value / unit) * unit
 
 
-def aligned(terms: list[tuple[Fraction, int]], fraction: int, zero: int) -> Fraction:
-    """(value, exponent) each."""
-    grid = max(e if v else zero for v, e in terms) - fraction
+Term = tuple[Fraction, int | None]  # its value, and its exponent unless it is zero
+
+
+def aligned(terms: list[Term], fraction: int, zero: int) -> Fraction:
+    grid = max(zero if e is None else e for _, e in terms) - fraction
     return sum((truncated(v, grid) for v, _ in terms), Fraction(0))
 
 
@@ -178,24 +180,28 @@ def hardware(
             bits &= -(1 << (23 - stored))
         return accumulator.decode(bits)
 
-    def term(i: int) -> tuple[Fraction, int]:
+    def term(i: int) -> Term:
         x, y = a[i], b[i]
-        e = max(floor_log2(abs(x)), least[0]) + max(floor_log2(abs(y)), least[1]) if x and y else 0
+        if scaled_a[i] * scaled_b[i] == 0:
+            return Fraction(0), None
+        e = max(floor_log2(abs(x)), least[0]) + max(floor_log2(abs(y)), least[1])
         if scale_a and scale_b:
             at = i * len(scale_a) // k
             e += floor_log2(scale_a[at]) + floor_log2(scale_b[at])
         return scaled_a[i] * scaled_b[i], e
 
-    def of_accumulator(value: Fraction) -> tuple[Fraction, int]:
-        return value, accumulator.exponent_of(value) if value else 0
+    def of_accumulator(value: Fraction) -> Term:
+        return value, accumulator.exponent_of(value) if value else None
 
     if group > 1:
         parts = []
         for start in range(0, k, group):
             at = start * len(scale_a) // k
-            total = sum((scaled_a[i] * scaled_b[i] for i in range(start, start + group)), Fraction(0))
-            e = max(floor_log2(scale_a[at]), least[0]) + max(floor_log2(scale_b[at]), least[1]) if total else 0
-            parts.append((total, e))
+            products = [scaled_a[i] * scaled_b[i] for i in range(start, start + group)]
+            e = None
+            if any(products):  # a sum of zero has an exponent all the same
+                e = max(floor_log2(scale_a[at]), least[0]) + max(floor_log2(scale_b[at]), least[1])
+            parts.append((sum(products, Fraction(0)), e))
         return encode(rounded(aligned([*parts, of_accumulator(c)], fraction, zero)), accumulator, mode)
     if through_half:
         blocks = [[i for i in range(k) if i % 4 < 2], [i for i in range(k) if i % 4 >= 2]]

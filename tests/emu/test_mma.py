@@ -388,6 +388,26 @@ def test_sums_as_tensor_cores_make_them(layouts, arch, file, entry):
         assert got[case, i, j] == want, f"case {KINDS[case]} at {i}, {j}: {got[case, i, j]:#x}, not {want:#x}"
 
 
+@pytest.mark.parametrize("arch", ["80", "90", "120"])
+@pytest.mark.parametrize(
+    ("operand", "entry", "products", "want"),
+    [
+        # 1.5 least subnormals less a bit that is not kept: a tie, to the even 2; were it kept, the result would be 1
+        ("f16", "f16", [(Fraction(3, 2) / 2**12, Fraction(1, 2**12)), (Fraction(-1, 2**24), Fraction(1, 2**23))], 2),
+        # the least subnormal less a bit that is not kept; were it kept, truncation would leave nothing
+        ("bf16", "f32", [(Fraction(1, 2**75), Fraction(1, 2**74)), (Fraction(-1, 2**80), Fraction(1, 2**80))], 1),
+    ],
+)
+def test_tiny_terms_are_aligned_to_the_exponent_of_zero(layouts, arch, operand, entry, products, want):
+    form = FORMATS[operand]
+    code = {form.decode(c): c for c in range(1 << form.bits) if not isinstance(form.decode(c), str)}
+    a, b = np.zeros((1, 16, 8), np.int64), np.zeros((1, 8, 8), np.int64)
+    for at, (x, y) in enumerate(products):
+        a[0, :, at], b[0, :, at] = code[x], code[y]
+    run = Run(layouts, f"m16n8k8_{operand}", entry)
+    assert (run(a, b, np.zeros((1, 16, 8), np.int64), arch=arch, mma="hardware") == want).all()
+
+
 # ---- block scales
 
 
@@ -458,6 +478,19 @@ def test_block_scales(layouts, file, entry, model):
                 col = [multiply(x, by_b[at * blocks // k]) for at, x in enumerate(col)]
                 want = exact(row, col, values_c[case, i, j], F32)
             assert got[case, i, j] == want, f"case {KINDS[case]} at {i}, {j}: {got[case, i, j]:#x}, not {want:#x}"
+
+
+def test_a_group_that_cancels_keeps_its_exponent(layouts):
+    """kind::mxf4: 1 - 1 under scales of 2^40 pushes a 1 beside it out of the 35 bits; a group of zeros does not."""
+    one, minus_one = 0b0010, 0b1010
+    a, b = np.zeros((2, 16, 64), np.int64), np.full((2, 8, 64), one)
+    a[0, :, :2] = one, minus_one
+    a[:, :, 32] = one
+    scales = np.full((2, 32), 127 + 20 | 127 << 8)
+    zero = np.zeros((2, 16, 8), np.int64)
+    got = as_float(Run(layouts, "m16n8k64_mxf4", "mxf4_ue8m0")(a, b, zero, scales, scales, 0, 0, 0, 0, mma="hardware"))
+    assert (got[0] == 0.0).all()
+    assert (got[1] == 1.0).all()
 
 
 def test_selectors_may_be_immediates(layouts):

@@ -123,7 +123,7 @@ void permute(Product& p, const uint8_t* order) {
 }
 
 // kind::mxf4*: 16 products share their scales and are added before anything is lost; such a sum counts as one term
-// whose exponent is that of the two scales.
+// whose exponent is that of the two scales, be it zero, unless every product is.
 void add_groups(const Product& p, double* acc, int group, int fraction, int floor) {
   const int groups = p.k / group, groups_in_block = groups / p.scale_blocks;
   for (int i = 0; i < p.m; ++i) {
@@ -132,12 +132,16 @@ void add_groups(const Product& p, double* acc, int group, int fraction, int floo
       int e[kMaxK / 16 + 1], largest = floor;
       for (int g = 0; g < groups; ++g) {
         double sum = 0.0;
-        for (int x = g * group; x < (g + 1) * group; ++x) sum += p.a[i * p.k + x] * p.b[x * kN + j];
+        bool zero = true;
+        for (int x = g * group; x < (g + 1) * group; ++x) {
+          const double product = p.a[i * p.k + x] * p.b[x * kN + j];
+          sum += product;
+          zero &= product == 0.0;
+        }
         const int block = g / groups_in_block;
         terms[g] = sum;
-        e[g] = sum == 0.0
-                   ? kZero
-                   : exponent_of(p.scale_a[block][i], p.least_a[i]) + exponent_of(p.scale_b[block][j], p.least_b[j]);
+        e[g] = zero ? kZero
+                    : exponent_of(p.scale_a[block][i], p.least_a[i]) + exponent_of(p.scale_b[block][j], p.least_b[j]);
       }
       terms[groups] = acc[i * kN + j];
       e[groups] = exponent_of(terms[groups], -126);
