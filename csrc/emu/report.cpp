@@ -10,7 +10,8 @@ std::string triple(const uint32_t v[3]) {
 }
 
 std::string place(const Site& s) {
-  return "block " + triple(s.block) + " thread " + triple(s.thread) + " line " + std::to_string(s.line) + " `" + s.text + "`";
+  return "block " + triple(s.block) + " thread " + triple(s.thread) + " line " + std::to_string(s.line) + " `" +
+         s.text + "`";
 }
 
 }  // namespace
@@ -35,7 +36,8 @@ const char* name_of(Finding f) {
 
 std::string Report::sentence() const {
   std::string s = site.kernel + ": " + name_of(finding) + ": " + place(site) + ": " + message;
-  if (has_other) s += "; the other: " + (other.kernel != site.kernel ? other.kernel + " " : std::string()) + place(other);
+  if (has_other)
+    s += "; the other: " + (other.kernel != site.kernel ? other.kernel + " " : std::string()) + place(other);
   if (count > 1) s += " (" + std::to_string(count) + " times)";
   return s;
 }

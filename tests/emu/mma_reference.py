@@ -79,7 +79,7 @@ def floor_log2(x: Fraction) -> int:
 
 
 def encode(value: Value, form: Format, mode: str) -> int:
-    """Bits of `value` in f32 or f16; mode "nearest" or "zero" (where what exceeds the range is infinite all the same)."""
+    """Bits of `value` in f32 or f16, mode "nearest" or "zero"; what exceeds the range is infinite under both."""
     sign = 1 << (form.exponent + form.mantissa)
     infinity = ((1 << form.exponent) - 1) << form.mantissa
     if value == NAN:
@@ -112,7 +112,9 @@ def multiply(a: Value, b: Value) -> Value:
         return a * b
     if NAN in (a, b) or a == 0 or b == 0:
         return NAN
-    negative = (a == NEGATIVE or (not isinstance(a, str) and a < 0)) != (b == NEGATIVE or (not isinstance(b, str) and b < 0))
+    negative = (a == NEGATIVE or (not isinstance(a, str) and a < 0)) != (
+        b == NEGATIVE or (not isinstance(b, str) and b < 0)
+    )
     return NEGATIVE if negative else POSITIVE
 
 
@@ -122,23 +124,24 @@ def exact(a: list[Value], b: list[Value], c: Value, accumulator: Format) -> int:
     return encode(special if special is not None else sum(terms, Fraction(0)), accumulator, "nearest")
 
 
-# (architecture, operand): terms of a block, fraction bits, stored fraction bits of an f32 result
+# (architecture, operand): terms of a block, fraction bits, stored fraction bits of an f32 result, exponent of a zero
+# beside an f32 and beside an f16 accumulator
 MODELS = {
-    ("80", "f16"): (8, 24, 23),
-    ("80", "bf16"): (8, 24, 23),
-    ("80", "tf32"): (4, 24, 23),
-    ("86", "f16"): (8, 24, 23),
-    ("89", "bf16"): (8, 24, 23),
-    ("89", "f8"): (16, 13, 13),
-    ("90", "f16"): (16, 25, 23),
-    ("90", "tf32"): (8, 25, 23),
-    ("90", "f8"): (0, 25, 23),
-    ("120", "f16"): (16, 25, 23),
-    ("120", "tf32"): (8, 25, 23),
-    ("120", "f8"): (32, 25, 23),
-    ("120", "f8f6f4"): (32, 25, 23),
-    ("120", "mxf8f6f4"): (32, 25, 23),
-    ("120", "mxf4"): (64, 35, 23),
+    ("80", "f16"): (8, 24, 23, -132, -20),
+    ("80", "bf16"): (8, 24, 23, -132, -20),
+    ("80", "tf32"): (4, 24, 23, -132, -20),
+    ("86", "f16"): (8, 24, 23, -132, -20),
+    ("89", "bf16"): (8, 24, 23, -132, -20),
+    ("89", "f8"): (16, 13, 13, -132, -20),
+    ("90", "f16"): (16, 25, 23, -133, -21),
+    ("90", "tf32"): (8, 25, 23, -133, -21),
+    ("90", "f8"): (0, 25, 23, -133, -21),
+    ("120", "f16"): (16, 25, 23, -133, -21),
+    ("120", "tf32"): (8, 25, 23, -133, -21),
+    ("120", "f8"): (32, 25, 23, -133, -21),
+    ("120", "f8f6f4"): (32, 25, 23, -133, -21),
+    ("120", "mxf8f6f4"): (32, 25, 23, -133, -21),
+    ("120", "mxf4"): (64, 35, 23, -139, -21),
 }
 
 
@@ -148,17 +151,16 @@ def truncated(value: Fraction, grid: int) -> Fraction:
     return math.trunc(value / unit) * unit
 
 
-def aligned(terms: list[tuple[Fraction, int]], fraction: int) -> Fraction:
-    """(value, exponent) each; zeros do not count."""
-    counted = [t for t in terms if t[0] != 0]
-    if not counted:
-        return Fraction(0)
-    grid = max(e for _, e in counted) - fraction
-    return sum((truncated(v, grid) for v, _ in counted), Fraction(0))
+Term = tuple[Fraction, int | None]  # its value, and its exponent unless it is zero
+
+
+def aligned(terms: list[Term], fraction: int, zero: int) -> Fraction:
+    grid = max(zero if e is None else e for _, e in terms) - fraction
+    return sum((truncated(v, grid) for v, _ in terms), Fraction(0))
 
 
 def hardware(
-    a: list[Value], b: list[Value], c: Value, accumulator: Format, model: tuple[int, int, int], least: tuple[int, int],
+    a: list[Value], b: list[Value], c: Value, accumulator: Format, model: tuple[int, ...], least: tuple[int, int],
     scale_a: list[Value] | None = None, scale_b: list[Value] | None = None, group: int = 1, through_half: bool = False,
 ) -> int:  # fmt: skip
     """`a` and `b` without their scales; `least`: the smallest exponent a factor is taken to have."""
@@ -168,7 +170,8 @@ def hardware(
     special = special_sum([*(multiply(x, y) for x, y in zip(scaled_a, scaled_b, strict=True)), c])
     if special is not None:
         return encode(special, accumulator, "nearest")
-    terms, fraction, stored = model
+    terms, fraction, stored = model[:3]
+    zero = model[4] if accumulator is F16 else model[3]
     mode = "nearest" if accumulator is F16 else "zero"
 
     def rounded(value: Fraction) -> Value:
@@ -177,25 +180,29 @@ def hardware(
             bits &= -(1 << (23 - stored))
         return accumulator.decode(bits)
 
-    def term(i: int) -> tuple[Fraction, int]:
+    def term(i: int) -> Term:
         x, y = a[i], b[i]
-        e = max(floor_log2(abs(x)), least[0]) + max(floor_log2(abs(y)), least[1]) if x and y else 0
+        if scaled_a[i] * scaled_b[i] == 0:
+            return Fraction(0), None
+        e = max(floor_log2(abs(x)), least[0]) + max(floor_log2(abs(y)), least[1])
         if scale_a and scale_b:
             at = i * len(scale_a) // k
             e += floor_log2(scale_a[at]) + floor_log2(scale_b[at])
         return scaled_a[i] * scaled_b[i], e
 
-    def of_accumulator(value: Fraction) -> tuple[Fraction, int]:
-        return value, accumulator.exponent_of(value) if value else 0
+    def of_accumulator(value: Fraction) -> Term:
+        return value, accumulator.exponent_of(value) if value else None
 
     if group > 1:
         parts = []
         for start in range(0, k, group):
             at = start * len(scale_a) // k
-            total = sum((scaled_a[i] * scaled_b[i] for i in range(start, start + group)), Fraction(0))
-            e = max(floor_log2(scale_a[at]), least[0]) + max(floor_log2(scale_b[at]), least[1]) if total else 0
-            parts.append((total, e))
-        return encode(rounded(aligned([*parts, of_accumulator(c)], fraction)), accumulator, mode)
+            products = [scaled_a[i] * scaled_b[i] for i in range(start, start + group)]
+            e = None
+            if any(products):  # a sum of zero has an exponent all the same
+                e = max(floor_log2(scale_a[at]), least[0]) + max(floor_log2(scale_b[at]), least[1])
+            parts.append((sum(products, Fraction(0)), e))
+        return encode(rounded(aligned([*parts, of_accumulator(c)], fraction, zero)), accumulator, mode)
     if through_half:
         blocks = [[i for i in range(k) if i % 4 < 2], [i for i in range(k) if i % 4 >= 2]]
         value: Value = Fraction(0)
@@ -204,7 +211,7 @@ def hardware(
         value = c
     for block in blocks:
         if not isinstance(value, str):
-            value = rounded(aligned([*(term(i) for i in block), of_accumulator(value)], fraction))
+            value = rounded(aligned([*(term(i) for i in block), of_accumulator(value)], fraction, zero))
     if through_half:
         total = special_sum([value, c])
         return encode(total if total is not None else value + c, accumulator, "nearest")

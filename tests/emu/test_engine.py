@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-
 from emu import emulator
 
-# Every kernel gets one pointer. On entry %rd1 is it, %r1 the thread's index in the block, %r2 the block's, %r3 the index
-# in the grid, %rd2 the address of the thread's own 32-bit word of the output.
+# Every kernel gets one pointer. On entry %rd1 is it, %r1 the thread's index in the block, %r2 the block's, %r3 the
+# thread's in the grid, %rd2 the address of its own 32-bit word of the output.
 HEAD = """
 .version 9.0
 .target sm_80
@@ -38,11 +37,11 @@ def line_of(source, text, occurrence=0):
     return lines[occurrence]
 
 
-def run(source, blocks, threads, out, **settings):
+def run(source, grid, block, out, **settings):
     """Launches k over `out` and gives what was found."""
     emulator.clear()
     with emulator.settings(**settings), emulator.mapped(out):
-        emulator.Module(source).try_launch("k", blocks, threads, np.uint64(out.ctypes.data))
+        emulator.Module(source).try_launch("k", grid, block, np.uint64(out.ctypes.data))
         return emulator.reports()
 
 
@@ -154,7 +153,8 @@ def test_switch():
 def test_index_beyond_the_switch_is_reported():
     source = SWITCH.replace("and.b32 %r5, %r1, 3", "mov.u32 %r5, %r1")
     (report,) = run(source, 1, 5, words(5))
-    assert report["finding"] == "bad_argument" and report["line"] == line_of(source, "brx.idx")
+    assert report["finding"] == "bad_argument"
+    assert report["line"] == line_of(source, "brx.idx")
     assert report["thread"] == [4, 0, 0]
 
 
@@ -177,15 +177,19 @@ REVERSE = kernel("""
 """)
 
 
-@pytest.mark.parametrize("barrier", ["bar.sync 0", "barrier.sync 3", "barrier.cta.sync.aligned 15", "bar.cta.sync 1"])
+@pytest.mark.parametrize(
+    "barrier", ["bar.sync 0", "barrier.sync 3", "barrier.cta.sync.aligned 15", "bar.cta.sync 1, COUNT"]
+)
 @pytest.mark.parametrize("threads", [256, 72])
 def test_block_barrier(barrier, threads):
     out = words(3 * threads)
+    # an aligned barrier counts the threads of a partial warp as 32
+    barrier = barrier.replace("COUNT", str(-(-threads // 32) * 32))
     assert run(REVERSE.replace("bar.sync 0", barrier), 3, threads, out) == []
     np.testing.assert_array_equal(out.reshape(3, -1), np.arange(3 * threads).reshape(3, -1)[:, ::-1])
 
 
-@pytest.mark.parametrize("op, value", [("popc", 22), ("and", 0), ("or", 1)])
+@pytest.mark.parametrize(("op", "value"), [("popc", 22), ("and", 0), ("or", 1)])
 def test_barrier_reduction(op, value):
     body = """
       rem.u32 %r5, %r1, 3;
@@ -243,14 +247,34 @@ def test_named_barriers_hand_over():
     np.testing.assert_array_equal(out[32:], 45 + 10 * np.arange(32))
 
 
-def test_arriving_orders_only_what_came_before():
-    """A producer that does not wait for the buffer to be empty races, although every barrier completes."""
-    source = PIPE.replace("  bar.sync 2, 64;", "  bar.arrive 2, 64;").replace("  bar.arrive 2, 64;\nNEXT", "  bar.sync 2, 64;\nNEXT")
-    source = source.replace("  bar.arrive 2, 64;\n  bra NEXT", "  bar.sync 2, 64;\n  bra NEXT")
-    reports = run(source, 1, 64, words(64))
-    assert {r["finding"] for r in reports} == {"race"}
-    lines = {line_of(source, "st.shared"), line_of(source, "ld.shared")}
-    assert {reports[0]["line"], reports[0]["other"]["line"]} == lines
+ARRIVE = kernel("""
+  .shared .align 4 .b8 buffer[128];
+  and.b32 %r5, %r1, 31;
+  shl.b32 %r6, %r5, 2;
+  mov.u32 %r7, buffer;
+  add.u32 %r7, %r7, %r6;
+  setp.ge.u32 %p1, %r1, 32;
+  @%p1 bra DRAIN;
+  st.shared.u32 [%r7], %r1; // early
+  bar.arrive 1, 64;
+  st.shared.u32 [%r7], %r1; // late
+  ret;
+DRAIN:
+  bar.sync 1, 64;
+  ld.shared.u32 %r10, [%r7];
+  st.global.u32 [%rd2], %r10;
+  ret;
+""")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_arriving_orders_only_what_came_before(seed):
+    """The threads that wait see what came before the arrival; a store behind it races with them, whoever runs first."""
+    repaired = "\n".join(line for line in ARRIVE.splitlines() if "// late" not in line)
+    assert run(repaired, 1, 64, words(64), seed=seed) == []
+    (report,) = run(ARRIVE, 1, 64, words(64), seed=seed)
+    assert report["finding"] == "race"
+    assert {report["line"], report["other"]["line"]} == {line_of(ARRIVE, "// late"), line_of(ARRIVE, "ld.shared")}
 
 
 # ---- barriers of a warp
@@ -377,8 +401,66 @@ def test_blocks_of_the_window_wait_for_each_other(seed):
 def test_a_spin_that_never_ends():
     source = CHAIN.replace("st.release.gpu.global.u32 [%rd5], %r6", "mov.u32 %r6, 0")
     (report,) = run(source, 2, 32, words(16), spin_limit=20000)
-    assert report["finding"] == "endless_spin" and report["block"] == [1, 0, 0]
+    assert report["finding"] == "endless_spin"
+    assert report["block"] == [1, 0, 0]
     assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+
+
+def test_a_long_computation_is_no_spin():
+    source = kernel("""
+  mov.u32 %r5, 0;
+  mov.u32 %r6, 1;
+LOOP:
+  mad.lo.u32 %r6, %r6, 5, 1;
+  add.u32 %r5, %r5, 1;
+  setp.lt.u32 %p1, %r5, 2000;
+  @%p1 bra LOOP;
+  st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    out = words(8 * 64)
+    assert run(source, 8, 64, out, spin_limit=2000) == []
+    value = 1
+    for _ in range(2000):
+        value = (value * 5 + 1) % 2**32
+    np.testing.assert_array_equal(out, value)
+
+
+TWO_WAYS = "setp.lt.u32 %p4, %r1, 5;"
+
+
+@pytest.mark.parametrize("inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", TWO_WAYS])
+def test_spins_of_every_shape_end(inside):
+    """Every warp waits for a word that nobody writes; the lanes of the last shape come back by two ways."""
+    source = kernel(f"""
+WAIT:
+  {inside}
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  {"@%p4 bra AGAIN;" if inside is TWO_WAYS else ""}
+  add.u32 %r6, %r5, %r1;
+AGAIN:
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    (report,) = run(source, 6, 96, words(6 * 96), spin_limit=50000)
+    assert report["finding"] == "endless_spin"
+    assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+
+
+def test_a_spin_that_counts_its_turns_ends():
+    source = kernel("""
+  mov.u32 %r6, 0;
+WAIT:
+  add.u32 %r6, %r6, 1;
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  ret;
+""")
+    (report,) = run(source, 1, 32, words(32), spin_limit=1000)
+    assert report["finding"] == "endless_spin"
 
 
 # ---- seeds and host threads
@@ -407,7 +489,8 @@ def test_the_order_of_blocks():
     # The window is filled in order, whose turn it is within it is drawn: no block is a whole window ahead.
     assert np.abs(ascending.astype(int) - np.arange(256)).max() <= 128
     orders = {tuple(tickets(order="random", seed=s)) for s in range(3)}
-    assert len(orders) == 3 and tuple(ascending) not in orders
+    assert len(orders) == 3
+    assert tuple(ascending) not in orders
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -446,7 +529,8 @@ END:
 """)
     (report,) = run(source, 1, 64, words(64))
     assert report["finding"] == "divergent_barrier"
-    assert report["line"] == line_of(source, "bar.sync") and report["other"]["line"] == line_of(source, "ret;")
+    assert report["line"] == line_of(source, "bar.sync")
+    assert report["other"]["line"] == line_of(source, "ret;")
 
 
 def test_barriers_that_wait_for_each_other():
@@ -472,7 +556,8 @@ HIGH:
 def test_thread_count_that_is_never_reached():
     source = kernel("  bar.sync 1, 96;\n  ret;\n")
     (report,) = run(source, 1, 64, words(64))
-    assert report["finding"] == "deadlock" and report["line"] == line_of(source, "bar.sync")
+    assert report["finding"] == "deadlock"
+    assert report["line"] == line_of(source, "bar.sync")
 
 
 def test_shuffle_in_one_branch():
@@ -497,7 +582,30 @@ JOIN:
 def test_bad_operands_of_barriers(statement):
     source = kernel(f"  {statement}\n  ret;\n")
     report = run(source, 1, 32, words(32))[0]
-    assert report["finding"] == "bad_argument" and report["line"] == line_of(source, statement)
+    assert report["finding"] == "bad_argument"
+    assert report["line"] == line_of(source, statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("shfl.idx.b32 %r6, %r1, 0, 31;", "must be .sync"),
+        ("vote.all.pred %p2, %p1;", "must be .sync"),
+        ("shfl.sync.idx.b64 %rd6, %rd1, 0, 31, -1;", "must be .b32"),
+        ("match.any.sync.b32 %r6|%p2, %r1, -1;", "no predicate"),
+        ("redux.sync.and.s32 %r6, %r1, -1;", "does not have this operation"),
+        ("barrier.cluster.arrive;", "cluster"),
+        ("bar.arrive 1;", "must have a thread count"),
+        ("bar.red.popc.s32 %r6, 1, %p1;", "must be .u32"),
+        ("bar.sync 0, 32, 5;", "at most one thread count"),
+        ("pmevent 1;", "unknown instruction"),
+        ("call.uni nothing, ();", "nothing"),
+    ],
+)
+def test_what_is_refused(statement, why):
+    source = kernel(f"  {statement}\n  ret;\n", outside=".extern .func nothing ();\n")
+    with pytest.raises(emulator.EmulatorError, match=f"line {line_of(source, statement)}:.*{why}"):
+        emulator.Module(source).launch("k", 1, 32, np.uint64(0))
 
 
 # ---- exchange between lanes
@@ -522,7 +630,7 @@ def shfl_model(mode, value, b, c):
     return value[np.where(ok, j, lane)], ok
 
 
-@pytest.mark.parametrize("mode, c", [("up", 0), ("up", 0x1800), ("down", 31), ("down", 0x181F), ("bfly", 31),
+@pytest.mark.parametrize(("mode", "c"), [("up", 0), ("up", 0x1800), ("down", 31), ("down", 0x181F), ("bfly", 31),
                                      ("bfly", 0x1C1F), ("bfly", 15), ("idx", 31), ("idx", 0x101F)])  # fmt: skip
 def test_shfl(mode, c):
     for b in (0, 1, 5, 16, 31):
@@ -551,7 +659,9 @@ def test_shfl_from_a_lane_that_takes_no_part():
   ret;
 """)
     (report,) = run(source, 1, 32, words(32))
-    assert report["finding"] == "bad_argument" and report["thread"] == [8, 0, 0] and report["count"] == 8
+    assert report["finding"] == "bad_argument"
+    assert report["thread"] == [8, 0, 0]
+    assert report["count"] == 8
     assert report["line"] == line_of(source, "shfl.sync")
 
 
@@ -560,7 +670,7 @@ EXCHANGE = {
     "vote.sync.any.pred %p2, %p1, 0x0000ffff": ("p", lambda v: np.full(16, (v % 3 == 0).any())),
     "vote.sync.uni.pred %p2, %p1, 0x0000ffff": ("p", lambda v: np.full(16, len(set(v % 3 == 0)) == 1)),
     "vote.sync.ballot.b32 %r6, !%p1, 0x0000ffff": ("r", lambda v: np.full(16, ((v % 3 != 0) << np.arange(16)).sum())),
-    "match.any.sync.b32 %r6, %r7, 0x0000ffff": ("r", lambda v: np.array([((v // 4 == x // 4) << np.arange(16)).sum() for x in v])),
+    "match.any.sync.b32 %r6, %r7, 0x0000ffff": ("r", lambda v: 0xF << (v // 4 * 4)),
     "match.all.sync.b32 %r6|%p2, %r7, 0x0000ffff": ("r", lambda v: np.zeros(16)),
     "match.all.sync.b32 %r6, %r4, 0x0000ffff": ("r", lambda v: np.full(16, 0xFFFF)),
     "redux.sync.add.s32 %r6, %r8, 0x0000ffff": ("r", lambda v: np.full(16, (v - 5).sum())),
@@ -599,6 +709,65 @@ END:
     expected = np.asarray(model(np.arange(16))).astype(np.int64) & 0xFFFFFFFF
     np.testing.assert_array_equal(out[:16], expected.astype(np.uint32))
     np.testing.assert_array_equal(out[16:], 9)
+
+
+# ---- unwritten values on their way (uninitialized=use)
+
+CARRY = """
+  .shared .align 4 .b8 buffer[128];
+  mov.u32 %r5, buffer;
+  shl.b32 %r6, %r1, 2;
+  add.u32 %r6, %r5, %r6;
+  setp.ne.u32 %p1, %r1, 3;
+  @%p1 st.shared.u32 [%r6], %r1;
+  ld.shared.u32 %r7, [%r6];
+  add.u32 %r7, %r7, 1;
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "lane"),
+    [
+        ("st.global.u32 [%rd2], %r7;", 3),
+        ("setp.eq.u32 %p2, %r7, 9;\n  @%p2 mov.u32 %r8, 1;", 3),
+        ("setp.eq.u32 %p2, %r7, 9;\n  @%p2 bra END;", 3),
+        ("shfl.sync.bfly.b32 %r8, %r7, 1, 31, -1;\n  st.global.u32 [%rd2], %r8;", 2),
+        ("vote.sync.ballot.b32 %r8, %p1, -1;\n  add.u32 %r8, %r8, %r7;\n  st.global.u32 [%rd2], %r8;", 3),
+    ],
+)
+def test_use_of_an_unwritten_value(use, lane):
+    source = kernel(CARRY + f"  {use}\nEND:\n  ret;\n")
+    (report,) = run(source, 1, 32, words(32), uninitialized="use")
+    assert report["finding"] == "uninitialized"
+    assert report["thread"] == [lane, 0, 0]
+    assert report["line"] == line_of(source, use.splitlines()[-1].strip())
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "@%p1 st.global.u32 [%rd2], %r7;",
+        "mov.u32 %r7, 5;\n  st.global.u32 [%rd2], %r7;",
+        "shfl.sync.down.b32 %r8, %r1, 1, 31, -1;\n  st.global.u32 [%rd2], %r8;",
+    ],
+)
+def test_an_unwritten_value_that_nobody_uses(rest):
+    assert run(kernel(CARRY + f"  {rest}\n  ret;\n"), 1, 32, words(32), uninitialized="use") == []
+
+
+def test_shuffle_from_outside_is_carried_to_its_use():
+    source = kernel("""
+  setp.ge.u32 %p1, %r1, 16;
+  @%p1 exit;
+  shfl.sync.down.b32 %r6, %r1, 8, 31, 0x0000ffff;
+  setp.lt.u32 %p2, %r1, 8;
+  @%p2 st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    assert run(source, 1, 32, words(32), uninitialized="use") == []
+    (report,) = run(source.replace("@%p2 st", "st"), 1, 32, words(32), uninitialized="use")
+    assert report["finding"] == "uninitialized"
+    assert report["count"] == 8
 
 
 # ---- calls
@@ -667,6 +836,7 @@ def test_calls_of_some_lanes():
     np.testing.assert_array_equal(out, np.where(t % 2 == 0, 1000, np.where(t > 15, 2 * t, 3 * t)))
 
 
+FORMAT = ", ".join(str(c) for c in b"t=%3d %.2f %lld %s%%\n\0")
 PRINT = kernel(
     """
   .local .align 8 .b8 arguments[32];
@@ -699,9 +869,9 @@ PRINT = kernel(
 """,
     outside="""
 .extern .func (.param .b32 func_retval0) vprintf(.param .b64 vprintf_param_0, .param .b64 vprintf_param_1);
-.global .align 1 .b8 format[22] = {116, 61, 37, 51, 100, 32, 37, 46, 50, 102, 32, 37, 108, 108, 100, 32, 37, 115, 37, 37, 10, 0};
+.global .align 1 .b8 format[22] = {FORMAT};
 .global .align 1 .b8 word[3] = {104, 105, 0};
-""",
+""".replace("FORMAT", FORMAT),
 )
 
 
@@ -743,12 +913,17 @@ END:
 
 def test_assert():
     (report,) = run(ASSERT, 2, 64, words(128))
-    assert report["finding"] == "trap" and report["block"] == [1, 0, 0] and report["thread"] == [6, 0, 0]
-    assert "x=1:42" in report["message"] and "`x=1`" in report["message"]
+    assert report["finding"] == "trap"
+    assert report["block"] == [1, 0, 0]
+    assert report["thread"] == [6, 0, 0]
+    assert "x=1:42" in report["message"]
+    assert "`x=1`" in report["message"]
     assert report["line"] == line_of(ASSERT, "call.uni __assertfail")
 
 
 def test_trap():
     source = kernel("  setp.eq.u32 %p1, %r1, 40;\n  @%p1 trap;\n  ret;\n")
     (report,) = run(source, 1, 64, words(64))
-    assert report["finding"] == "trap" and report["thread"] == [40, 0, 0] and report["line"] == line_of(source, "trap;")
+    assert report["finding"] == "trap"
+    assert report["thread"] == [40, 0, 0]
+    assert report["line"] == line_of(source, "trap;")

@@ -1,5 +1,6 @@
 // The approximate functions: the exact value plus an error that depends on the seed and stays inside the documented
-// maximum, so that code which relies on more shows. The same seed, function and input give the same result, as on a GPU.
+// maximum, so that code which relies on more shows. The same seed, function and input give the same result, as on a
+// GPU.
 //
 // Maximum errors, PTX ISA 9.0, section 9.7.3 (f32, f64) and 9.7.4 (f16, bf16):
 //   rcp.approx.f32     1 ulp                     div.approx.f32   2 ulp, 2^-126 <= |b| <= 2^126; beyond, 0 or NaN
@@ -77,8 +78,8 @@ double error_f32(F f, double a, double value) {
     case F::kSin:
     case F::kCos: {
       const double x = std::fabs(a);
-      if (x <= kTwoPi) return 0x1p-20 * 0.7071067811865476;         // 2^-20.5
-      if (x <= 50 * kTwoPi) return 0x1p-14 * 0.6155722066724582;    // 2^-14.7
+      if (x <= kTwoPi) return 0x1p-20 * 0.7071067811865476;       // 2^-20.5
+      if (x <= 50 * kTwoPi) return 0x1p-14 * 0.6155722066724582;  // 2^-14.7
       return std::min(2.0, x * 0x1p-22);
     }
     case F::kTanh: return magnitude * 0x1p-11;
@@ -93,8 +94,8 @@ double error_bf16(F f, double value) { return f == F::kEx2 ? std::fabs(value) * 
 // Inputs whose results the tables of the PTX ISA give are exact.
 bool is_special(F f, double a, double b, double value) {
   if (std::isnan(value) || std::isinf(value) || std::isinf(a) || std::isinf(b)) return true;
-  if (value == 0.0) return f != F::kLg2 && f != F::kSin && f != F::kCos;
-  return a == 0.0;
+  if (a == 0.0) return true;
+  return value == 0.0 && f != F::kLg2 && f != F::kSin && f != F::kCos;
 }
 
 double clamp_range(F f, double v) {
@@ -102,28 +103,32 @@ double clamp_range(F f, double v) {
   return bounded ? std::clamp(v, -1.0, 1.0) : v;
 }
 
-// The values of a format around `value`, at most `error` away; that nearest to `value` where there is no other.
+// A value of the format less than `error` away from `value`; the nearest one where the seed hits none, and where
+// results are subnormal: there an error of whole places would reach beyond zero.
 template <class Format>
 uint32_t disturb(F f, double value, double error, uint64_t a, uint64_t b) {
+  const bool may_change_sign = f == F::kLg2 || f == F::kSin || f == F::kCos;
+  if (std::fabs(value) < Format::kSmallest && !may_change_sign) return Format::bits(value);
   const uint32_t moved = Format::bits(clamp_range(f, value + error * seeded_error(f, a, b)));
-  return std::fabs(Format::value(moved) - value) <= error ? moved : Format::bits(value);
+  return std::fabs(Format::value(moved) - value) < error ? moved : Format::bits(value);
 }
 
 struct Single {
+  static constexpr double kSmallest = 0x1p-126;  // normal
   static double value(uint32_t u) { return bits_as<float>(u); }
-  static uint32_t bits(double v) {
-    return std::isnan(v) ? 0x7fffffffu : bits_as<uint32_t>(static_cast<float>(v));
-  }
+  static uint32_t bits(double v) { return std::isnan(v) ? 0x7fffffffu : bits_as<uint32_t>(static_cast<float>(v)); }
   static uint32_t flush(uint32_t u) { return (u & 0x7f800000) == 0 ? u & 0x80000000 : u; }
   static double error(F f, double a, double value) { return error_f32(f, a, value); }
 };
 struct HalfFormat {
+  static constexpr double kSmallest = 0x1p-14;
   static double value(uint32_t u) { return f16_value(u); }
   static uint32_t bits(double v) { return f16_bits(narrow_to_odd(v)); }
   static uint32_t flush(uint32_t u) { return (u & 0x7c00) == 0 ? u & 0x8000 : u; }
   static double error(F f, double, double value) { return error_f16(f, value); }
 };
 struct Brain {
+  static constexpr double kSmallest = 0x1p-126;
   static double value(uint32_t u) { return bf16_value(u); }
   static uint32_t bits(double v) { return bf16_bits(narrow_to_odd(v)); }
   static uint32_t flush(uint32_t u) { return (u & 0x7f80) == 0 ? u & 0x8000 : u; }
@@ -140,7 +145,9 @@ uint32_t approximate(F f, uint32_t a, uint32_t b, bool flush) {
   double value = exact(f, x, y);
   if (f == F::kDiv && std::fabs(y) > 0x1p126 && std::isfinite(y)) {
     // The reciprocal of such a divisor is no normal number.
-    value = std::isinf(x) ? std::numeric_limits<double>::quiet_NaN() : value == value ? std::copysign(0.0, value) : value;
+    value = std::isinf(x)    ? std::numeric_limits<double>::quiet_NaN()
+            : value == value ? std::copysign(0.0, value)
+                             : value;
   }
   const uint32_t result = is_special(f, x, f == F::kDiv || f == F::kDivFull ? y : 0.0, value)
                               ? Format::bits(value)
@@ -200,18 +207,20 @@ void run_double(Warp& w, const Instr& i, Mask active) {
 bool has_f64(F f, bool ftz) { return f == F::kRsqrt || (f == F::kRcp && ftz); }
 
 template <F kFunction>
-void decode_approximate(Decoder& d) { decode_approximation(d, take_modifiers(d), kFunction); }
+void decode_approximate(Decoder& d) {
+  decode_approximation(d, take_modifiers(d), kFunction);
+}
 
 }  // namespace
 
 void decode_approximation(Decoder& d, const Modifiers& m, F f) {
   const bool half_function = f == F::kEx2 || f == F::kTanh;
-  const bool known = m.type == Type::kF32 || (m.type == Type::kF64 && has_f64(f, m.has(kFtz))) ||
-                     (half_function && is_half(m.type));
+  const bool known =
+      m.type == Type::kF32 || (m.type == Type::kF64 && has_f64(f, m.has(kFtz))) || (half_function && is_half(m.type));
   const ModifierSet which = f == F::kDivFull ? kFull : kApprox;
   const bool brain = m.type == Type::kBF16 || m.type == Type::kBF16x2;
-  // ex2 of bf16 must flush, of f16 it may; tanh keeps subnormals.
-  const bool may_flush = f != F::kTanh;
+  // ex2 of bf16 flushes and says so, ex2 of f16 and tanh keep subnormals.
+  const bool may_flush = f != F::kTanh && (brain || !is_half(m.type));
   if (m.type2 != Type::kNone) return fail_type(d, m.type2);
   if (!check_modifiers(d, m, which | (may_flush ? kFtz : 0), known) || !check_choice(d, m, which)) return;
   if (f == F::kEx2 && brain && !check_choice(d, m, kFtz)) return;
@@ -231,9 +240,12 @@ void decode_approximation(Decoder& d, const Modifiers& m, F f) {
 }
 
 extern const InstructionRow kApproximateInstructions[] = {
-    {"rsqrt", decode_approximate<F::kRsqrt>}, {"ex2", decode_approximate<F::kEx2>},
-    {"lg2", decode_approximate<F::kLg2>},     {"sin", decode_approximate<F::kSin>},
-    {"cos", decode_approximate<F::kCos>},     {"tanh", decode_approximate<F::kTanh>},
+    {"rsqrt", decode_approximate<F::kRsqrt>},
+    {"ex2", decode_approximate<F::kEx2>},
+    {"lg2", decode_approximate<F::kLg2>},
+    {"sin", decode_approximate<F::kSin>},
+    {"cos", decode_approximate<F::kCos>},
+    {"tanh", decode_approximate<F::kTanh>},
     {nullptr, nullptr},
 };
 

@@ -10,10 +10,33 @@ struct Named {
   uint32_t bit;
 };
 constexpr Named kModifiers[] = {
-    {"rn", kRn}, {"rz", kRz}, {"rm", kRm}, {"rp", kRp}, {"rna", kRna}, {"rs", kRs}, {"rni", kRni}, {"rzi", kRzi},
-    {"rmi", kRmi}, {"rpi", kRpi}, {"ftz", kFtz}, {"sat", kSat}, {"satfinite", kSatfinite}, {"relu", kRelu},
-    {"NaN", kNan}, {"xorsign", kXorsign}, {"abs", kAbs}, {"cc", kCc}, {"lo", kLo}, {"hi", kHi}, {"wide", kWide},
-    {"approx", kApprox}, {"full", kFull}, {"oob", kOob}, {"clamp", kClamp}, {"wrap", kWrap}, {"shiftamt", kShiftamt},
+    {"rn", kRn},
+    {"rz", kRz},
+    {"rm", kRm},
+    {"rp", kRp},
+    {"rna", kRna},
+    {"rs", kRs},
+    {"rni", kRni},
+    {"rzi", kRzi},
+    {"rmi", kRmi},
+    {"rpi", kRpi},
+    {"ftz", kFtz},
+    {"sat", kSat},
+    {"satfinite", kSatfinite},
+    {"relu", kRelu},
+    {"NaN", kNan},
+    {"xorsign", kXorsign},
+    {"abs", kAbs},
+    {"cc", kCc},
+    {"lo", kLo},
+    {"hi", kHi},
+    {"wide", kWide},
+    {"approx", kApprox},
+    {"full", kFull},
+    {"oob", kOob},
+    {"clamp", kClamp},
+    {"wrap", kWrap},
+    {"shiftamt", kShiftamt},
 };
 
 }  // namespace

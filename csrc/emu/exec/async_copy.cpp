@@ -41,14 +41,20 @@ void run_copy(Warp& w, const Instr& i, Mask active) {
 void run_commit(Warp& w, const Instr&, Mask active) { async_commit(w, active); }
 
 void run_wait(Warp& w, const Instr& i, Mask active) {
-  if (i.imm == kWaitAll) async_wait_all(w, active);
-  else async_wait(w, active, static_cast<uint32_t>(i.imm));
+  if (i.imm == kWaitAll)
+    async_wait_all(w, active);
+  else
+    async_wait(w, active, static_cast<uint32_t>(i.imm));
 }
 
 void decode_copy(Decoder& d) {
   const int cache = d.take_one_of({"ca", "cg"});
-  if (cache < 0) return d.fail("cp.async must be .ca, .cg, .commit_group, .wait_group or .wait_all; bulk copies and mbarriers are not modelled");
-  if (take_space(d) != Space::kShared || take_space(d) != Space::kGlobal) return d.fail("cp.async must go from .global to .shared");
+  if (cache < 0)
+    return d.fail(
+        "cp.async must be .ca, .cg, .commit_group, .wait_group or .wait_all; bulk copies and mbarriers are not "
+        "modelled");
+  if (take_space(d) != Space::kShared || take_space(d) != Space::kGlobal)
+    return d.fail("cp.async must go from .global to .shared");
   bool has_policy = false;
   take_hints(d, &has_policy);
   Plan p;
@@ -58,11 +64,12 @@ void decode_copy(Decoder& d) {
   p.source_offset = source.offset;
   const int64_t bytes = d.immediate(2);
   if (bytes != 16 && (cache == 1 || (bytes != 4 && bytes != 8))) {
-    return d.fail(std::string("cp.async.") + (cache == 1 ? "cg copies 16 bytes" : "ca copies 4, 8 or 16 bytes") + ", got " +
-                  std::to_string(bytes));
+    return d.fail(std::string("cp.async.") + (cache == 1 ? "cg copies 16 bytes" : "ca copies 4, 8 or 16 bytes") +
+                  ", got " + std::to_string(bytes));
   }
   p.bytes = static_cast<uint32_t>(bytes);
-  d.instr.flags = static_cast<uint16_t>((destination.narrow ? kNarrowDestination : 0) | (source.narrow ? kNarrowSource : 0));
+  d.instr.flags =
+      static_cast<uint16_t>((destination.narrow ? kNarrowDestination : 0) | (source.narrow ? kNarrowSource : 0));
   const int more = d.operands() - 3 - (has_policy ? 1 : 0);
   if (more == 1) {
     if (d.register_type(3) == Type::kPred) {

@@ -21,8 +21,8 @@ struct Plan {
   Access access;
   Operation operation = kAdd;
   Type type = Type::kNone;
-  uint32_t element = 4;      // bytes
-  uint32_t count = 1;        // elements of the vector
+  uint32_t element = 4;  // bytes
+  uint32_t count = 1;    // elements of the vector
   bool narrow = false;
   bool has_result = false;
 };
@@ -97,14 +97,16 @@ struct Brain {
   static uint16_t bits(float f) { return static_cast<uint16_t>(bf16_bits(f)); }
 };
 
-// A sum in fp32 has more than twice the precision of both formats and two bits, so that rounding it again is one rounding.
+// A sum in fp32 has more than twice the precision of both formats and two bits, so that rounding it again is one
+// rounding.
 template <class Format>
 uint16_t apply_half(Operation operation, uint16_t a, uint16_t b) {
   const float x = Format::value(a), y = Format::value(b);
   if (operation == kAdd) return Format::bits(x + y);
   if (std::isnan(x)) return std::isnan(y) ? static_cast<uint16_t>(kNanHalf) : b;
   if (std::isnan(y)) return a;
-  const bool first = operation == kMin ? (x < y || (x == y && std::signbit(x))) : (x > y || (x == y && !std::signbit(x)));
+  const bool first =
+      operation == kMin ? (x < y || (x == y && std::signbit(x))) : (x > y || (x == y && !std::signbit(x)));
   return first ? a : b;
 }
 
@@ -119,7 +121,8 @@ void update_float(const void* old_value, void* new_value, int lane, const void* 
         float a;
         std::memcpy(&a, from, 4);
         const uint64_t address = c.address[lane];
-        const bool in_global = p.access.space == Space::kGlobal || (p.access.space == Space::kNone && address >> 56 == 0);
+        const bool in_global =
+            p.access.space == Space::kGlobal || (p.access.space == Space::kNone && address >> 56 == 0);
         const float sum = add_f32(a, lane_value<float>(c, 1 + k, lane), in_global);
         std::memcpy(to, &sum, 4);
         break;
@@ -219,13 +222,15 @@ void decode(Decoder& d, bool has_result) {
     case 3: a.order = Order::kAcquireRelease; break;
     default: break;
   }
-  if (!has_result && (a.order == Order::kAcquire || a.order == Order::kAcquireRelease)) return d.fail("red must be .relaxed or .release");
+  if (!has_result && (a.order == Order::kAcquire || a.order == Order::kAcquireRelease))
+    return d.fail("red must be .relaxed or .release");
   // The space stands before or behind the scope.
   a.space = take_space(d);
   const Scope scope = take_scope(d);
   if (scope != Scope::kNone) a.scope = scope;
   if (a.space == Space::kNone) a.space = take_space(d);
-  if (a.space != Space::kNone && a.space != Space::kGlobal && a.space != Space::kShared) return d.fail("an atomic must be in .global or .shared");
+  if (a.space != Space::kNone && a.space != Space::kGlobal && a.space != Space::kShared)
+    return d.fail("an atomic must be in .global or .shared");
   int operation = -1;
   for (int k = 0; k <= kCompareExchange && operation < 0; k++) {
     if (d.take(kOperationNames[k])) operation = k;
@@ -248,7 +253,8 @@ void decode(Decoder& d, bool has_result) {
   int operand = 0;
   if (has_result) d.destination(operand++, p.type);
   const Address address = d.address(operand++, a.space);
-  if (d.vector_size(operand) != static_cast<int>(p.count)) return d.fail("the value must have as many registers as the vector");
+  if (d.vector_size(operand) != static_cast<int>(p.count))
+    return d.fail("the value must have as many registers as the vector");
   d.source(operand++, p.type);
   if (p.operation == kCompareExchange) d.source(operand++, p.type);
   if (has_policy) d.source(operand, Type::kB64);

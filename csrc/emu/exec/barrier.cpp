@@ -1,9 +1,9 @@
 // Barriers of a block (bar, barrier) and of a warp (bar.warp.sync). PTX ISA 9.0, 9.7.13.1 and 9.7.13.2.
 //
-// An aligned barrier is for the whole warp: the engine lets its living lanes come together first and runs the handler for
-// all of them, and it counts as a warp's worth of threads even where the warp is partial. The others count each thread.
-// Without a thread count a barrier waits for all threads that have not exited, as devices since sm_70 do; since that is
-// seldom meant, it is reported.
+// An aligned barrier is for the whole warp: the engine lets its living lanes come together first and runs the handler
+// for all of them, and it counts as a warp's worth of threads even where the warp is partial. The others count each
+// thread. Without a thread count a barrier waits for all threads that have not exited, as devices since sm_70 do; since
+// that is seldom meant, it is reported.
 #include <algorithm>
 #include <string>
 
@@ -133,10 +133,7 @@ void block_barrier(Warp& w, const Instr& i, Mask active) {
   }
 }
 
-void warp_barrier(Warp& w, const Instr&, Mask active) {
-  on_warp_barrier(w, active);
-  w.block->launch->progress();
-}
+void warp_barrier(Warp& w, const Instr&, Mask active) { on_warp_barrier(w, active); }
 
 void decode_block_barrier(Decoder& d, bool aligned) {
   d.take("cta");
@@ -204,6 +201,7 @@ void on_exit(Warp& warp, Mask lanes) {
   }
 }
 
-extern const InstructionRow kBarrierInstructions[] = {{"bar", decode_bar}, {"barrier", decode_barrier}, {nullptr, nullptr}};
+extern const InstructionRow kBarrierInstructions[] = {
+    {"bar", decode_bar}, {"barrier", decode_barrier}, {nullptr, nullptr}};
 
 }  // namespace emu

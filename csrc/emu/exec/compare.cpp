@@ -85,7 +85,7 @@ Mask combine(Mask t, Mask c, Combine how) {
 }
 
 struct ComparePlan {
-  Relate low, high;    // high: the upper half of a pair, else null
+  Relate low, high;  // high: the upper half of a pair, else null
   uint32_t relations;
   Combine how;
   uint32_t true_word;  // of set
@@ -107,7 +107,8 @@ void run_set(Warp& w, const Instr& i, Mask active) {
   const Mask t = combine(p.low(w, i.s[0], i.s[1], p.relations), c, p.how);
   const Mask h = p.high != nullptr ? combine(p.high(w, i.s[0], i.s[1], p.relations), c, p.how) : 0;
   alignas(64) uint32_t out[kLanes];
-  for (int l = 0; l < kLanes; ++l) out[l] = (spread<uint32_t>(t, l) & p.true_word) | (spread<uint32_t>(h, l) & p.true_high);
+  for (int l = 0; l < kLanes; ++l)
+    out[l] = (spread<uint32_t>(t, l) & p.true_word) | (spread<uint32_t>(h, l) & p.true_high);
   write_lanes(w.u32(i.d[0]), out, active);
 }
 
@@ -172,7 +173,9 @@ bool take_comparison(Decoder& d, ComparePlan* p, Modifiers* m, bool two_types) {
   if (!check_modifiers(d, *m, flushes ? kFtz : 0)) return false;
   if (compared == Type::kF16x2) p->high = half<16>(false, m->has(kFtz));
   if (compared == Type::kBF16x2) p->high = half<16>(true, false);
-  d.instr.cls = floats ? (compared == Type::kF64 ? Class::kFloat64 : is_half(compared) ? Class::kFloat16 : Class::kFloat32)
+  d.instr.cls = floats ? (compared == Type::kF64 ? Class::kFloat64
+                          : is_half(compared)    ? Class::kFloat16
+                                                 : Class::kFloat32)
                        : Class::kInteger;
   return true;
 }
@@ -195,13 +198,21 @@ void decode_set(Decoder& d) {
   Modifiers m;
   if (!take_comparison(d, &p, &m, true)) return;
   switch (m.type) {
-    case Type::kU32: case Type::kS32: p.true_word = ~0u; break;
-    case Type::kU16: case Type::kS16: p.true_word = 0xffff; break;
+    case Type::kU32:
+    case Type::kS32: p.true_word = ~0u; break;
+    case Type::kU16:
+    case Type::kS16: p.true_word = 0xffff; break;
     case Type::kF32: p.true_word = 0x3f800000; break;
     case Type::kF16: p.true_word = 0x3c00; break;
     case Type::kBF16: p.true_word = 0x3f80; break;
-    case Type::kF16x2: p.true_word = 0x3c00; p.true_high = 0x3c000000; break;
-    case Type::kBF16x2: p.true_word = 0x3f80; p.true_high = 0x3f800000; break;
+    case Type::kF16x2:
+      p.true_word = 0x3c00;
+      p.true_high = 0x3c000000;
+      break;
+    case Type::kBF16x2:
+      p.true_word = 0x3f80;
+      p.true_high = 0x3f800000;
+      break;
     default: return fail_type(d, m.type);
   }
   // A pair into an integer: each half is a mask of 16 bits.

@@ -40,9 +40,9 @@ void branch_indexed(Warp& w, const Instr& i, Mask active) {
       w.pc[l] = targets[index[l]];
       continue;
     }
-    w.block->launch->report(Finding::kBadArgument, w, l,
-                            "the index of brx.idx must be below " + std::to_string(targets.size()) + ", got " +
-                                std::to_string(index[l]));
+    w.block->launch->report(
+        Finding::kBadArgument, w, l,
+        "the index of brx.idx must be below " + std::to_string(targets.size()) + ", got " + std::to_string(index[l]));
     w.block->launch->state->stop = true;
   }
 }
@@ -76,7 +76,8 @@ void call_indirect(Warp& w, const Instr& i, Mask active) {
       break;
     }
     if (found) continue;
-    w.block->launch->report(Finding::kBadArgument, w, l, "the address of an indirect call must be that of a function it names");
+    w.block->launch->report(Finding::kBadArgument, w, l,
+                            "the address of an indirect call must be that of a function it names");
     w.block->launch->state->stop = true;
   }
 }
@@ -191,9 +192,16 @@ void decode_griddepcontrol(Decoder& d) {
 }  // namespace
 
 extern const InstructionRow kControlInstructions[] = {
-    {"bra", decode_bra},   {"brx", decode_brx},   {"call", decode_call},           {"ret", decode_ret},
-    {"exit", decode_exit}, {"trap", decode_trap}, {"brkpt", decode_trap},          {"nanosleep", decode_nanosleep},
-    {"griddepcontrol", decode_griddepcontrol},    {nullptr, nullptr},
+    {"bra", decode_bra},
+    {"brx", decode_brx},
+    {"call", decode_call},
+    {"ret", decode_ret},
+    {"exit", decode_exit},
+    {"trap", decode_trap},
+    {"brkpt", decode_trap},
+    {"nanosleep", decode_nanosleep},
+    {"griddepcontrol", decode_griddepcontrol},
+    {nullptr, nullptr},
 };
 
 }  // namespace emu

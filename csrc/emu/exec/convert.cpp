@@ -1,13 +1,13 @@
-// cvt and cvt.pack: PTX ISA 9.0, section 9.7.9. The conversions that inner loops are made of have loops of their own;
-// every other one goes through an exact number (exec/float_format.h).
+// cvt: PTX ISA 9.0, section 9.7.9. The conversions that inner loops are made of, and those between integers, have files
+// of their own; every other one goes through an exact number (exec/float_format.h).
+#include "emu/exec/convert.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
-#include "emu/exec/arithmetic.h"
 #include "emu/exec/float_format.h"
-#include "emu/exec/half_float.h"
 #include "emu/exec/lanes.h"
 
 namespace emu {
@@ -17,17 +17,29 @@ using ptx::Type;
 
 int elements_of(Type t) {
   switch (t) {
-    case Type::kF16x2: case Type::kBF16x2: case Type::kE4M3x2: case Type::kE5M2x2: case Type::kE3M2x2:
-    case Type::kE2M3x2: case Type::kE2M1x2: case Type::kUE8M0x2: return 2;
-    case Type::kE4M3x4: case Type::kE5M2x4: case Type::kE3M2x4: case Type::kE2M3x4: case Type::kE2M1x4: return 4;
+    case Type::kF16x2:
+    case Type::kBF16x2:
+    case Type::kE4M3x2:
+    case Type::kE5M2x2:
+    case Type::kE3M2x2:
+    case Type::kE2M3x2:
+    case Type::kE2M1x2:
+    case Type::kUE8M0x2: return 2;
+    case Type::kE4M3x4:
+    case Type::kE5M2x4:
+    case Type::kE3M2x4:
+    case Type::kE2M3x4:
+    case Type::kE2M1x4: return 4;
     default: return 1;
   }
 }
 // Bits from one element of a register to the next.
 int pitch_of(Type t) {
   switch (t) {
-    case Type::kF16x2: case Type::kBF16x2: return 16;
-    case Type::kE2M1x2: case Type::kE2M1x4: return 4;
+    case Type::kF16x2:
+    case Type::kBF16x2: return 16;
+    case Type::kE2M1x2:
+    case Type::kE2M1x4: return 4;
     default: return elements_of(t) == 1 ? ptx::bits_of(t) : 8;
   }
 }
@@ -36,126 +48,10 @@ bool is_integer(Type t) {
 }
 bool is_plain_float(Type t) { return t == Type::kF16 || t == Type::kBF16 || t == Type::kF32 || t == Type::kF64; }
 
-// ---- between integers
-
 int64_t widen(uint64_t w, Type t) {  // the value of a register word; u64 as its bits
   int64_t v = 0;
   with_integer(t, [&](auto zero) { v = static_cast<int64_t>(static_cast<decltype(zero)>(w)); });
   return v;
-}
-
-struct IntegerPlan {
-  Type from, to;
-  int register_bits;  // of the destination: a narrower value is extended to it
-  bool saturate;
-};
-template <class From>
-void load_integers(Warp& w, Unit u, int64_t* out) {
-  const Word<From>* in = words<From>(w, u);
-  for (int l = 0; l < kLanes; ++l) out[l] = static_cast<int64_t>(static_cast<From>(in[l]));
-}
-int64_t clamp_to(int64_t v, Type from, Type to) {
-  const __int128 x = from == Type::kU64 ? static_cast<__int128>(static_cast<uint64_t>(v)) : v;
-  __int128 least = 0, most = 0;
-  with_integer(to, [&](auto zero) {
-    least = std::numeric_limits<decltype(zero)>::min();
-    most = std::numeric_limits<decltype(zero)>::max();
-  });
-  return static_cast<int64_t>(std::clamp(x, least, most));
-}
-EMU_VECTORIZE void run_integer(Warp& w, const Instr& i, Mask active) {
-  const IntegerPlan& p = *static_cast<const IntegerPlan*>(i.plan);
-  alignas(64) int64_t v[kLanes];
-  with_integer(p.from, [&](auto zero) { load_integers<decltype(zero)>(w, i.s[0], v); });
-  if (p.saturate) {
-    for (int64_t& x : v) x = clamp_to(x, p.from, p.to);
-  }
-  if (ptx::bits_of(p.to) == 64) {
-    alignas(64) uint64_t out[kLanes];
-    for (int l = 0; l < kLanes; ++l) out[l] = static_cast<uint64_t>(v[l]);
-    return write_lanes(w.u64(i.d[0]), out, active);
-  }
-  alignas(64) uint32_t out[kLanes];
-  const int unused = 32 - ptx::bits_of(p.to);
-  const uint32_t mask = p.register_bits >= 32 ? ~0u : (1u << p.register_bits) - 1;
-  if (ptx::is_signed(p.to)) {
-    for (int l = 0; l < kLanes; ++l) {
-      out[l] = static_cast<uint32_t>(static_cast<int32_t>(static_cast<uint32_t>(v[l]) << unused) >> unused) & mask;
-    }
-  } else {
-    for (int l = 0; l < kLanes; ++l) out[l] = static_cast<uint32_t>(v[l]) << unused >> unused;
-  }
-  write_lanes(w.u32(i.d[0]), out, active);
-}
-
-// ---- loops for the frequent ones
-
-struct F32OfF16 {
-  float operator()(uint16_t h) const {
-    const float f = f16_value(h);
-    return f != f ? bits_as<float>(0x7fffffffu) : f;
-  }
-};
-struct F32OfBF16 {
-  float operator()(uint16_t h) const {
-    const float f = bf16_value(h);
-    return f != f ? bits_as<float>(0x7fffffffu) : f;
-  }
-};
-struct F16OfF32 {
-  uint16_t operator()(float f) const { return static_cast<uint16_t>(f16_bits(f)); }
-};
-struct BF16OfF32 {
-  uint16_t operator()(float f) const { return static_cast<uint16_t>(bf16_bits(f)); }
-};
-template <class Half>
-struct PairOfF32 {
-  uint32_t operator()(float high, float low) const { return uint32_t{Half()(high)} << 16 | Half()(low); }
-};
-struct F32OfInteger {
-  template <class T>
-  float operator()(T v) const { return static_cast<float>(v); }
-};
-struct F64OfInteger {
-  template <class T>
-  double operator()(T v) const { return static_cast<double>(v); }
-};
-struct F64OfF32 {
-  double operator()(float v) const { return v; }
-};
-template <bool kTruncate>
-struct S32OfF32 {
-  int32_t operator()(float v) const {
-    const float r = kTruncate ? std::trunc(v) : std::nearbyint(v);
-    const bool fits = r >= -0x1p31f && r < 0x1p31f;
-    const int32_t inside = static_cast<int32_t>(fits ? r : 0.0f);
-    return fits ? inside : r > 0 ? INT32_MAX : r < 0 ? INT32_MIN : 0;
-  }
-};
-
-Instr::Handler fast_handler(const Modifiers& m) {
-  if (m.set == kRn) {
-    if (m.type == Type::kF16 && m.type2 == Type::kF32) return map_lanes<F16OfF32, uint16_t, float>;
-    if (m.type == Type::kBF16 && m.type2 == Type::kF32) return map_lanes<BF16OfF32, uint16_t, float>;
-    if (m.type == Type::kF16x2 && m.type2 == Type::kF32) return map_lanes<PairOfF32<F16OfF32>, uint32_t, float, float>;
-    if (m.type == Type::kBF16x2 && m.type2 == Type::kF32) {
-      return map_lanes<PairOfF32<BF16OfF32>, uint32_t, float, float>;
-    }
-    if (m.type == Type::kF32 && m.type2 == Type::kS32) return map_lanes<F32OfInteger, float, int32_t>;
-    if (m.type == Type::kF32 && m.type2 == Type::kU32) return map_lanes<F32OfInteger, float, uint32_t>;
-    if (m.type == Type::kF64 && m.type2 == Type::kS32) return map_lanes<F64OfInteger, double, int32_t>;
-    if (m.type == Type::kF64 && m.type2 == Type::kU32) return map_lanes<F64OfInteger, double, uint32_t>;
-  }
-  if (m.set == 0) {
-    if (m.type == Type::kF32 && m.type2 == Type::kF16) return map_lanes<F32OfF16, float, uint16_t>;
-    if (m.type == Type::kF32 && m.type2 == Type::kBF16) return map_lanes<F32OfBF16, float, uint16_t>;
-    if (m.type == Type::kF64 && m.type2 == Type::kF32) return map_lanes<F64OfF32, double, float>;
-  }
-  if (m.type == Type::kS32 && m.type2 == Type::kF32) {
-    if (m.set == kRzi) return map_lanes<S32OfF32<true>, int32_t, float>;
-    if (m.set == kRni) return map_lanes<S32OfF32<false>, int32_t, float>;
-  }
-  return nullptr;
 }
 
 // ---- everything else
@@ -167,12 +63,12 @@ struct ConversionPlan {
   const FloatFormat* from_format;  // null: integer or ue8m0
   const FloatFormat* to_format;
   int elements, from_pitch, to_pitch;
-  bool packed;                     // the elements of the source lie in one register, else in one each
+  bool packed;  // the elements of the source lie in one register, else in one each
   Rounding rounding;
   Integral integral;
   bool flush_source, flush_result, saturate, relu;
-  int register_bits;               // of an integer destination
-  std::array<uint16_t, 256> table; // 8-bit formats to f16: all results
+  int register_bits;                // of an integer destination
+  std::array<uint16_t, 256> table;  // 8-bit formats to f16: all results
   bool has_table;
 };
 
@@ -189,8 +85,8 @@ double to_integral(double v, Integral how) {
 
 double value_of(const Number& n) {
   if (n.nan) return std::numeric_limits<double>::quiet_NaN();
-  const double magnitude = n.infinite ? std::numeric_limits<double>::infinity()
-                                      : std::ldexp(static_cast<double>(n.mantissa), n.exponent);
+  const double magnitude =
+      n.infinite ? std::numeric_limits<double>::infinity() : std::ldexp(static_cast<double>(n.mantissa), n.exponent);
   return n.negative ? -magnitude : magnitude;
 }
 
@@ -320,18 +216,21 @@ Rounding rounding_of(const Modifiers& m) {
   return r;
 }
 Integral integral_of(const Modifiers& m) {
-  return m.has(kRni) ? Integral::kNearest : m.has(kRzi) ? Integral::kZero : m.has(kRmi) ? Integral::kDown
-         : m.has(kRpi) ? Integral::kUp : Integral::kNone;
+  return m.has(kRni)   ? Integral::kNearest
+         : m.has(kRzi) ? Integral::kZero
+         : m.has(kRmi) ? Integral::kDown
+         : m.has(kRpi) ? Integral::kUp
+                       : Integral::kNone;
 }
 
 constexpr ModifierSet kIntegral = kRni | kRzi | kRmi | kRpi;
 
 // The modifiers that stand with a pair of types: PTX ISA 9.0, the syntax of cvt. False where there is no such pair.
 struct Rule {
-  ModifierSet choice = 0;     // exactly one of these ...
-  bool required = true;       // ... or none where it is not required
+  ModifierSet choice = 0;  // exactly one of these ...
+  bool required = true;    // ... or none where it is not required
   ModifierSet optional = 0;
-  ModifierSet fixed = 0;      // must stand
+  ModifierSet fixed = 0;  // must stand
 };
 bool find_rule(const Modifiers& m, Rule* rule) {
   const Type to = m.type, from = m.type2;
@@ -381,8 +280,8 @@ bool find_rule(const Modifiers& m, Rule* rule) {
     return t != Type::kF16x2 && t != Type::kBF16x2 && t != Type::kUE8M0x2 && float_format(t) != nullptr &&
            elements_of(t) == elements;
   };
-  if (small(to, 2) && (from == Type::kF32 || (from == Type::kF16x2 && pitch_of(to) == 8 &&
-                                              (to == Type::kE4M3x2 || to == Type::kE5M2x2)))) {
+  if (small(to, 2) && (from == Type::kF32 ||
+                       (from == Type::kF16x2 && pitch_of(to) == 8 && (to == Type::kE4M3x2 || to == Type::kE5M2x2)))) {
     *rule = {kRn, true, kRelu, kSatfinite};
     return true;
   }
@@ -396,14 +295,6 @@ bool find_rule(const Modifiers& m, Rule* rule) {
   }
   return false;
 }
-
-int register_bits(Decoder& d, Type to) {
-  const int declared = ptx::bits_of(d.register_type(0));
-  // The linker widens to 64 bits; a 32-bit register that gets fewer is extended here.
-  return std::max(ptx::bits_of(to), std::min(declared, 32));
-}
-
-void decode_pack(Decoder& d);
 
 void decode_cvt(Decoder& d) {
   if (d.take("pack")) return decode_pack(d);
@@ -423,10 +314,7 @@ void decode_cvt(Decoder& d) {
   i.type2 = m.type2;
   d.destination(0, m.type);
   if (is_integer(m.type) && is_integer(m.type2)) {
-    d.source(1, m.type2);
-    i.plan = d.keep(IntegerPlan{m.type2, m.type, register_bits(d, m.type), m.has(kSat)});
-    i.run = run_integer;
-    return;
+    return decode_integer_conversion(d, m);
   }
   ConversionPlan p = {};
   p.from = m.type2;
@@ -443,7 +331,7 @@ void decode_cvt(Decoder& d) {
   p.flush_result = m.has(kFtz) && m.type == Type::kF32;
   p.saturate = m.has(kSat);
   p.relu = m.has(kRelu);
-  p.register_bits = is_integer(m.type) ? register_bits(d, m.type) : 64;
+  p.register_bits = is_integer(m.type) ? filled_bits(d, m.type) : 64;
   if (p.from_format != nullptr && p.from_format->bits() <= 8 && m.type == Type::kF16x2) {
     for (uint32_t code = 0; code < 256; ++code) {
       p.table[code] = static_cast<uint16_t>(to_float(p, read_number(p, code), p.rounding));
@@ -454,7 +342,8 @@ void decode_cvt(Decoder& d) {
   if (p.packed) {
     d.source(operand++, m.type2);
   } else if (p.elements == 4) {
-    if (d.vector_size(1) != 4) return d.fail("four values in braces are converted to ." + std::string(ptx::name_of(m.type)));
+    if (d.vector_size(1) != 4)
+      return d.fail("four values in braces are converted to ." + std::string(ptx::name_of(m.type)));
     d.source(operand++, m.type2);
   } else {
     d.source(operand++, m.type2);
@@ -462,60 +351,8 @@ void decode_cvt(Decoder& d) {
   }
   if (m.has(kRs)) d.source(operand++, Type::kB32);
   i.plan = d.keep(std::move(p));
-  i.run = fast_handler(m);
+  i.run = conversion_loop(m);
   if (i.run == nullptr) i.run = run_general;
-}
-
-// ---- cvt.pack: d = {c, a, b} with a and b saturated to the small type
-
-struct PackPlan {
-  int bits;
-  int32_t least, most;
-  bool carries;  // a third operand moves up by 2 * bits
-};
-EMU_VECTORIZE void run_pack(Warp& w, const Instr& i, Mask active) {
-  const PackPlan p = *static_cast<const PackPlan*>(i.plan);
-  const uint32_t* a = w.u32(i.s[0]);
-  const uint32_t* b = w.u32(i.s[1]);
-  const uint32_t* c = w.u32(i.s[p.carries ? 2 : 0]);
-  const uint32_t mask = (1u << p.bits) - 1;
-  alignas(64) uint32_t out[kLanes];
-  for (int l = 0; l < kLanes; ++l) {
-    const uint32_t high = static_cast<uint32_t>(std::clamp(static_cast<int32_t>(a[l]), p.least, p.most)) & mask;
-    const uint32_t low = static_cast<uint32_t>(std::clamp(static_cast<int32_t>(b[l]), p.least, p.most)) & mask;
-    const uint32_t rest = p.carries ? c[l] << (2 * p.bits) : 0u;
-    out[l] = rest | high << p.bits | low;
-  }
-  write_lanes(w.u32(i.d[0]), out, active);
-}
-void decode_pack(Decoder& d) {
-  const Modifiers m = take_modifiers(d);
-  const bool third = d.operands() == 4;
-  const bool has_c_type = third && d.take_type() == Type::kB32;
-  if (!check_modifiers(d, m, kSat) || !check_choice(d, m, kSat)) return;
-  if (m.type2 != Type::kS32) return fail_type(d, m.type2);
-  PackPlan p = {};
-  p.carries = third;
-  switch (m.type) {
-    case Type::kU2: case Type::kS2: p.bits = 2; break;
-    case Type::kU4: case Type::kS4: p.bits = 4; break;
-    case Type::kU8: case Type::kS8: p.bits = 8; break;
-    case Type::kU16: case Type::kS16: p.bits = 16; break;
-    default: return fail_type(d, m.type);
-  }
-  if (third != (p.bits < 16) || third != has_c_type) {
-    return d.fail("cvt.pack takes a third operand of type .b32 where, and only where, it packs fewer than 16 bits");
-  }
-  const bool sign = ptx::is_signed(m.type);
-  p.least = sign ? -(1 << (p.bits - 1)) : 0;
-  p.most = (1 << (sign ? p.bits - 1 : p.bits)) - 1;
-  d.destination(0, Type::kB32);
-  d.source(1, Type::kS32);
-  d.source(2, Type::kS32);
-  if (third) d.source(3, Type::kB32);
-  d.instr.cls = Class::kConvert;
-  d.instr.plan = d.keep(p);
-  d.instr.run = run_pack;
 }
 
 }  // namespace

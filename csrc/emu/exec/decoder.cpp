@@ -174,7 +174,9 @@ void Decoder::add_special_source(const Operand& o, Type type) {
 
 void Decoder::add_float_source(const Operand& o, Type type) {
   const int bits = operand_bits(type);
-  if (bits != 32 && bits != 64) return fail("floating constant where " + type_text(type) + " is needed");
+  const bool is_integer = type != Type::kB32 && type != Type::kB64 && !ptx::is_floating(type);
+  if (is_integer || (bits != 32 && bits != 64))
+    return fail("floating constant where " + type_text(type) + " is needed");
   uint64_t pattern = o.bits;
   if (o.float_bits == 64 && bits == 32) {
     double wide;
@@ -273,7 +275,9 @@ Address Decoder::address(int operand, ptx::Space space) {
     return a;
   }
   const Linker::SymbolRef symbol = linker_.find_symbol(base.name);
-  if (space == ptx::Space::kNone && symbol.is_fixed) {
+  if (symbol.space == ptx::Space::kNone) {
+    fail(quoted(base.name) + " is a function, which has no memory");
+  } else if (space == ptx::Space::kNone && symbol.is_fixed) {
     a.offset += static_cast<int64_t>(symbol.space == ptx::Space::kShared  ? kSharedWindow
                                      : symbol.space == ptx::Space::kLocal ? kLocalWindow
                                                                           : kParamWindow);

@@ -1,7 +1,7 @@
 // membar and fence. PTX ISA 9.0, 9.7.13.4.
-// A fence is a release and an acquire of its thread (memory/sync.cpp); sequential consistency beyond that is given by the
-// interpreter, which runs one memory operation after the other. fence.proxy orders accesses through different paths to
-// the same memory: .alias and .async order nothing that is modelled, as there is one path and no async proxy.
+// A fence is a release and an acquire of its thread (memory/sync.cpp); sequential consistency beyond that is given by
+// the interpreter, which runs one memory operation after the other. fence.proxy orders accesses through different paths
+// to the same memory: .alias and .async order nothing that is modelled, as there is one path and no async proxy.
 #include <string>
 
 #include "emu/exec/decoder.h"
@@ -50,6 +50,7 @@ void decode_fence(Decoder& d) {
 
 }  // namespace
 
-extern const InstructionRow kFenceInstructions[] = {{"membar", decode_membar}, {"fence", decode_fence}, {nullptr, nullptr}};
+extern const InstructionRow kFenceInstructions[] = {
+    {"membar", decode_membar}, {"fence", decode_fence}, {nullptr, nullptr}};
 
 }  // namespace emu

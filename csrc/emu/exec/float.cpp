@@ -1,6 +1,7 @@
-// f32, f32x2 and f64 arithmetic: PTX ISA 9.0, section 9.7.3. Each operation is done once, in its own type, by the host's
-// IEEE unit in the rounding mode of the instruction; what PTX adds (flushing, saturation, canonical NaN) goes around it.
-// Of this file nothing may be contracted or reassociated: it is built with -ffp-contract=off -frounding-math.
+// f32, f32x2 and f64 arithmetic: PTX ISA 9.0, section 9.7.3. Each operation is done once, in its own type, by the
+// host's IEEE unit in the rounding mode of the instruction; what PTX adds (flushing, saturation, canonical NaN) goes
+// around it. Of this file nothing may be contracted or reassociated: it is built with -ffp-contract=off
+// -frounding-math.
 #include <xmmintrin.h>
 
 #include <cmath>
@@ -15,7 +16,8 @@ namespace {
 using ptx::Type;
 
 constexpr uint16_t kDirection = 3;  // 0 .rn, 1 .rm, 2 .rp, 3 .rz: the codes of MXCSR
-constexpr uint16_t kFlush = 4, kSaturate = 8, kHalfA = 16, kHalfB = 32, kBrain = 64, kMagnitudes = 128, kSignOfXor = 256;
+constexpr uint16_t kFlush = 4, kSaturate = 8, kHalfA = 16, kHalfB = 32, kBrain = 64, kMagnitudes = 128,
+                   kSignOfXor = 256;
 
 template <class T>
 using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
@@ -28,39 +30,57 @@ inline double canonical(double v) { return v; }
 
 struct Add {
   template <class T>
-  T operator()(T a, T b, T) const { return canonical(a + b); }
+  T operator()(T a, T b, T) const {
+    return canonical(a + b);
+  }
 };
 struct Sub {
   template <class T>
-  T operator()(T a, T b, T) const { return canonical(a - b); }
+  T operator()(T a, T b, T) const {
+    return canonical(a - b);
+  }
 };
 struct Mul {
   template <class T>
-  T operator()(T a, T b, T) const { return canonical(a * b); }
+  T operator()(T a, T b, T) const {
+    return canonical(a * b);
+  }
 };
 struct Fma {
   template <class T>
-  T operator()(T a, T b, T c) const { return canonical(std::fma(a, b, c)); }
+  T operator()(T a, T b, T c) const {
+    return canonical(std::fma(a, b, c));
+  }
 };
 struct Div {
   template <class T>
-  T operator()(T a, T b, T) const { return canonical(a / b); }
+  T operator()(T a, T b, T) const {
+    return canonical(a / b);
+  }
 };
 struct Rcp {
   template <class T>
-  T operator()(T a, T, T) const { return canonical(T{1} / a); }
+  T operator()(T a, T, T) const {
+    return canonical(T{1} / a);
+  }
 };
 struct Sqrt {
   template <class T>
-  T operator()(T a, T, T) const { return canonical(std::sqrt(a)); }
+  T operator()(T a, T, T) const {
+    return canonical(std::sqrt(a));
+  }
 };
 struct Abs {
   template <class T>
-  T operator()(T a, T, T) const { return bits_as<T>(bits_as<Bits<T>>(a) & ~kSign<T>); }
+  T operator()(T a, T, T) const {
+    return bits_as<T>(bits_as<Bits<T>>(a) & ~kSign<T>);
+  }
 };
 struct Neg {
   template <class T>
-  T operator()(T a, T, T) const { return bits_as<T>(bits_as<Bits<T>>(a) ^ kSign<T>); }
+  T operator()(T a, T, T) const {
+    return bits_as<T>(bits_as<Bits<T>>(a) ^ kSign<T>);
+  }
 };
 // -0 < +0. Of equal values only the zeros differ in bits, and there the sign bit decides.
 struct Less {
@@ -96,7 +116,9 @@ struct NanWins {
 template <class Op>
 struct OfThree {
   template <class T>
-  T operator()(T a, T b, T c) const { return Op()(Op()(a, b, c), c, c); }
+  T operator()(T a, T b, T c) const {
+    return Op()(Op()(a, b, c), c, c);
+  }
 };
 
 template <class T>
@@ -240,17 +262,29 @@ int sources_of(Decoder& d, Arithmetic op) {
 }
 
 template <class T>
-bool is_finite(T v) { return std::isfinite(v); }
+bool is_finite(T v) {
+  return std::isfinite(v);
+}
 template <class T>
-bool is_infinite(T v) { return std::isinf(v); }
+bool is_infinite(T v) {
+  return std::isinf(v);
+}
 template <class T>
-bool is_number(T v) { return !std::isnan(v); }
+bool is_number(T v) {
+  return !std::isnan(v);
+}
 template <class T>
-bool is_nan(T v) { return std::isnan(v); }
+bool is_nan(T v) {
+  return std::isnan(v);
+}
 template <class T>
-bool is_normal(T v) { return std::isnormal(v) || v == 0; }  // PTX counts zeros as normal
+bool is_normal(T v) {
+  return std::isnormal(v) || v == 0;
+}  // PTX counts zeros as normal
 template <class T>
-bool is_subnormal(T v) { return std::fpclassify(v) == FP_SUBNORMAL; }
+bool is_subnormal(T v) {
+  return std::fpclassify(v) == FP_SUBNORMAL;
+}
 
 template <class T, bool (*kIs)(T)>
 void run_testp(Warp& w, const Instr& i, Mask active) {
@@ -334,7 +368,8 @@ void decode_float(Decoder& d, const Modifiers& m, Arithmetic op) {
     return d.fail("three inputs are for " + d.st.opcode + " of type .f32 without .xorsign");
   }
   if (extremes && m.has(kXorsign) && !m.has(kAbs)) return d.fail("modifier .xorsign stands without .abs");
-  if (extremes && m.has(kAbs) && !m.has(kXorsign) && sources == 2) return d.fail("modifier .abs stands without .xorsign");
+  if (extremes && m.has(kAbs) && !m.has(kXorsign) && sources == 2)
+    return d.fail("modifier .abs stands without .xorsign");
   d.destination(0, m.type);
   for (int k = 0; k < sources; ++k) d.source(k + 1, mixed && k < sources - 1 ? m.type2 : m.type);
   i.type = m.type;

@@ -49,16 +49,28 @@ uint64_t shift_and_round(uint64_t mantissa, int shift, bool negative, const Roun
 
 const FloatFormat* float_format(Type t) {
   switch (t) {
-    case Type::kF16: case Type::kF16x2: return &kF16;
-    case Type::kBF16: case Type::kBF16x2: return &kBF16;
+    case Type::kF16:
+    case Type::kF16x2: return &kF16;
+    case Type::kBF16:
+    case Type::kBF16x2: return &kBF16;
     case Type::kTF32: return &kTF32;
     case Type::kF32: return &kF32;
     case Type::kF64: return &kF64;
-    case Type::kE4M3: case Type::kE4M3x2: case Type::kE4M3x4: return &kE4M3;
-    case Type::kE5M2: case Type::kE5M2x2: case Type::kE5M2x4: return &kE5M2;
-    case Type::kE3M2: case Type::kE3M2x2: case Type::kE3M2x4: return &kE3M2;
-    case Type::kE2M3: case Type::kE2M3x2: case Type::kE2M3x4: return &kE2M3;
-    case Type::kE2M1: case Type::kE2M1x2: case Type::kE2M1x4: return &kE2M1;
+    case Type::kE4M3:
+    case Type::kE4M3x2:
+    case Type::kE4M3x4: return &kE4M3;
+    case Type::kE5M2:
+    case Type::kE5M2x2:
+    case Type::kE5M2x4: return &kE5M2;
+    case Type::kE3M2:
+    case Type::kE3M2x2:
+    case Type::kE3M2x4: return &kE3M2;
+    case Type::kE2M3:
+    case Type::kE2M3x2:
+    case Type::kE2M3x4: return &kE2M3;
+    case Type::kE2M1:
+    case Type::kE2M1x2:
+    case Type::kE2M1x4: return &kE2M1;
     default: return nullptr;
   }
 }
@@ -99,8 +111,8 @@ uint64_t round_to(const Number& n, const FloatFormat& f, const Rounding& r) {
   const int field = std::min(std::max(top - least, 0), 1 << f.exponent);
   const uint64_t code = (static_cast<uint64_t>(field) << f.mantissa) + kept;
   if (code <= f.largest) return sign | code;
-  const bool inward = r.mode == Round::kZero || (r.mode == Round::kDown && !n.negative) ||
-                      (r.mode == Round::kUp && n.negative);
+  const bool inward =
+      r.mode == Round::kZero || (r.mode == Round::kDown && !n.negative) || (r.mode == Round::kUp && n.negative);
   return sign | (finite_only || inward ? f.largest : f.infinity());
 }
 

@@ -1,5 +1,5 @@
-// Floating-point formats of any size up to f64, described by their fields, and exact rounding of a number to one of them.
-// For conversions, where speed matters less than that there is one way for all formats and rounding modes.
+// Floating-point formats of any size up to f64, described by their fields, and exact rounding of a number to one of
+// them. For conversions, where speed matters less than that there is one way for all formats and rounding modes.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@ namespace emu {
 
 struct FloatFormat {
   int exponent, mantissa, bias;
-  bool has_infinity;       // then the codes above it are NaN
-  uint64_t nan;            // the canonical one; 0: the format has none
-  uint64_t largest;        // finite magnitude
+  bool has_infinity;  // then the codes above it are NaN
+  uint64_t nan;       // the canonical one; 0: the format has none
+  uint64_t largest;   // finite magnitude
   uint64_t infinity() const { return ((uint64_t{1} << exponent) - 1) << mantissa; }
   int bits() const { return 1 + exponent + mantissa; }
 };
@@ -33,8 +33,8 @@ Number number_of(double value);
 
 struct Rounding {
   Round mode = Round::kNearestEven;
-  bool satfinite = false;      // overflow gives the largest finite value
-  uint32_t random = 0;         // kStochastic: added below the last bit that is kept, its own highest bit first
+  bool satfinite = false;  // overflow gives the largest finite value
+  uint32_t random = 0;     // kStochastic: added below the last bit that is kept, its own highest bit first
   int random_bits = 0;
 };
 // Sign and magnitude in the low bits().

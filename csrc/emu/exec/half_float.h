@@ -35,8 +35,8 @@ inline uint32_t bf16_bits(float f) {
   return (u & 0x7fffffff) > 0x7f800000 ? kNanHalf : (u + 0x7fff + (u >> 16 & 1)) >> 16;
 }
 
-// a + b rounded to odd: one more rounding of the result, to a format at least two bits narrower, is as if it were the only
-// one. The error of the sum is exact (Knuth), its sign tells which neighbor is meant.
+// a + b rounded to odd: one more rounding of the result, to a format at least two bits narrower, is as if it were the
+// only one. The error of the sum is exact (Knuth), its sign tells which neighbor is meant.
 template <class F, class U>
 inline F sum_to_odd(F a, F b) {
   const F s = a + b;
@@ -52,10 +52,11 @@ inline F sum_to_odd(F a, F b) {
 inline float narrow_to_odd(double v) {
   const float f = static_cast<float>(v);
   const double back = f;
+  // As a float before it meets 32-bit words: loops that change the width of a condition do not vectorize.
+  const float rest = static_cast<float>(v > back ? 1.0 : v < back ? -1.0 : 0.0);
   const uint32_t u = bits_as<uint32_t>(f);
-  const bool inexact = back > v || back < v;
-  const bool outward = (v > back) == (v > 0);
-  const uint32_t step = inexact && (u & 1) == 0 ? (outward ? 1u : ~0u) : 0u;
+  const bool outward = (rest > 0) == ((u >> 31) == 0);
+  const uint32_t step = rest != 0 && (u & 1) == 0 ? (outward ? 1u : ~0u) : 0u;
   return bits_as<float>(u + step);
 }
 

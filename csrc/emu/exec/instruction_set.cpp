@@ -7,6 +7,8 @@
 namespace emu {
 
 extern const InstructionRow kIntegerInstructions[];
+extern const InstructionRow kBitFieldInstructions[];
+extern const InstructionRow kCarryInstructions[];
 extern const InstructionRow kLogicInstructions[];
 extern const InstructionRow kFloatInstructions[];
 extern const InstructionRow kHalfInstructions[];
@@ -27,11 +29,11 @@ extern const InstructionRow kMmaInstructions[];
 namespace {
 
 const InstructionRow* const kGroups[] = {
-    kIntegerInstructions,     kLogicInstructions,     kFloatInstructions,      kHalfInstructions,
-    kConvertInstructions,     kCompareInstructions,   kMoveInstructions,       kControlInstructions,
-    kApproximateInstructions, kBarrierInstructions,   kShuffleInstructions,    kLoadStoreInstructions,
-    kAtomicsInstructions,     kAsyncCopyInstructions, kMatrixLoadInstructions, kFenceInstructions,
-    kMmaInstructions,
+    kIntegerInstructions,    kBitFieldInstructions,  kCarryInstructions,       kLogicInstructions,
+    kFloatInstructions,      kHalfInstructions,      kConvertInstructions,     kCompareInstructions,
+    kMoveInstructions,       kControlInstructions,   kApproximateInstructions, kBarrierInstructions,
+    kShuffleInstructions,    kLoadStoreInstructions, kAtomicsInstructions,     kAsyncCopyInstructions,
+    kMatrixLoadInstructions, kFenceInstructions,     kMmaInstructions,
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Handlers of instructions that work on each lane alone: one loop over the 32 lanes of a warp, results written where the
-// lane is active. The operation is a type whose call operator the loop inlines, so that the compiler makes vectors of it.
+// Handlers of instructions that work on each lane alone: one loop over the 32 lanes of a warp, results written where
+// the lane is active. The operation is a type whose call operator the loop inlines, so that the compiler makes vectors
+// of it.
 #pragma once
 
 #include <cstddef>

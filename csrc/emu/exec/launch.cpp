@@ -1,9 +1,13 @@
 #include "emu/exec/launch.h"
 
+#include <xmmintrin.h>
+
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -19,7 +23,7 @@ namespace {
 constexpr int kRounds = 64;
 constexpr int kIdleRounds = 2;
 
-__attribute__((tls_model("initial-exec"))) thread_local Worker* current_worker = nullptr;
+thread_local Worker* current_worker = nullptr;
 
 bool is_fatal(Finding f) {
   return f == Finding::kDeadlock || f == Finding::kEndlessSpin || f == Finding::kTrap || f == Finding::kUnsupported ||
@@ -60,11 +64,13 @@ uint64_t StartOrder::operator[](uint64_t position) const {
 }
 
 Launch::State::State(Launch& launch)
-    : launch_(launch), order_(blocks_of(launch), config().order == BlockOrder::kRandom, config().seed ^ launch.id << 32) {
+    : launch_(launch),
+      order_(blocks_of(launch), config().order == BlockOrder::kRandom, config().seed ^ launch.id << 32) {
   const Code& code = *launch.code;
   blocks_ = blocks_of(launch);
   const uint32_t threads = launch.threads[0] * launch.threads[1] * launch.threads[2];
-  const uint64_t on_one = static_cast<uint64_t>(std::max(1, resident_blocks(device(), code, threads, launch.dynamic_shared)));
+  const uint64_t on_one =
+      static_cast<uint64_t>(std::max(1, resident_blocks(device(), code, threads, launch.dynamic_shared)));
   const uint64_t window = std::min(blocks_, on_one * static_cast<uint64_t>(config().sm_count));
   workers = static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(config().workers), window));
 
@@ -80,6 +86,7 @@ Launch::State::State(Launch& launch)
     residents_.push_back(std::make_unique<Resident>());
     Resident& r = *residents_.back();
     r.registers.reset(static_cast<std::byte*>(std::aligned_alloc(128, std::max<size_t>(128, warps * warp_bytes))));
+    if (!r.registers) throw std::bad_alloc();
     if (config().uninitialized == Uninitialized::kReportAtUse) r.poison.resize(size_t{warps} * code.units);
     Block& b = r.block;
     b.launch = &launch;
@@ -102,7 +109,7 @@ Launch::State::State(Launch& launch)
     ready_.push_back(&r);
     start(&r, order_[started_++]);
   }
-  waiting_ = ready_.size();
+  waiting_ = resident_ = ready_.size();
 }
 
 Launch::State::~State() = default;
@@ -144,11 +151,35 @@ void Launch::State::replace(Resident* r) {
   uint64_t position;
   {
     const std::lock_guard<std::mutex> lock(queue_);
-    if (started_ == blocks_) return;
+    if (started_ == blocks_) {
+      --resident_;
+      return;
+    }
     position = started_++;
   }
   start(r, order_[position]);
   give_back(r);
+}
+
+bool Launch::State::is_endless(Resident* r, uint64_t steps, bool progress) {
+  const uint64_t limit = config().spin_limit;
+  if (progress) {
+    if (idle_.exchange(0, std::memory_order_relaxed) <= limit) return false;
+    const std::lock_guard<std::mutex> lock(suspicions_);
+    ++suspicion_;
+    proved_ = 0;
+    return false;
+  }
+  const uint64_t idle = idle_.fetch_add(steps, std::memory_order_relaxed) + steps;
+  if (idle <= limit) return false;
+  if (idle / kCertainSpin > limit) return true;
+  const std::lock_guard<std::mutex> lock(suspicions_);
+  if (r->proved != suspicion_ && r->watch.repeats(r->block, suspicion_)) {
+    r->proved = suspicion_;
+    ++proved_;
+  }
+  const std::lock_guard<std::mutex> queue(queue_);
+  return proved_ == resident_ && idle_.load(std::memory_order_relaxed) > limit;
 }
 
 void Launch::State::add(Finding finding, const Site& site, std::string message, const Site* other) {
@@ -234,54 +265,61 @@ void report_spin(Launch& launch, Block& b) {
     const int lane = __builtin_ctz(w.runnable());
     w.at = w.pc[lane];
     launch.report(Finding::kEndlessSpin, w, lane,
-                  "the threads of the launch have made " + std::to_string(config().spin_limit) +
-                      " warp steps without a store that changed memory, a barrier or an exit; this thread is one of them");
+                  "no thread of the launch has changed memory, passed a barrier or exited for " +
+                      std::to_string(config().spin_limit) + " warp steps, nor ever will; this thread is one of them");
     return;
   }
 }
 
 enum class Turn : uint8_t { kOver, kEnded };
 
-Turn run_turn(Launch& launch, Block& b, Worker& worker) {
+Turn run_turn(Launch& launch, Resident& resident, Worker& worker) {
   Launch::State& state = *launch.state;
-  uint64_t steps = 0, seen = worker.progress;
+  Block& b = resident.block;
+  const uint64_t before = worker.progress;
+  uint64_t steps = 0, seen = before;
   int idle_rounds = 0;
   for (int round = 0; round < kRounds && idle_rounds < kIdleRounds && !launch.stopped(); ++round) {
     const uint64_t made = run_round(launch, b, worker);
-    if (b.living == 0) {
-      state.idle.store(0, std::memory_order_relaxed);
-      return Turn::kEnded;
-    }
+    steps += made;
+    if (b.living == 0) break;
     if (made == 0 && !launch.stopped()) {
       report_stuck(b, nullptr);
       state.stop = true;
       return Turn::kOver;
     }
-    if (worker.progress != seen) {
-      seen = worker.progress;
-      steps = 0;
-      idle_rounds = 0;
-      state.idle.store(0, std::memory_order_relaxed);
-    } else {
-      steps += made;
-      ++idle_rounds;
-    }
+    idle_rounds = worker.progress != seen ? 0 : idle_rounds + 1;
+    seen = worker.progress;
   }
-  if (state.idle.fetch_add(steps, std::memory_order_relaxed) + steps > config().spin_limit && !launch.stopped()) {
-    report_spin(launch, b);
-  }
-  return Turn::kOver;
+  if (state.is_endless(&resident, steps, worker.progress != before) && !launch.stopped()) report_spin(launch, b);
+  return b.living == 0 ? Turn::kEnded : Turn::kOver;
 }
 
+// Kernels compute in the default floating-point environment, whatever the host program made of its own: threads inherit
+// rounding and the flushing of subnormals, which a library built with -ffast-math turns on when it is loaded.
+class DefaultFloats {
+ public:
+  DefaultFloats() : before_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  ~DefaultFloats() { _mm_setcsr(before_); }
+  DefaultFloats(const DefaultFloats&) = delete;
+  DefaultFloats& operator=(const DefaultFloats&) = delete;
+
+ private:
+  const unsigned before_;
+};
+
 void work(Launch& launch, Worker& worker) {
+  const DefaultFloats floats;
   current_worker = &worker;
   Launch::State& state = *launch.state;
   while (!launch.stopped()) {
     Resident* r = state.take();
     if (r == nullptr) break;
     try {
-      if (run_turn(launch, r->block, worker) == Turn::kEnded) state.replace(r);
-      else state.give_back(r);
+      if (run_turn(launch, *r, worker) == Turn::kEnded)
+        state.replace(r);
+      else
+        state.give_back(r);
     } catch (const std::exception& e) {
       Site site;
       site.kernel = launch.code->name;
@@ -294,36 +332,58 @@ void work(Launch& launch, Worker& worker) {
 
 }  // namespace
 
+namespace {
+
+void run_workers(Launch& launch, std::vector<Worker>& workers) {
+  workers.resize(static_cast<size_t>(launch.state->workers));
+  for (Worker& w : workers) w.counts.resize(launch.code->instrs.size());
+  std::vector<std::thread> threads;
+  try {
+    for (size_t k = 1; k < workers.size(); ++k) threads.emplace_back([&, k] { work(launch, workers[k]); });
+  } catch (const std::system_error&) {
+    // The host grants no more threads: those that there are do the work.
+  }
+  work(launch, workers[0]);
+  for (std::thread& t : threads) t.join();
+}
+
+void merge(const Worker& worker, std::vector<InstrCount>& counts) {
+  for (size_t k = 0; k < counts.size(); ++k) {
+    const InstrCount& from = worker.counts[k];
+    InstrCount& to = counts[k];
+    to.warps += from.warps;
+    to.threads += from.threads;
+    to.sectors += from.sectors;
+    to.sectors_least += from.sectors_least;
+    to.wavefronts += from.wavefronts;
+    to.wavefronts_least += from.wavefronts_least;
+  }
+}
+
+}  // namespace
+
 LaunchResult run(Launch& launch) {
   LaunchResult result;
   const auto begin = std::chrono::steady_clock::now();
-  const size_t instrs = launch.code->instrs.size();
   std::vector<Worker> workers;
-  {
+  try {
     Launch::State state(launch);
     launch.state = &state;
-    workers.resize(static_cast<size_t>(state.workers));
-    for (Worker& w : workers) w.counts.resize(instrs);
-    std::vector<std::thread> threads;
-    for (size_t k = 1; k < workers.size(); ++k) threads.emplace_back([&, k] { work(launch, workers[k]); });
-    work(launch, workers[0]);
-    for (std::thread& t : threads) t.join();
+    run_workers(launch, workers);
     on_launch_end();
     result.reports = std::move(state.reports);
-    launch.state = nullptr;
+  } catch (const std::bad_alloc&) {
+    Report r;
+    r.finding = Finding::kUnsupported;
+    r.site.kernel = launch.code->name;
+    r.message =
+        "the registers, shared and local memory of the resident blocks must fit the host's memory; lower "
+        "LOWBIT_EMU_SMS";
+    result.reports.push_back(std::move(r));
   }
-  result.counts.resize(instrs);
-  for (const Worker& w : workers) {
-    for (size_t k = 0; k < instrs; ++k) {
-      InstrCount& c = result.counts[k];
-      c.warps += w.counts[k].warps;
-      c.threads += w.counts[k].threads;
-      c.sectors += w.counts[k].sectors;
-      c.sectors_least += w.counts[k].sectors_least;
-      c.wavefronts += w.counts[k].wavefronts;
-      c.wavefronts_least += w.counts[k].wavefronts_least;
-    }
-  }
+  launch.state = nullptr;
+  result.counts.resize(launch.code->instrs.size());
+  for (const Worker& w : workers) merge(w, result.counts);
   for (const InstrCount& c : result.counts) result.thread_instructions += c.threads;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "emu/exec/spin.h"
 #include "emu/exec/warp.h"
 
 namespace emu {
@@ -36,6 +37,8 @@ struct Resident {
   Block block;
   std::unique_ptr<std::byte[], Free> registers;  // warps * units * 128 bytes
   std::vector<Mask> poison;                      // warps * units
+  SpinWatch watch;
+  uint64_t proved = 0;  // the suspicion under which all its warps came back to an earlier state
 };
 
 // What one host thread gathers.
@@ -53,10 +56,11 @@ struct Launch::State {
   void give_back(Resident* resident);
   // The block has ended: the next one of the grid takes its place.
   void replace(Resident* resident);
+  // Accounts for a turn of `steps` warp steps, with progress or without. True: nobody will ever make progress again.
+  bool is_endless(Resident* resident, uint64_t steps, bool progress);
   void add(Finding finding, const Site& site, std::string message, const Site* other);
 
   std::atomic<bool> stop{false};
-  std::atomic<uint64_t> idle{0};  // warp steps of all workers since something happened that a spinning thread may wait for
   std::vector<uint8_t> uniform_member;  // an Instr: its member mask is the same in all lanes
   std::vector<Report> reports;
   int workers = 1;
@@ -67,10 +71,16 @@ struct Launch::State {
   Launch& launch_;
   StartOrder order_;
   uint64_t blocks_ = 0, started_ = 0;
+  uint64_t resident_ = 0;  // blocks of the window that have not ended
   std::mutex queue_;
   std::vector<std::unique_ptr<Resident>> residents_;
   std::vector<Resident*> ready_;  // a ring
   size_t head_ = 0, waiting_ = 0;
+  std::atomic<uint64_t> idle_{
+      0};  // warp steps of all workers since something happened that a spinning thread may wait for
+  std::mutex suspicions_;
+  uint64_t suspicion_ = 1;  // grows when one has come to nothing
+  uint64_t proved_ = 0;     // blocks of the window that keep coming back to the same state
   std::mutex findings_;
   std::map<std::tuple<Finding, int, int>, size_t> places_;
 };
@@ -86,9 +96,9 @@ void release_waiting(Warp& warp);
 Mask members_of(const Warp& warp, const Instr& i, int lane);
 
 // ---- exec/barrier.cpp
-bool is_warp_barrier(const Instr& i);    // bar.warp.sync: lanes may meet there from different places
-bool is_aligned(const Instr& i);         // of kBlockSync: all living lanes of the warp come together
-void on_exit(Warp& warp, Mask lanes);    // barriers that waited for no other threads complete
+bool is_warp_barrier(const Instr& i);  // bar.warp.sync: lanes may meet there from different places
+bool is_aligned(const Instr& i);       // of kBlockSync: all living lanes of the warp come together
+void on_exit(Warp& warp, Mask lanes);  // barriers that waited for no other threads complete
 
 // ---- exec/deadlock.cpp
 // Says why no thread of the block (of `only`, where given) can advance.

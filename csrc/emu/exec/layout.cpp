@@ -31,7 +31,6 @@ class Planner {
   Layout run(const std::string& kernel) {
     const Function* f = find_function(module_, kernel);
     if (f == nullptr || !f->is_entry || !f->has_body) throw LinkError("the module has no kernel '" + kernel + "'");
-    find_addressed();
     reach(*f);
     for (std::size_t i = 0; i < layout_.functions.size(); ++i) find_calls(static_cast<int>(i));
     refuse_recursion();
@@ -60,7 +59,18 @@ class Planner {
     return i;
   }
 
+  void add_edge(int caller, const Function& callee, int line) {
+    const int to = reach(callee);  // may move edges_
+    edges_[static_cast<std::size_t>(caller)].push_back({to, line});
+  }
+
   // Functions whose address is taken: by an initial value, or by a statement that does not call them.
+  const std::set<std::string>& addressed() {
+    if (!knows_addressed_) find_addressed();
+    knows_addressed_ = true;
+    return addressed_;
+  }
+
   void find_addressed() {
     auto see = [this](const std::string& name) {
       const Function* f = find_function(module_, name);
@@ -85,19 +95,16 @@ class Planner {
       if (call.callee->kind == Kind::kSymbol) {
         const Function* callee = find_function(module_, call.callee->name);
         if (callee == nullptr) throw LinkError(st.line, "'" + call.callee->name + "' is no function of this module");
-        if (callee->has_body) edges_[static_cast<std::size_t>(index)].push_back({reach(*callee), st.line});
+        if (callee->has_body) add_edge(index, *callee, st.line);
         continue;
       }
       const std::vector<std::string> names = candidates(f, st, call);
-      for (const std::string& name : names) {
-        const int callee = reach(*find_function(module_, name));
-        edges_[static_cast<std::size_t>(index)].push_back({callee, st.line});
-      }
+      for (const std::string& name : names) add_edge(index, *find_function(module_, name), st.line);
       layout_.functions[static_cast<std::size_t>(index)].indirect[&st] = names;
     }
   }
 
-  std::vector<std::string> candidates(const Function& f, const Statement& st, const CallOperands& call) const {
+  std::vector<std::string> candidates(const Function& f, const Statement& st, const CallOperands& call) {
     std::vector<std::string> names;
     const auto listed = f.call_targets.find(call.prototype);
     if (listed != f.call_targets.end()) {
@@ -112,7 +119,7 @@ class Planner {
     const auto prototype = f.prototypes.find(call.prototype);
     if (prototype == f.prototypes.end())
       throw LinkError(st.line, "an indirect call needs a prototype or a list of targets");
-    for (const std::string& name : addressed_) {
+    for (const std::string& name : addressed()) {
       const Function* target = find_function(module_, name);
       if (same_signature(target->parameters, prototype->second.parameters) &&
           same_signature(target->results, prototype->second.results)) {
@@ -315,6 +322,7 @@ class Planner {
   Code& code_;
   Layout layout_;
   std::vector<std::vector<Edge>> edges_;
+  bool knows_addressed_ = false;
   std::set<std::string> addressed_;
 };
 

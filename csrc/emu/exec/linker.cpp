@@ -343,6 +343,21 @@ void Linker::run(const std::string& kernel) {
     code_.max_threads = std::min(code_.max_threads, static_cast<uint32_t>(threads));
   }
   pack_registers(use_, code_);
+  gather_operands();
+}
+
+// In the order of the instructions, so that a run reads them forwards.
+void Linker::gather_operands() {
+  std::vector<Unit> all;
+  for (const std::vector<Unit>& list : code_.operands) all.insert(all.end(), list.begin(), list.end());
+  const Unit* at = all.data();
+  for (Instr& i : code_.instrs) {
+    i.d = at;
+    i.s = at + i.nd;
+    at = i.s + i.ns;
+  }
+  code_.operands.clear();
+  code_.operands.push_back(std::move(all));
 }
 
 bool link(const ptx::Module& module, const std::string& name, Code* code, std::string* error) {

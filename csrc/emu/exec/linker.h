@@ -111,6 +111,7 @@ class Linker {
   void append(Instr instr, std::vector<Unit> d, std::vector<Unit> s, Successors next);
   void move_argument(const ptx::Variable& formal, const std::string& callee, const ptx::Operand& actual, bool is_result,
                      std::vector<ptx::Statement>& moves);
+  void gather_operands();
   const ptx::Statement& own(ptx::Statement st);
   Unit new_register(int bits, int function);
 

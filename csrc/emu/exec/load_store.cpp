@@ -12,11 +12,11 @@ using ptx::Type;
 
 struct Plan {
   Access access;
-  bool narrow = false;       // 32-bit address
-  uint32_t element = 0;      // bytes of one element in memory
-  uint32_t lane = 0;         // bytes of one element in a lane
-  uint64_t sign = 0;         // sign bit of the element in memory, 0: not extended
-  uint64_t extended = 0;     // bits of the register that the extension fills
+  bool narrow = false;    // 32-bit address
+  uint32_t element = 0;   // bytes of one element in memory
+  uint32_t lane = 0;      // bytes of one element in a lane
+  uint64_t sign = 0;      // sign bit of the element in memory, 0: not extended
+  uint64_t extended = 0;  // bits of the register that the extension fills
 };
 
 const Plan& plan_of(const Instr& i) { return *static_cast<const Plan*>(i.plan); }
@@ -26,7 +26,8 @@ template <class T>
 void gather(std::byte* unit, const std::byte* rows, uint32_t stride, uint32_t at, Mask active) {
   T* d = reinterpret_cast<T*>(unit);
   if (active == ~Mask{0}) {
-    for (int l = 0; l < kLanes; l++) std::memcpy(&d[l], rows + size_t{stride} * static_cast<unsigned>(l) + at, sizeof(T));
+    for (int l = 0; l < kLanes; l++)
+      std::memcpy(&d[l], rows + size_t{stride} * static_cast<unsigned>(l) + at, sizeof(T));
     return;
   }
   for (Mask m = active; m != 0; m &= m - 1) {
@@ -108,10 +109,21 @@ struct Head {
 
 bool is_memory_type(Type t) {
   switch (t) {
-    case Type::kB8: case Type::kB16: case Type::kB32: case Type::kB64: case Type::kB128:
-    case Type::kU8: case Type::kU16: case Type::kU32: case Type::kU64:
-    case Type::kS8: case Type::kS16: case Type::kS32: case Type::kS64:
-    case Type::kF32: case Type::kF64: return true;
+    case Type::kB8:
+    case Type::kB16:
+    case Type::kB32:
+    case Type::kB64:
+    case Type::kB128:
+    case Type::kU8:
+    case Type::kU16:
+    case Type::kU32:
+    case Type::kU64:
+    case Type::kS8:
+    case Type::kS16:
+    case Type::kS32:
+    case Type::kS64:
+    case Type::kF32:
+    case Type::kF64: return true;
     default: return false;
   }
 }
@@ -143,7 +155,8 @@ Head take_head(Decoder& d, bool store) {
   take_hints(d, &h.has_policy);
   h.count = take_vector(d);
   h.type = d.take_type();
-  if (!is_memory_type(h.type)) d.fail("a memory access must have a type of 8 to 128 bits, got ." + std::string(d.peek()));
+  if (!is_memory_type(h.type))
+    d.fail("a memory access must have a type of 8 to 128 bits, got ." + std::string(d.peek()));
   const uint32_t element = h.type == Type::kNone ? 1 : static_cast<uint32_t>(ptx::bits_of(h.type)) / 8;
   a.bytes = element * static_cast<uint32_t>(h.count);
   a.align = a.bytes;
@@ -237,8 +250,10 @@ void run_nothing(Warp&, const Instr&, Mask) {}
 // prefetch.space.level [a]: moves nothing that a program could see.
 void decode_prefetch(Decoder& d) {
   const Space space = take_space(d);
-  if (space != Space::kNone && space != Space::kGlobal && space != Space::kLocal) return d.fail("prefetch needs .global or .local");
-  if (d.take_one_of({"L1", "L2", "L2::evict_last", "L2::evict_normal"}) < 0) return d.fail("prefetch must have a cache level");
+  if (space != Space::kNone && space != Space::kGlobal && space != Space::kLocal)
+    return d.fail("prefetch needs .global or .local");
+  if (d.take_one_of({"L1", "L2", "L2::evict_last", "L2::evict_normal"}) < 0)
+    return d.fail("prefetch must have a cache level");
   d.address(0, space);
   d.instr.run = run_nothing;
 }
@@ -311,7 +326,10 @@ void decode_createpolicy(Decoder& d) {
 // ---- generic addresses
 
 uint64_t window_of(Space s) {
-  return s == Space::kShared ? kSharedWindow : s == Space::kLocal ? kLocalWindow : s == Space::kParam ? kParamWindow : 0;
+  return s == Space::kShared  ? kSharedWindow
+         : s == Space::kLocal ? kLocalWindow
+         : s == Space::kParam ? kParamWindow
+                              : 0;
 }
 
 void run_cvta(Warp& w, const Instr& i, Mask active) {

@@ -11,28 +11,40 @@ using ptx::Type;
 
 struct And {
   template <class T>
-  T operator()(T a, T b) const { return a & b; }
+  T operator()(T a, T b) const {
+    return a & b;
+  }
 };
 struct Or {
   template <class T>
-  T operator()(T a, T b) const { return a | b; }
+  T operator()(T a, T b) const {
+    return a | b;
+  }
 };
 struct Xor {
   template <class T>
-  T operator()(T a, T b) const { return a ^ b; }
+  T operator()(T a, T b) const {
+    return a ^ b;
+  }
 };
 struct Not {
   template <class T>
-  T operator()(T a) const { return static_cast<T>(~a); }
+  T operator()(T a) const {
+    return static_cast<T>(~a);
+  }
 };
 struct Cnot {
   template <class T>
-  T operator()(T a) const { return a == 0; }
+  T operator()(T a) const {
+    return a == 0;
+  }
 };
 // Amounts beyond the width clamp to it.
 struct Shl {
   template <class T>
-  T operator()(T a, uint32_t n) const { return n >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<Word<T>>(a) << n); }
+  T operator()(T a, uint32_t n) const {
+    return n >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<Word<T>>(a) << n);
+  }
 };
 struct Shr {
   template <class T>
@@ -64,9 +76,7 @@ template <class Op>
 void combine_predicates(Warp& w, const Instr& i, Mask active) {
   write_predicate(w, i.d[0], Op()(w.pred(i.s[0]), w.pred(i.s[1])), active);
 }
-void complement_predicate(Warp& w, const Instr& i, Mask active) {
-  write_predicate(w, i.d[0], ~w.pred(i.s[0]), active);
-}
+void complement_predicate(Warp& w, const Instr& i, Mask active) { write_predicate(w, i.d[0], ~w.pred(i.s[0]), active); }
 
 bool is_bits(Type t) { return t == Type::kB16 || t == Type::kB32 || t == Type::kB64; }
 

@@ -1,13 +1,13 @@
 // ldmatrix, stmatrix, movmatrix. PTX ISA 9.0, 9.7.14.5.15 to 9.7.14.5.17.
 //
-// A matrix is given by the addresses of its rows of 16 bytes, one a lane: lanes 8n to 8n+7 give matrix n (m8n8 and m8n16),
-// lanes 16n to 16n+15 (m16n16). With q = lane % 4 and g = lane / 4 a lane holds of one matrix
+// A matrix is given by the addresses of its rows of 16 bytes, one a lane: lanes 8n to 8n+7 give matrix n (m8n8 and
+// m8n16), lanes 16n to 16n+15 (m16n16). With q = lane % 4 and g = lane / 4 a lane holds of one matrix
 //   m8n8.b16          elements (row g, columns 2q, 2q+1);          .trans: (rows 2q, 2q+1, column g)
 //   m16n16.b8.trans   elements (rows 4q .. 4q+3, column g), and in a second register (the same rows, column g + 8)
 //   m8n16.b8x16       elements (row g, columns 4q .. 4q+3)
 //   stmatrix m16n8.b8.trans   elements (rows 2q, 2q+1, column g) and (the same rows, column g + 8), rows as stored
-// The formats b6x16_p32 and b4x16_p64 hold 16 packed elements, lowest first, and padding in a row; each comes out in the
-// low bits of a byte.
+// The formats b6x16_p32 and b4x16_p64 hold 16 packed elements, lowest first, and padding in a row; each comes out in
+// the low bits of a byte.
 #include <cstring>
 #include <string>
 
@@ -103,7 +103,8 @@ void run_load(Warp& w, const Instr& i, Mask active) {
         });
       }
     } else if (p.trans) {
-      put(n, 8 * n, 8, [&](uint32_t q, uint32_t g) { return half(8 * n + 2 * q, g) | half(8 * n + 2 * q + 1, g) << 16; });
+      put(n, 8 * n, 8,
+          [&](uint32_t q, uint32_t g) { return half(8 * n + 2 * q, g) | half(8 * n + 2 * q + 1, g) << 16; });
     } else {
       put(n, 8 * n, 8, [&](uint32_t q, uint32_t g) {
         uint32_t v;
@@ -123,7 +124,7 @@ void run_store(Warp& w, const Instr& i, Mask active) {
     const uint32_t* s = w.u32(i.s[1 + n]);
     for (uint32_t l = 0; l < kLanes; l++) {
       const uint32_t q = l % 4, g = l / 4, v = s[l];
-      uint8_t(*const matrix)[16] = &rows[8 * n];
+      uint8_t (*const matrix)[16] = &rows[8 * n];
       if (p.shape == Shape::kM16N8) {
         matrix[2 * q][g] = static_cast<uint8_t>(v);
         matrix[2 * q + 1][g] = static_cast<uint8_t>(v >> 8);
@@ -145,7 +146,9 @@ void run_transpose(Warp& w, const Instr& i, Mask active) {
   uint32_t from[kLanes];
   std::memcpy(from, w.u32(i.s[0]), sizeof from);
   uint32_t* d = w.u32(i.d[0]);
-  const auto element = [&](uint32_t row, uint32_t column) { return from[4 * row + column / 2] >> 16 * (column & 1) & 0xffff; };
+  const auto element = [&](uint32_t row, uint32_t column) {
+    return from[4 * row + column / 2] >> 16 * (column & 1) & 0xffff;
+  };
   for (Mask m = active; m != 0; m &= m - 1) {
     const uint32_t l = static_cast<uint32_t>(__builtin_ctz(m)), q = l % 4, g = l / 4;
     d[l] = element(2 * q, g) | element(2 * q + 1, g) << 16;
@@ -183,10 +186,12 @@ void finish(Decoder& d, Plan p, const Address& address) {
 void decode_ldmatrix(Decoder& d) {
   take_sync(d);
   Plan p;
-  const int shape = d.take_one_of({"m8n8", "m16n16", "m8n16"});
+  // the count may stand before the shape, as CUTLASS writes it
+  int shape = d.take_one_of({"m8n8", "m16n16", "m8n16"});
+  p.matrices = take_count(d);
+  if (shape < 0) shape = d.take_one_of({"m8n8", "m16n16", "m8n16"});
   if (shape < 0) return d.fail("ldmatrix must be of shape m8n8, m16n16 or m8n16");
   p.shape = shape == 0 ? Shape::kM8N8 : shape == 1 ? Shape::kM16N16 : Shape::kM8N16;
-  p.matrices = take_count(d);
   p.trans = d.take("trans");
   take_shared(d, p);
   if (d.take("b8x16")) {
@@ -197,10 +202,13 @@ void decode_ldmatrix(Decoder& d) {
     return d.fail("ldmatrix must have the type of its shape");
   }
   if (p.shape == Shape::kM8N8 && p.format != Format::kPlain) return d.fail(".m8n8 must be .b16");
-  if (p.shape == Shape::kM16N16 && (!p.trans || p.matrices > 2)) return d.fail(".m16n16 must be .trans, and .x1 or .x2");
-  if (p.shape == Shape::kM8N16 && (p.trans || p.format == Format::kPlain)) return d.fail(".m8n16 must be .b8x16 and not .trans");
+  if (p.shape == Shape::kM16N16 && (!p.trans || p.matrices > 2))
+    return d.fail(".m16n16 must be .trans, and .x1 or .x2");
+  if (p.shape == Shape::kM8N16 && (p.trans || p.format == Format::kPlain))
+    return d.fail(".m8n16 must be .b8x16 and not .trans");
   const int registers = static_cast<int>(p.matrices) * (p.shape == Shape::kM16N16 ? 2 : 1);
-  if (d.vector_size(0) != registers) return d.fail("the destination must have " + std::to_string(registers) + " registers");
+  if (d.vector_size(0) != registers)
+    return d.fail("the destination must have " + std::to_string(registers) + " registers");
   d.destination(0, Type::kB32);
   finish(d, p, d.address(1, p.generic ? Space::kNone : Space::kShared));
   d.instr.run = run_load;
@@ -209,15 +217,17 @@ void decode_ldmatrix(Decoder& d) {
 void decode_stmatrix(Decoder& d) {
   take_sync(d);
   Plan p;
-  const int shape = d.take_one_of({"m8n8", "m16n8"});
+  int shape = d.take_one_of({"m8n8", "m16n8"});
+  p.matrices = take_count(d);
+  if (shape < 0) shape = d.take_one_of({"m8n8", "m16n8"});
   if (shape < 0) return d.fail("stmatrix must be of shape m8n8 or m16n8");
   p.shape = shape == 0 ? Shape::kM8N8 : Shape::kM16N8;
-  p.matrices = take_count(d);
   p.trans = d.take("trans");
   take_shared(d, p);
   if (!d.take(shape == 0 ? "b16" : "b8")) return d.fail("stmatrix must have the type of its shape");
   if (shape == 1 && !p.trans) return d.fail(".m16n8 must be .trans");
-  if (d.vector_size(1) != static_cast<int>(p.matrices)) return d.fail("the value must have " + std::to_string(p.matrices) + " registers");
+  if (d.vector_size(1) != static_cast<int>(p.matrices))
+    return d.fail("the value must have " + std::to_string(p.matrices) + " registers");
   const Address address = d.address(0, p.generic ? Space::kNone : Space::kShared);
   d.source(1, Type::kB32);
   finish(d, p, address);

@@ -5,7 +5,8 @@ namespace emu {
 using ptx::Space;
 
 Space take_space(Decoder& d) {
-  switch (d.take_one_of({"global", "shared", "shared::cta", "local", "param", "param::entry", "param::func", "const"})) {
+  switch (
+      d.take_one_of({"global", "shared", "shared::cta", "local", "param", "param::entry", "param::func", "const"})) {
     case 0: return Space::kGlobal;
     case 1:
     case 2: return Space::kShared;
@@ -58,7 +59,8 @@ int take_vector(Decoder& d) {
 void check_address_poison(Warp& w, Unit base, Mask active) {
   if (w.poison == nullptr || (w.poison[base] & active) == 0) return;
   const int lane = __builtin_ctz(w.poison[base] & active);
-  w.block->launch->report(Finding::kUninitialized, w, lane, "the address of this access came from memory that nobody wrote");
+  w.block->launch->report(Finding::kUninitialized, w, lane,
+                          "the address of this access came from memory that nobody wrote");
   w.poison[base] &= ~active;
 }
 

@@ -20,12 +20,12 @@ struct MmaPlan {
   MmaOperand operand = MmaOperand::kF16;
   const Element* a = nullptr;
   const Element* b = nullptr;
-  bool half = false;        // f16 accumulator
-  bool packed_e2m1 = false; // two elements a byte (kind::mxf4, kind::mxf4nvf4)
-  int rounding = 0;         // f64: FE_TONEAREST, ...
+  bool half = false;         // f16 accumulator
+  bool packed_e2m1 = false;  // two elements a byte (kind::mxf4, kind::mxf4nvf4)
+  int rounding = 0;          // f64: FE_TONEAREST, ...
   // block scales
-  int scale_blocks = 0;     // scales along k: 1, 2, 4
-  bool scale_ue4m3 = false; // else ue8m0
+  int scale_blocks = 0;      // scales along k: 1, 2, 4
+  bool scale_ue4m3 = false;  // else ue8m0
 };
 
 inline const MmaPlan& plan_of(const Instr& i) { return *static_cast<const MmaPlan*>(i.plan); }

@@ -19,15 +19,20 @@ void widen_unsigned(const uint8_t* in, int count, float* out) {
   for (int i = 0; i < count; ++i) out[i] = static_cast<float>(in[i]);
 }
 
+// The low half of a byte is the lower k. `flip` 8: signed halves.
+EMU_VECTORIZE
+void split(const uint8_t* in, int count, int flip, uint8_t* out) {
+  for (int i = 0; i < count; ++i) {
+    out[2 * i] = static_cast<uint8_t>(((in[i] & 15) ^ flip) - flip);
+    out[2 * i + 1] = static_cast<uint8_t>(((in[i] >> 4) ^ flip) - flip);
+  }
+}
+
 // Elements of one operand as floats, [row][k].
 void widen(const uint8_t* rows, int count, int bits, bool is_signed, float* out) {
-  uint8_t bytes[16 * 64];
-  if (bits == 4) {  // the low half of a byte is the lower k
-    for (int i = 0; i < count / 2; ++i) {
-      const int low = rows[i] & 15, high = rows[i] >> 4;
-      bytes[2 * i] = static_cast<uint8_t>(is_signed ? (low ^ 8) - 8 : low);
-      bytes[2 * i + 1] = static_cast<uint8_t>(is_signed ? (high ^ 8) - 8 : high);
-    }
+  alignas(64) uint8_t bytes[16 * 64];
+  if (bits == 4) {
+    split(rows, count / 2, is_signed ? 8 : 0, bytes);
     rows = bytes;
   }
   if (is_signed) {

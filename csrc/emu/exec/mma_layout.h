@@ -1,9 +1,9 @@
 // Which element of a matrix each lane of a warp holds in each register of an mma.sync fragment: PTX ISA 9.0, 9.7.14.5
 // (figures of mma.m8n8k4 to mma.m16n8k256), stated once. Group = lane / 4, thread = lane % 4 in the words of the ISA.
 //
-// All types share one map: a register is 8 rows of 16 bytes (f64: 8 rows of 4 doubles), row lane / 4, and each thread of
-// a group holds the next 4 (8) bytes of its row. What differs is only how many elements ("parts") those bytes are. For
-// A, registers go down 8 rows first, then on by 16 bytes of k; B is stored by columns, so that its rows are n.
+// All types share one map: a register is 8 rows of 16 bytes (f64: 8 rows of 4 doubles), row lane / 4, and each thread
+// of a group holds the next 4 (8) bytes of its row. What differs is only how many elements ("parts") those bytes are.
+// For A, registers go down 8 rows first, then on by 16 bytes of k; B is stored by columns, so that its rows are n.
 #pragma once
 
 namespace emu::layout {

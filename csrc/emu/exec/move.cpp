@@ -11,7 +11,9 @@ using ptx::Type;
 
 struct Same {
   template <class T>
-  T operator()(T a) const { return a; }
+  T operator()(T a) const {
+    return a;
+  }
 };
 void move_predicate(Warp& w, const Instr& i, Mask active) { write_predicate(w, i.d[0], w.pred(i.s[0]), active); }
 void move_128(Warp& w, const Instr& i, Mask active) {
@@ -121,8 +123,10 @@ void decode_mov(Decoder& d) {
     i.bytes = static_cast<uint8_t>(bits / parts / 8);
     i.count = static_cast<uint8_t>(parts);
     i.run = into > 1 ? unpack : pack;
-    if (parts == 2 && bits == 32) i.run = into > 1 ? unpack_two<uint32_t> : map_lanes<PackHalves, uint32_t, uint16_t, uint16_t>;
-    if (parts == 2 && bits == 64) i.run = into > 1 ? unpack_two<uint64_t> : map_lanes<PackWords, uint64_t, uint32_t, uint32_t>;
+    if (parts == 2 && bits == 32)
+      i.run = into > 1 ? unpack_two<uint32_t> : map_lanes<PackHalves, uint32_t, uint16_t, uint16_t>;
+    if (parts == 2 && bits == 64)
+      i.run = into > 1 ? unpack_two<uint64_t> : map_lanes<PackWords, uint64_t, uint32_t, uint32_t>;
     return;
   }
   d.destination(0, m.type);

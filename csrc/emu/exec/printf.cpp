@@ -64,8 +64,10 @@ struct Conversion {
 Conversion parse(const std::string& format, size_t* at, Arguments& arguments) {
   Conversion c;
   while (*at < format.size() && std::strchr("-+ #0123456789.*", format[*at]) != nullptr) {
-    if (format[*at] == '*') c.flags += std::to_string(static_cast<int32_t>(arguments.next(4)));
-    else c.flags += format[*at];
+    if (format[*at] == '*')
+      c.flags += std::to_string(static_cast<int32_t>(arguments.next(4)));
+    else
+      c.flags += format[*at];
     ++*at;
   }
   while (*at < format.size() && std::strchr("hljzt", format[*at]) != nullptr) {
@@ -116,9 +118,7 @@ std::string print(const Conversion& c, Arguments& arguments, uint32_t* printed) 
       std::memcpy(&value, &bits, sizeof(value));
       return print(c, "", value);
     }
-    default:
-      --*printed;
-      return "%" + c.flags + (c.kind != 0 ? std::string(1, c.kind) : std::string());
+    default: --*printed; return "%" + c.flags + (c.kind != 0 ? std::string(1, c.kind) : std::string());
   }
 }
 

@@ -1,5 +1,5 @@
-// Data exchange between the lanes of a warp: shfl, vote, match, redux, activemask, elect. PTX ISA 9.0, 9.7.9.6 (shfl.sync)
-// and 9.7.13.9 to 9.7.13.13. The handlers of .sync forms get all living lanes of the member mask at once.
+// Data exchange between the lanes of a warp: shfl, vote, match, redux, activemask, elect. PTX ISA 9.0, 9.7.9.6
+// (shfl.sync) and 9.7.13.9 to 9.7.13.13. The handlers of .sync forms get all living lanes of the member mask at once.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -33,10 +33,22 @@ SourceLane source_lane(int lane, uint32_t b, uint32_t c) {
   int j = 0;
   bool in_range = false;
   switch (mode) {
-    case kUp: j = lane - bits; in_range = j >= most; break;
-    case kDown: j = lane + bits; in_range = j <= most; break;
-    case kButterfly: j = lane ^ bits; in_range = j <= most; break;
-    case kIndex: j = least | (bits & ~segment & 31); in_range = j <= most; break;
+    case kUp:
+      j = lane - bits;
+      in_range = j >= most;
+      break;
+    case kDown:
+      j = lane + bits;
+      in_range = j <= most;
+      break;
+    case kButterfly:
+      j = lane ^ bits;
+      in_range = j <= most;
+      break;
+    case kIndex:
+      j = least | (bits & ~segment & 31);
+      in_range = j <= most;
+      break;
   }
   return {in_range ? j : lane, in_range};
 }
@@ -107,8 +119,10 @@ void ballot(Warp& w, const Instr& i, Mask active) {
 
 template <class T>
 const T* values_of(const Warp& w, Unit u) {
-  if constexpr (sizeof(T) == 4) return w.u32(u);
-  else return w.u64(u);
+  if constexpr (sizeof(T) == 4)
+    return w.u32(u);
+  else
+    return w.u64(u);
 }
 
 template <class T>
@@ -173,7 +187,9 @@ enum FloatFlag : uint16_t { kMin = 1, kAbs = 2, kNan = 4 };
 constexpr uint32_t kCanonicalNan = 0x7fffffffu;
 
 // The order of finite floats and infinities as integers, -0 below +0.
-int32_t ordered_bits(uint32_t f) { return static_cast<int32_t>(f) < 0 ? static_cast<int32_t>(f ^ 0x7fffffffu) : static_cast<int32_t>(f); }
+int32_t ordered_bits(uint32_t f) {
+  return static_cast<int32_t>(f) < 0 ? static_cast<int32_t>(f ^ 0x7fffffffu) : static_cast<int32_t>(f);
+}
 
 bool is_nan(uint32_t f) { return (f & 0x7fffffffu) > 0x7f800000u; }
 
@@ -213,7 +229,7 @@ void together(Decoder& d, int mask_operand, Instr::Handler run) {
 }
 
 bool take_sync(Decoder& d) {
-  if (d.take("sync")) return true;
+  if (d.take_anywhere("sync")) return true;  // vote.ballot.sync is as good as vote.sync.ballot, and CUB writes it
   d.fail("must be .sync: devices since sm_70 do not have " + d.st.opcode + " without it");
   return false;
 }
@@ -257,8 +273,10 @@ void decode_match(Decoder& d) {
   if (mode == 0 && names_pair(d)) return d.fail("match.any has no predicate");
   d.destination(0, Type::kB32);
   d.source(1, type);
-  if (mode == 0) together(d, 2, wide ? match_any<uint64_t> : match_any<uint32_t>);
-  else together(d, 2, wide ? match_all<uint64_t> : match_all<uint32_t>);
+  if (mode == 0)
+    together(d, 2, wide ? match_any<uint64_t> : match_any<uint32_t>);
+  else
+    together(d, 2, wide ? match_all<uint64_t> : match_all<uint32_t>);
 }
 
 Instr::Handler redux_handler(int op, Type type) {
@@ -282,8 +300,10 @@ void decode_redux(Decoder& d) {
   if (d.take("NaN")) flags |= kNan;
   const Type type = d.take_type();
   Instr::Handler run = nullptr;
-  if (type == Type::kF32) run = op == 1 || op == 2 ? redux_f32 : nullptr;
-  else if ((flags & (kAbs | kNan)) == 0) run = redux_handler(op, type);
+  if (type == Type::kF32)
+    run = op == 1 || op == 2 ? redux_f32 : nullptr;
+  else if ((flags & (kAbs | kNan)) == 0)
+    run = redux_handler(op, type);
   if (run == nullptr) return d.fail("redux does not have this operation for this type");
   d.instr.flags = flags;
   d.destination(0, type);
@@ -308,8 +328,9 @@ void decode_elect(Decoder& d) {
 }  // namespace
 
 extern const InstructionRow kShuffleInstructions[] = {
-    {"shfl", decode_shfl},   {"vote", decode_vote},   {"match", decode_match}, {"redux", decode_redux},
-    {"elect", decode_elect}, {"activemask", decode_activemask},                {nullptr, nullptr},
+    {"shfl", decode_shfl},   {"vote", decode_vote},   {"match", decode_match},
+    {"redux", decode_redux}, {"elect", decode_elect}, {"activemask", decode_activemask},
+    {nullptr, nullptr},
 };
 
 }  // namespace emu

@@ -13,20 +13,24 @@ uint64_t nanoseconds() {
           .count());
 }
 
-// The clock of a warp ticks with its own steps: it never stands still in a loop, and a run is repeatable.
 template <class Word>
-void read_clock(Warp& w, const Instr& i, Mask active, uint64_t value) {
+void read(Warp& w, const Instr& i, Mask active, uint64_t value) {
   Word* d = reinterpret_cast<Word*>(w.u32(i.d[0]));
   for (int lane = 0; lane < kLanes; ++lane) {
     if (active >> lane & 1) d[lane] = static_cast<Word>(value);
   }
 }
-void read_clock_low(Warp& w, const Instr& i, Mask active) { read_clock<uint32_t>(w, i, active, w.steps); }
-void read_clock_high(Warp& w, const Instr& i, Mask active) { read_clock<uint32_t>(w, i, active, w.steps >> 32); }
-void read_clock_all(Warp& w, const Instr& i, Mask active) { read_clock<uint64_t>(w, i, active, w.steps); }
-void read_timer_low(Warp& w, const Instr& i, Mask active) { read_clock<uint32_t>(w, i, active, nanoseconds()); }
-void read_timer_high(Warp& w, const Instr& i, Mask active) { read_clock<uint32_t>(w, i, active, nanoseconds() >> 32); }
-void read_timer_all(Warp& w, const Instr& i, Mask active) { read_clock<uint64_t>(w, i, active, nanoseconds()); }
+
+// The clock of a warp ticks with its own steps and with every look at it: it never stands still, and a run is
+// repeatable.
+uint64_t tick(Warp& w) { return w.steps + ++w.clock_reads; }
+
+void read_clock_low(Warp& w, const Instr& i, Mask active) { read<uint32_t>(w, i, active, tick(w)); }
+void read_clock_high(Warp& w, const Instr& i, Mask active) { read<uint32_t>(w, i, active, tick(w) >> 32); }
+void read_clock_all(Warp& w, const Instr& i, Mask active) { read<uint64_t>(w, i, active, tick(w)); }
+void read_timer_low(Warp& w, const Instr& i, Mask active) { read<uint32_t>(w, i, active, nanoseconds()); }
+void read_timer_high(Warp& w, const Instr& i, Mask active) { read<uint32_t>(w, i, active, nanoseconds() >> 32); }
+void read_timer_all(Warp& w, const Instr& i, Mask active) { read<uint64_t>(w, i, active, nanoseconds()); }
 
 struct Row {
   const char* name;

@@ -1,5 +1,5 @@
-// Marks a function whose loops over 32 lanes deserve wider vectors than the baseline of x86-64 has: the compiler makes one
-// copy for each instruction set, the loader picks one.
+// Marks a function whose loops over 32 lanes deserve wider vectors than the baseline of x86-64 has: the compiler makes
+// one copy for each instruction set, the loader picks one.
 #pragma once
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

@@ -12,8 +12,11 @@ namespace {
 
 constexpr uint32_t kNowhere = ~uint32_t{0};
 // Steps that the lowest group of a warp may run, in slices, while lanes elsewhere could run too. Long enough that loops
-// with different trip counts end together; after it the others have a slice, so that a lane may spin on another one.
+// with different trip counts end together; after it the others have a slice, so that a lane may spin on another one. A
+// group that may be spinning is cut short: its atomics and loads count as many steps.
 constexpr uint32_t kPatience = 16;
+constexpr uint32_t kStepsOfAtomic = 128;
+constexpr uint32_t kStepsOfLoad = 16;
 
 int first_lane(Mask m) { return __builtin_ctz(m); }
 
@@ -52,8 +55,9 @@ bool choose(Warp& w) {
   }
   if (w.favour == 0 && w.starving >= kPatience * static_cast<uint32_t>(config().slice)) {
     w.starving = 0;
-    const Mask behind = w.favoured == 31 ? 0 : runnable & (~Mask{0} << (w.favoured + 1));
-    w.favoured = static_cast<uint32_t>(first_lane(behind != 0 ? behind : runnable));
+    const Mask others = runnable & ~w.last;
+    const Mask behind = w.favoured == 31 ? 0 : others & (~Mask{0} << (w.favoured + 1));
+    w.favoured = static_cast<uint32_t>(first_lane(behind != 0 ? behind : others != 0 ? others : runnable));
     w.favour = static_cast<uint32_t>(config().slice);
   }
   if (w.favour != 0 && (runnable >> w.favoured & 1) != 0) {
@@ -77,6 +81,7 @@ bool choose(Warp& w) {
     }
     if (w.pc[l] == w.at) w.group |= Mask{1} << l;
   }
+  w.last = w.group;
   return true;
 }
 
@@ -170,8 +175,19 @@ bool complete(const Warp& w, const Instr& i, Mask active, bool uniform) {
   return true;
 }
 
+uint32_t waiting_steps(Class c) {
+  switch (c) {
+    case Class::kAtomic: return kStepsOfAtomic;
+    case Class::kLoadGlobal:
+    case Class::kLoadShared:
+    case Class::kLoadOther: return kStepsOfLoad;
+    default: return 0;
+  }
+}
+
 // Runs the group until it splits, parks, reaches a pc where it may merge with others, or has used its budget. Between
-// instructions the group's pc is in a register; it is stored when the loop ends.
+// instructions the group's pc is in a register; it is stored when the loop ends. `alone`: no other lane could run.
+template <bool alone>
 uint32_t run_group(Warp& w, uint32_t budget, InstrCount* counts, const uint8_t* uniform_member) {
   const Instr* const instrs = w.code->instrs.data();
   const Mask group = w.group;
@@ -194,6 +210,7 @@ uint32_t run_group(Warp& w, uint32_t budget, InstrCount* counts, const uint8_t* 
           if (w.poison != nullptr) propagate(w, i, active);
           i.run(w, i, active);
         }
+        if constexpr (!alone) w.starving += waiting_steps(i.cls);
         ++at;
         break;
       case Flow::kJump:
@@ -256,8 +273,10 @@ template <class F>
 void fill_lanes(Warp& w, const Filled& f, F value) {
   for (int l = 0; l < kLanes; ++l) {
     const uint64_t v = value(l);
-    if (f.width == 64) w.u64(f.unit)[l] = v;
-    else w.u32(f.unit)[l] = static_cast<uint32_t>(v);
+    if (f.width == 64)
+      w.u64(f.unit)[l] = v;
+    else
+      w.u32(f.unit)[l] = static_cast<uint32_t>(v);
   }
 }
 
@@ -323,14 +342,18 @@ uint32_t advance(Warp& w, uint32_t budget, InstrCount* counts, const uint8_t* un
     uint32_t turn = left;
     if (!alone) {
       const uint32_t patience = kPatience * static_cast<uint32_t>(config().slice);
-      turn = std::min(turn, w.favour != 0 ? w.favour : patience - std::min(w.starving, patience - 1));
+      const uint32_t slice = static_cast<uint32_t>(config().slice);
+      turn = std::min(turn, w.favour != 0 ? w.favour : std::min(slice, patience - std::min(w.starving, patience - 1)));
     }
     w.split = false;
-    const uint32_t steps = run_group(w, turn, counts, uniform_member);
+    const uint32_t steps =
+        alone ? run_group<true>(w, turn, counts, uniform_member) : run_group<false>(w, turn, counts, uniform_member);
     left -= steps;
     if (!alone) {
-      if (w.favour != 0) w.favour -= steps;
-      else w.starving += steps;
+      if (w.favour != 0)
+        w.favour -= steps;
+      else
+        w.starving += steps;
     }
   }
   w.steps += budget - left;
@@ -346,7 +369,7 @@ void start_warp(Warp& w) {
   w.exited = w.waiting = w.barred = w.group = 0;
   w.at = w.starving = w.favour = w.favoured = 0;
   w.split = w.yield = false;
-  w.steps = 0;
+  w.steps = w.clock_reads = 0;
 }
 
 }  // namespace emu

@@ -35,6 +35,7 @@ struct Warp {
   bool yield = false;       // the rest of this warp's turn is given up (nanosleep)
   uint32_t limit = 0;       // the lowest pc of runnable lanes outside the group: there groups may merge
   uint32_t starving = 0;    // steps since runnable lanes outside the group had a turn
+  Mask last = 0;            // the group that had the lowest pc when it was last chosen
   uint32_t favour = 0;      // steps left of such a turn
   uint32_t favoured = 0;    // lane that had the last one
   std::byte* registers = nullptr;  // code->units * 128 bytes, 128-byte aligned
@@ -43,7 +44,8 @@ struct Warp {
   WarpClock clock;
   struct Frame { uint32_t return_pc; };
   std::vector<Frame> calls[kLanes];
-  uint64_t steps = 0;
+  uint64_t steps = 0;        // of earlier turns
+  uint64_t clock_reads = 0;  // %clock adds them, so that it moves within a turn
 
   Mask living() const { return lanes & ~exited; }
   Mask runnable() const { return lanes & ~(exited | waiting | barred); }

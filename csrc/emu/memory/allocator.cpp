@@ -1,13 +1,13 @@
 #include "emu/memory/allocator.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <new>
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "emu/memory/shadow.h"
 
@@ -169,8 +169,9 @@ uint64_t Allocator::place(uint64_t bytes) {
   }
   if (at + need > reserved_) return 0;
   const uint64_t from = device_ + at, to = from + need;
-  freed_.erase(std::remove_if(freed_.begin(), freed_.end(), [&](const Freed& f) { return f.begin < to && f.end > from; }),
-               freed_.end());
+  freed_.erase(
+      std::remove_if(freed_.begin(), freed_.end(), [&](const Freed& f) { return f.begin < to && f.end > from; }),
+      freed_.end());
   return at + kAlign;
 }
 
@@ -278,7 +279,9 @@ std::string Allocator::describe(uint64_t address) {
   const auto above = std::upper_bound(live_.begin(), live_.end(), address,
                                       [](uint64_t a, const auto& other) { return a < other->begin; });
   const auto name = [](const Allocation& a) {
-    return std::string(a.is_host ? "the mapped host memory of " : a.read_only ? "the constants of " : "the allocation of ") +
+    return std::string(a.is_host     ? "the mapped host memory of "
+                       : a.read_only ? "the constants of "
+                                     : "the allocation of ") +
            std::to_string(a.end - a.begin) + " bytes at " + hex(a.begin);
   };
   const Allocation* below = above == live_.begin() ? nullptr : (above - 1)->get();
@@ -292,7 +295,8 @@ std::string Allocator::describe(uint64_t address) {
   const uint64_t from_below = below ? address - below->end : ~uint64_t{0};
   const uint64_t to_above = above == live_.end() ? ~uint64_t{0} : (*above)->begin - address;
   constexpr uint64_t kNear = uint64_t{1} << 32;
-  if (from_below <= to_above && from_below < kNear) return std::to_string(from_below) + " bytes behind the end of " + name(*below);
+  if (from_below <= to_above && from_below < kNear)
+    return std::to_string(from_below) + " bytes behind the end of " + name(*below);
   if (to_above < kNear) return std::to_string(to_above) + " bytes before " + name(**above);
   return address < kPage ? "a null pointer" : "near no allocation; host memory must be mapped by emu_map";
 }

@@ -1,8 +1,8 @@
 // Memory that kernels can reach at global addresses: device allocations, and host memory that was mapped in.
 //
 // Device addresses come from one reserved range without access rights, so that a host dereference faults; the bytes lie
-// in a second range at a fixed distance. Both are reserved without backing store: an allocation of many GiB costs what is
-// written of it. Addresses are multiples of 256 and of nothing more, at least kGuard bytes apart, and not used again
+// in a second range at a fixed distance. Both are reserved without backing store: an allocation of many GiB costs what
+// is written of it. Addresses are multiples of 256 and of nothing more, at least kGuard bytes apart, and not used again
 // before the range is used up, so that an access behind the end or after the free is known as what it is.
 #pragma once
 
@@ -23,15 +23,17 @@ struct Allocation {
   uint64_t begin = 0, end = 0;
   std::byte* data = nullptr;  // of `begin`; for mapped host memory the address itself
   bool is_host = false;
-  bool read_only = false;     // constants
-  uint64_t first_page = 0;    // begin rounded down to a page
+  bool read_only = false;   // constants
+  uint64_t first_page = 0;  // begin rounded down to a page
   std::unique_ptr<std::atomic<Page*>, void (*)(std::atomic<Page*>*)> pages{nullptr, nullptr};
   uint64_t page_count = 0;
   std::mutex mutex;
   std::map<uint64_t, uint64_t> written;  // what the host wrote: begin -> end, disjoint
 
-  Page* page(uint64_t address);          // made when first asked for
-  Page* find_page(uint64_t address) const { return pages.get()[(address - first_page) / 4096].load(std::memory_order_acquire); }
+  Page* page(uint64_t address);  // made when first asked for
+  Page* find_page(uint64_t address) const {
+    return pages.get()[(address - first_page) / 4096].load(std::memory_order_acquire);
+  }
   std::byte* at(uint64_t address) const { return data + (address - begin); }
   bool holds(uint64_t address, uint64_t bytes) const {
     return address >= begin && address < end && bytes <= end - address;
@@ -59,8 +61,8 @@ class Allocator {
   std::string describe(uint64_t address);
   uint64_t bytes_in_use();
 
-  // The host's copies and fills; a range must lie within one allocation. What is copied from unwritten device memory stays
-  // unwritten.
+  // The host's copies and fills; a range must lie within one allocation. What is copied from unwritten device memory
+  // stays unwritten.
   bool copy_in(uint64_t to, const void* from, uint64_t bytes);
   bool copy_out(void* to, uint64_t from, uint64_t bytes);
   bool copy(uint64_t to, uint64_t from, uint64_t bytes);

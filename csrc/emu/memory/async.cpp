@@ -1,7 +1,7 @@
 // cp.async: a write of its destination over the whole time from issue to the wait of its own thread, and a read of its
 // source over the same time (PTX ISA 9.0, 9.7.9.25.3). The source's bytes are taken at issue. The destination is filled
-// with kPoison and marked in flight; the wait puts the bytes there and stamps them as written by this thread then, so that
-// other threads still need a barrier behind the wait.
+// with kPoison and marked in flight; the wait puts the bytes there and stamps them as written by this thread then, so
+// that other threads still need a barrier behind the wait.
 #include "emu/memory/async.h"
 
 #include <string>
@@ -30,7 +30,8 @@ void land(Warp& warp, AsyncCopy& copy, Mask lanes) {
     {
       PageLock lock;
       lock.hold(copy.page[lane], warp.block->launch->id);
-      overwritten = copy.page[lane]->shadow.written_since(at / 4, (copy.source_bytes[lane] + 3u) / 4, copy.serial[lane], &writer);
+      overwritten =
+          copy.page[lane]->shadow.written_since(at / 4, (copy.source_bytes[lane] + 3u) / 4, copy.serial[lane], &writer);
     }
     if (overwritten) {
       Actor source(warp, Strength::kWeak, Space::kGlobal);
@@ -70,7 +71,7 @@ void async_copy(Warp& warp, Mask active, const uint64_t shared_address[kLanes], 
   copy.bytes = bytes;
   copy.instr = warp.at;
   std::memset(copy.data, 0, sizeof copy.data);
-  Mask reading = 0;
+  Mask reading = 0, unwritten = 0;
   for (Mask m = active; m != 0; m &= m - 1) {
     const int lane = __builtin_ctz(m);
     copy.page[lane] = nullptr;
@@ -88,40 +89,46 @@ void async_copy(Warp& warp, Mask active, const uint64_t shared_address[kLanes], 
   const auto read = [&](Mask lanes, uint32_t n) {
     for_each_global(warp, lanes, global_address, n, bytes, "cp.async read of the source",
                     [&](int lane, Allocation& a, Page& page, uint32_t at) {
-      copy_bytes(copy.data[lane], a.at(global_address[lane]), n);
-      if (!page.shadow.is_written(at, n)) {
-        report_unwritten(warp, lane, Space::kGlobal, "cp.async read of the source", global_address[lane], n);
-      }
-      if (races && !a.read_only) {
-        for (uint32_t done = 0; done < n;) {  // a tail of less than a word is an access of its own
-          const uint32_t part = n - done >= 4 ? (n - done) / 4 * 4 : 1;
-          check_read(reader, lane, page.shadow, at + done, global_address[lane] + done, part, "cp.async read of the source");
-          done += part;
-        }
-      }
-      copy.page[lane] = &page;
-      copy.serial[lane] = page.shadow.serial();
-    });
+                      copy_bytes(copy.data[lane], a.at(global_address[lane]), n);
+                      if (!page.shadow.is_written(at, n)) {
+                        unwritten |= Mask{1} << lane;
+                        report_unwritten(warp, lane, Space::kGlobal, "cp.async read of the source",
+                                         global_address[lane], n);
+                      }
+                      if (races && !a.read_only) {
+                        for (uint32_t done = 0; done < n;) {  // a tail of less than a word is an access of its own
+                          const uint32_t part = n - done >= 4 ? (n - done) / 4 * 4 : 1;
+                          check_read(reader, lane, page.shadow, at + done, global_address[lane] + done, part,
+                                     "cp.async read of the source");
+                          done += part;
+                        }
+                      }
+                      copy.page[lane] = &page;
+                      copy.serial[lane] = page.shadow.serial();
+                    });
   };
   Mask whole = 0;
   for (Mask m = reading; m != 0; m &= m - 1) {
     const int lane = __builtin_ctz(m);
-    if (copy.source_bytes[lane] == bytes) whole |= Mask{1} << lane;
-    else read(Mask{1} << lane, copy.source_bytes[lane]);
+    if (copy.source_bytes[lane] == bytes)
+      whole |= Mask{1} << lane;
+    else
+      read(Mask{1} << lane, copy.source_bytes[lane]);
   }
   if (whole) read(whole, bytes);
 
   Actor writer(warp, Strength::kWeak, Space::kShared);
-  for_each_shared(warp, active, shared_address, bytes, bytes, "cp.async write of the destination", [&](int lane, uint32_t at) {
-    const Words words(at, bytes);
-    check_write(writer, lane, shared.shadow(), at, at, bytes, "cp.async write of the destination");
-    shared.shadow().begin_flight(writer, lane, words.first, words.count);
-    shared.shadow().forget_published(words.first, words.count);
-    shared.shadow().set_written(at, bytes, true);
-    std::memset(shared.data() + at, kPoison, bytes);
-    copy.shared[lane] = at;
-    copy.lanes |= Mask{1} << lane;
-  });
+  for_each_shared(warp, active, shared_address, bytes, bytes, "cp.async write of the destination",
+                  [&](int lane, uint32_t at) {
+                    const Words words(at, bytes);
+                    check_write(writer, lane, shared.shadow(), at, at, bytes, "cp.async write of the destination");
+                    shared.shadow().begin_flight(writer, lane, words.first, words.count);
+                    shared.shadow().forget_published(words.first, words.count);
+                    shared.shadow().set_written(at, bytes, !(unwritten >> lane & 1));
+                    std::memset(shared.data() + at, kPoison, bytes);
+                    copy.shared[lane] = at;
+                    copy.lanes |= Mask{1} << lane;
+                  });
   if (copy.lanes) queue.copies.push_back(copy);
   count_sectors(warp, reading, global_address, bytes);
   count_wavefronts(warp, active, shared_address, bytes);

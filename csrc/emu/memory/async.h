@@ -11,17 +11,17 @@ namespace emu {
 
 struct Page;
 
-// One cp.async instruction of a warp. The bytes are read at issue and land at the wait; until then the destination holds
-// a pattern and is in flight.
+// One cp.async instruction of a warp. The bytes are read at issue and land at the wait; until then the destination
+// holds a pattern and is in flight.
 struct AsyncCopy {
-  Mask lanes = 0;   // not yet landed
+  Mask lanes = 0;  // not yet landed
   uint32_t bytes = 0;
   uint32_t instr = 0;
-  uint32_t group[kLanes];           // by which it is waited for
+  uint32_t group[kLanes];  // by which it is waited for
   uint32_t shared[kLanes];
   uint64_t global[kLanes];
-  Page* page[kLanes];               // of the source; null: nothing is read
-  uint32_t serial[kLanes];          // Shadow::serial of the page at issue
+  Page* page[kLanes];       // of the source; null: nothing is read
+  uint32_t serial[kLanes];  // Shadow::serial of the page at issue
   uint8_t source_bytes[kLanes];
   alignas(16) std::byte data[kLanes][16];
 };

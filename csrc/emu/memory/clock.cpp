@@ -86,7 +86,7 @@ void on_full_barrier(Block& block) {
   if (!block.clock.sparse) return;
   LaneSync all;
   bool any = false;
-  for (const Warp& warp : block.warps) all = joined_sync(warp, warp.living(), std::move(all), &any);
+  for (const Warp& warp : block.warps) all = joined_sync(warp, warp.lanes, std::move(all), &any);
   drop_block(all.known, block.linear);
   if (all.is_empty()) {
     for (Warp& warp : block.warps) {
@@ -95,7 +95,7 @@ void on_full_barrier(Block& block) {
     block.clock.sparse = false;
     return;
   }
-  for (Warp& warp : block.warps) give_sync(warp, warp.living(), all);
+  for (Warp& warp : block.warps) give_sync(warp, warp.lanes, all);
 }
 
 }  // namespace
@@ -197,7 +197,7 @@ LaneSync& sync_of(Warp& warp, int lane) {
 void on_warp_barrier(Warp& warp, Mask lanes) {
   WarpClock& clock = warp.clock;
   lanes &= warp.lanes;
-  if ((warp.living() & ~lanes) == 0) {
+  if (lanes == warp.lanes) {
     clock.epoch++;
     clock.common = clock.epoch;
     clock.converged = true;
@@ -225,7 +225,7 @@ void on_warp_barrier(Warp& warp, Mask lanes) {
 
 void on_block_barrier(Block& block, const std::vector<Mask>& lanes_of_warp) {
   bool full = true;
-  for (const Warp& warp : block.warps) full = full && (warp.living() & ~lanes_of_warp[warp.index]) == 0;
+  for (const Warp& warp : block.warps) full = full && (warp.lanes & ~lanes_of_warp[warp.index]) == 0;
   if (full) {
     on_full_barrier(block);
     return;

@@ -67,7 +67,9 @@ void copy_written(Allocation& to, uint64_t to_address, Allocation& from, uint64_
     Page* p = from.page(at);
     uint64_t k = 0;
     while (k < n) {
-      const auto is_written = [&](uint64_t i) { return p->shadow.is_written(static_cast<uint32_t>(at % Page::kBytes + i), 1); };
+      const auto is_written = [&](uint64_t i) {
+        return p->shadow.is_written(static_cast<uint32_t>(at % Page::kBytes + i), 1);
+      };
       const bool first = is_written(k);
       uint64_t run = k + 1;
       while (run < n && is_written(run) == first) run++;

@@ -84,16 +84,17 @@ Mask load_global(Warp& warp, Mask active, const Access& access, const uint64_t a
   const Actor now(warp, strength_of(access.order, access.scope), Space::kGlobal);
   const bool races = config().races;
   const uint32_t bytes = access.bytes;
-  for_each_global(warp, active, address, bytes, access.align, "load", [&](int lane, Allocation& a, Page& page, uint32_t at) {
-    copy_bytes(out + size_t{stride} * static_cast<unsigned>(lane), a.at(address[lane]), bytes);
-    if (!page.shadow.is_written(at, bytes)) unwritten |= Mask{1} << lane;
-    if (now.strength != Strength::kWeak) {
-      if (const Publication* published = page.shadow.find_published(at / 4)) {
-        on_strong_read(warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
-      }
-    }
-    if (races && !a.read_only) check_read(now, lane, page.shadow, at, address[lane], bytes, "load");
-  });
+  for_each_global(warp, active, address, bytes, access.align, "load",
+                  [&](int lane, Allocation& a, Page& page, uint32_t at) {
+                    copy_bytes(out + size_t{stride} * static_cast<unsigned>(lane), a.at(address[lane]), bytes);
+                    if (!page.shadow.is_written(at, bytes)) unwritten |= Mask{1} << lane;
+                    if (now.strength != Strength::kWeak) {
+                      if (const Publication* published = page.shadow.find_published(at / 4)) {
+                        on_strong_read(warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
+                      }
+                    }
+                    if (races && !a.read_only) check_read(now, lane, page.shadow, at, address[lane], bytes, "load");
+                  });
   for (Mask m = unwritten; m != 0; m &= m - 1) {
     report_unwritten(warp, __builtin_ctz(m), Space::kGlobal, "load", address[__builtin_ctz(m)], bytes);
   }
@@ -135,22 +136,24 @@ void store_global(Warp& warp, Mask active, const Access& access, const uint64_t 
   const bool races = config().races;
   const uint32_t bytes = access.bytes;
   bool changed = false;
-  for_each_global(warp, active, address, bytes, access.align, "store", [&](int lane, Allocation& a, Page& page, uint32_t at) {
-    if (a.read_only) {
-      report_bounds(warp, lane, Space::kGlobal, "store to constant memory", address[lane], bytes);
-      return;
-    }
-    const std::byte* value = in + size_t{stride} * static_cast<unsigned>(lane);
-    changed = changed || std::memcmp(a.at(address[lane]), value, bytes) != 0;
-    copy_bytes(a.at(address[lane]), value, bytes);
-    page.shadow.set_written(at, bytes, !(poisoned >> lane & 1));
-    if (races) check_write(now, lane, page.shadow, at, address[lane], bytes, "store");
-    if (now.strength != Strength::kWeak) {
-      on_strong_write(warp, lane, page.shadow.published(at / 4), scope_level(access.scope), is_release(access.order), false);
-    } else {
-      page.shadow.forget_published(at / 4, (bytes + 3) / 4);
-    }
-  });
+  for_each_global(warp, active, address, bytes, access.align, "store",
+                  [&](int lane, Allocation& a, Page& page, uint32_t at) {
+                    if (a.read_only) {
+                      report_bounds(warp, lane, Space::kGlobal, "store to constant memory", address[lane], bytes);
+                      return;
+                    }
+                    const std::byte* value = in + size_t{stride} * static_cast<unsigned>(lane);
+                    changed = changed || std::memcmp(a.at(address[lane]), value, bytes) != 0;
+                    copy_bytes(a.at(address[lane]), value, bytes);
+                    page.shadow.set_written(at, bytes, !(poisoned >> lane & 1));
+                    if (races) check_write(now, lane, page.shadow, at, address[lane], bytes, "store");
+                    if (now.strength != Strength::kWeak) {
+                      on_strong_write(warp, lane, page.shadow.published(at / 4), scope_level(access.scope),
+                                      is_release(access.order), false);
+                    } else {
+                      page.shadow.forget_published(at / 4, (bytes + 3) / 4);
+                    }
+                  });
   if (changed) warp.block->launch->progress();
   for (Mask m = poisoned & active; m != 0; m &= m - 1) {
     report_poison_store(warp, __builtin_ctz(m), address[__builtin_ctz(m)], bytes);
@@ -196,9 +199,9 @@ void report_misaligned(Warp& warp, int lane, Space space, const char* what, uint
 }
 
 void report_bounds(Warp& warp, int lane, Space space, const char* what, uint64_t address, uint32_t bytes) {
-  warp.block->launch->report(Finding::kOutOfBounds, warp, lane,
-                             std::string(what) + " of " + std::to_string(bytes) + " bytes at " +
-                                 describe_any(warp, space, address));
+  warp.block->launch->report(
+      Finding::kOutOfBounds, warp, lane,
+      std::string(what) + " of " + std::to_string(bytes) + " bytes at " + describe_any(warp, space, address));
 }
 
 void report_unwritten(Warp& warp, int lane, Space space, const char* what, uint64_t address, uint32_t bytes) {
@@ -219,7 +222,7 @@ void report_poison_store(Warp& warp, int lane, uint64_t address, uint32_t bytes)
 bool check_read(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address, uint32_t bytes,
                 const char* what) {
   const Words words(offset, bytes);
-  if (!config().races) {
+  if (!now.races) {
     for (uint32_t k = 0; k < words.count; k++) {
       if (!shadow.is_in_flight(words.first + k)) continue;
       report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
@@ -238,7 +241,7 @@ bool check_read(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uin
 bool check_write(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address, uint32_t bytes,
                  const char* what) {
   const Words words(offset, bytes);
-  if (!config().races) {
+  if (!now.races) {
     for (uint32_t k = 0; k < words.count; k++) {
       if (!shadow.is_in_flight(words.first + k)) continue;
       report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
@@ -271,9 +274,7 @@ void count_wavefronts(Warp& warp, Mask active, const uint64_t address[kLanes], u
 Mask load(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], void* out, uint32_t stride) {
   Mask unwritten = 0;
   auto* to = static_cast<std::byte*>(out);
-  for (Mask m = active; m != 0; m &= m - 1) {
-    std::memset(to + size_t{stride} * static_cast<unsigned>(__builtin_ctz(m)), 0, access.bytes);
-  }
+  std::memset(to, 0, size_t{stride} * kLanes);  // what a refused lane gets
   for_each_space(access, active, address, [&](Space space, Mask lanes, const uint64_t* at) {
     switch (space) {
       case Space::kGlobal: unwritten |= load_global(warp, lanes, access, at, to, stride); break;
@@ -289,8 +290,8 @@ Mask load(Warp& warp, Mask active, const Access& access, const uint64_t address[
   return unwritten;
 }
 
-void store(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], const void* in, uint32_t stride,
-           Mask poisoned) {
+void store(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], const void* in,
+           uint32_t stride, Mask poisoned) {
   const auto* from = static_cast<const std::byte*>(in);
   for_each_space(access, active, address, [&](Space space, Mask lanes, const uint64_t* at) {
     switch (space) {
@@ -312,16 +313,17 @@ void store(Warp& warp, Mask active, const Access& access, const uint64_t address
 
 void discard(Warp& warp, Mask active, const uint64_t address[kLanes], uint32_t bytes) {
   const Actor now(warp, Strength::kWeak, Space::kGlobal);
-  for_each_global(warp, active, address, bytes, bytes, "discard", [&](int lane, Allocation& a, Page& page, uint32_t at) {
-    if (a.read_only) {
-      report_bounds(warp, lane, Space::kGlobal, "discard of constant memory", address[lane], bytes);
-      return;
-    }
-    std::memset(a.at(address[lane]), 0xa5, bytes);
-    page.shadow.set_written(at, bytes, false);
-    if (config().races) check_write(now, lane, page.shadow, at, address[lane], bytes, "discard");
-    page.shadow.forget_published(at / 4, bytes / 4);
-  });
+  for_each_global(warp, active, address, bytes, bytes, "discard",
+                  [&](int lane, Allocation& a, Page& page, uint32_t at) {
+                    if (a.read_only) {
+                      report_bounds(warp, lane, Space::kGlobal, "discard of constant memory", address[lane], bytes);
+                      return;
+                    }
+                    std::memset(a.at(address[lane]), 0xa5, bytes);
+                    page.shadow.set_written(at, bytes, false);
+                    if (config().races) check_write(now, lane, page.shadow, at, address[lane], bytes, "discard");
+                    page.shadow.forget_published(at / 4, bytes / 4);
+                  });
 }
 
 }  // namespace emu

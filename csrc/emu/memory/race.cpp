@@ -99,8 +99,8 @@ bool Cell::touch(const Actor& now, int lane, uint32_t bytes, bool is_write, Touc
       bad = true;
       *conflict = before;
     }
-    // Whoever conflicts with `before` and is ordered after this access is ordered after `before` too; who is not conflicts
-    // with this one as well, if it is as much of an access.
+    // Whoever conflicts with `before` and is ordered after this access is ordered after `before` too; who is not
+    // conflicts with this one as well, if it is as much of an access.
     const bool covered = (before.bytes & ~bytes) == 0 && (is_write || !before.is_write) &&
                          now.strength <= before.strength && (races || ordered(before, now, lane));
     // Strong writes of different threads to one word (a counter): the last one stands for all.
@@ -127,8 +127,10 @@ bool Cell::touch(const Actor& now, int lane, uint32_t bytes, bool is_write, Touc
   t.instr = now.instr;
   // A word that many threads read by strong operations (a flag all poll): a bounded number of them is kept.
   constexpr size_t kMost = 64;
-  if (touches_.size() >= kMost) touches_[(now.block * 31 + now.index + now.epoch) % kMost] = t;
-  else touches_.push_back(t);
+  if (touches_.size() >= kMost)
+    touches_[(now.block * 31 + now.index + now.epoch) % kMost] = t;
+  else
+    touches_.push_back(t);
   return bad;
 }
 
@@ -150,17 +152,21 @@ void report_conflict(const Actor& now, int lane, const Touch& other, bool in_fli
   const std::string where = std::to_string(bytes) + " bytes at " + describe(now.space, address, *now.warp.block);
   if (in_flight) {
     now.launch.report(Finding::kAsyncInFlight, now.warp, lane,
-                      std::string(what) + " of " + where + ": a cp.async that nobody has waited for is writing there; wait "
-                      "with cp.async.wait_group, and with a barrier where other threads issued it", &site);
+                      std::string(what) + " of " + where +
+                          ": a cp.async that nobody has waited for is writing there; wait "
+                          "with cp.async.wait_group, and with a barrier where other threads issued it",
+                      &site);
     return;
   }
   const bool own_warp = other.block == now.block && other.warp == now.index;
-  const char* how = own_warp                     ? "lanes of one warp are ordered by bar.warp.sync (__syncwarp) alone"
-                    : other.block == now.block   ? "threads of one block are ordered by a barrier between the two"
-                                                 : "blocks are ordered by release and acquire (a fence and an atomic flag)";
+  const char* how = own_warp ? "lanes of one warp are ordered by bar.warp.sync (__syncwarp) alone"
+                    : other.block == now.block
+                        ? "threads of one block are ordered by a barrier between the two"
+                        : "blocks are ordered by release and acquire (a fence and an atomic flag)";
   now.launch.report(Finding::kRace, now.warp, lane,
                     std::string(what) + " of " + where + " is not ordered after the " +
-                        (other.is_write ? "write" : "read") + " of the other thread; " + how, &site);
+                        (other.is_write ? "write" : "read") + " of the other thread; " + how,
+                    &site);
 }
 
 void report_source_overwritten(const Actor& now, int lane, const Touch& writer, uint32_t copy, uint64_t address,

@@ -1,5 +1,5 @@
-// ldmatrix and stmatrix: rows of a matrix in shared memory, each at the address that one lane gave. The rows of a matrix,
-// eight of 16 bytes, are one phase of the banks.
+// ldmatrix and stmatrix: rows of a matrix in shared memory, each at the address that one lane gave. The rows of a
+// matrix, eight of 16 bytes, are one phase of the banks.
 #include "emu/memory/access.h"
 
 namespace emu {

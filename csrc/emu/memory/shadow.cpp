@@ -4,11 +4,14 @@
 #include <cstring>
 #include <thread>
 
+#include "emu/config.h"
+
 namespace emu {
 namespace {
 
 constexpr uint32_t kThreadBits = 10, kBytesBits = 4, kWarpBits = 5;
 constexpr uint32_t kWriterInstr = (1u << 18) - 1, kReaderInstr = (1u << 23) - 1;
+constexpr uint32_t kReaderKey = (1u << (kWarpBits + kBytesBits)) - 1;  // of Reader::by: who, and which bytes
 
 }  // namespace
 
@@ -22,14 +25,18 @@ Actor::Actor(Warp& w, Strength how, ptx::Space where)
       common(w.clock.converged ? std::max(w.clock.common, w.block->clock.base) : w.block->clock.base),
       instr(w.at),
       strength(how),
-      space(where) {}
+      space(where),
+      races(config().races) {}
 
 Shadow::Shadow(uint32_t words, bool single_block)
-    : words_(words), single_block_(single_block), written_((size_t{words} * 4 + 63) / 64, 0) {}
+    : words_(words), single_block_(single_block), written_((size_t{words} * 4 + 63) / 64, 0) {
+  if (single_block) last_read_.reset(new uint32_t[words]());
+}
 
 void Shadow::clear_races() {
   if (has_writers_) std::memset(writers_.get(), 0, sizeof(Writer) * words_);
   for (int k = 0; k < planes_; k++) std::memset(readers_[k].get(), 0, sizeof(Reader) * words_);
+  if (last_read_ && planes_ != 0) std::memset(last_read_.get(), 0, sizeof(uint32_t) * words_);
   has_writers_ = false;
   planes_ = 0;
   serial_ = 0;
@@ -62,10 +69,9 @@ Touch Shadow::touch_of(const Reader& r) {
   return t;
 }
 
-Shadow::Reader* Shadow::plane(int k) {
-  if (k >= planes_) {
-    if (!readers_[k]) readers_[k].reset(new Reader[words_]());
-    planes_ = k + 1;
+Shadow::Reader* Shadow::make_plane(int k) {
+  for (; planes_ <= k; planes_++) {
+    if (!readers_[planes_]) readers_[planes_].reset(new Reader[words_]());
   }
   return readers_[k].get();
 }
@@ -114,10 +120,11 @@ void Shadow::add_reader(const Actor& now, int lane, uint32_t word, uint32_t byte
   const Mask bit = Mask{1} << lane;
   const uint32_t key = now.index | bytes << kWarpBits;
   const uint32_t by = key | std::min(now.instr, kReaderInstr) << (kWarpBits + kBytesBits);
-  for (int k = 0; k < kPlanes; k++) {
-    Reader& r = plane(k)[word];
-    if (r.epoch != 0 && r.block == now.block && (r.by & ((1u << (kWarpBits + kBytesBits)) - 1)) == key &&
-        r.epoch == now.epoch) {
+  if (last_read_) last_read_[word] = std::max(last_read_[word], now.epoch);
+  const int first = home(now), most = static_cast<int>(most_mask());
+  for (int turn = 0; turn <= most; turn++) {
+    Reader& r = plane((first + turn) & most)[word];
+    if (r.block == now.block && (r.by & kReaderKey) == key && r.epoch == now.epoch) {
       r.lanes |= bit;
       return;
     }
@@ -130,8 +137,7 @@ void Shadow::add_reader(const Actor& now, int lane, uint32_t word, uint32_t byte
       return;
     }
   }
-  const uint32_t hash = (word * 0x9e3779b1u) ^ (now.block * 0x85ebca6bu) ^ (now.index * 0xc2b2ae35u) ^ now.epoch;
-  readers_[(hash ^ hash >> 15) % kPlanes][word] = Reader{now.block, now.epoch, bit, by};
+  readers_[first][word] = Reader{now.block, now.epoch, bit, by};
 }
 
 bool Shadow::read_word(const Actor& now, int lane, uint32_t word, uint32_t bytes, Touch* conflict) {
@@ -183,31 +189,21 @@ bool Shadow::write_word(const Actor& now, int lane, uint32_t word, uint32_t byte
       whole |= before.bytes;
     }
   }
-  for (int k = 0; k < planes_; k++) {
-    Reader& r = readers_[k][word];
-    if (is_past(r.block, r.epoch, now)) {
-      if (single_block_) break;  // reads of this interval fill the planes in order
+  if (!last_read_ || last_read_[word] >= now.base) {
+    // Readers of these bytes are ordered before this write, or are reported: behind it only those of other bytes matter.
+    for (int k = 0; k < planes_; k++) {
+      Reader& r = readers_[k][word];
+      if (r.epoch == 0) continue;
+      if (!is_past(r.block, r.epoch, now)) {
+        const Touch before = touch_of(r);
+        if (!bad && in_conflict(before, now, lane, bytes, true)) {
+          *conflict = before;
+          bad = true;
+        }
+        if ((before.bytes & ~bytes) != 0) continue;
+      }
       r.epoch = 0;
-      continue;
     }
-    const Touch before = touch_of(r);
-    if (!bad && in_conflict(before, now, lane, bytes, true)) {
-      *conflict = before;
-      bad = true;
-    }
-  }
-  // Readers of these bytes are ordered before this write (or were reported): only those of other bytes still matter.
-  // The planes stay filled in order.
-  int kept = 0;
-  for (int k = 0; k < planes_; k++) {
-    Reader& r = readers_[k][word];
-    if (is_past(r.block, r.epoch, now)) {
-      if (single_block_) break;
-      continue;
-    }
-    const Reader copy = r;
-    r.epoch = 0;
-    if (((copy.by >> kWarpBits & 15) & ~bytes) != 0) readers_[kept++][word] = copy;
   }
   w.block = now.block;
   w.epoch = now.epoch;
@@ -218,13 +214,34 @@ bool Shadow::write_word(const Actor& now, int lane, uint32_t word, uint32_t byte
 
 bool Shadow::read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
                   uint32_t* word_found) {
+  const Mask bit = Mask{1} << lane;
+  const uint32_t key = now.index | bytes << kWarpBits;
+  const uint32_t by = key | std::min(now.instr, kReaderInstr) << (kWarpBits + kBytesBits);
+  const Writer* const writers = has_writers_ ? writers_.get() : nullptr;
+  Reader* const readers = plane(home(now));
+  const bool weak = now.strength == Strength::kWeak;
   bool bad = false;
-  for (uint32_t k = 0; k < count; k++) {
+  for (uint32_t k = word; k < word + count; k++) {
+    // Mostly the last write is behind a barrier, or there is none, and the warp's own plane is free or its own.
+    if (weak && (writers == nullptr || is_past(writers[k].block, writers[k].epoch, now))) {
+      Reader& r = readers[k];
+      if (r.epoch == now.epoch && r.block == now.block && (r.by & kReaderKey) == key) {
+        r.lanes |= bit;
+        continue;
+      }
+      if (is_past(r.block, r.epoch, now)) {
+        r = Reader{now.block, now.epoch, bit, by};
+        if (last_read_) last_read_[k] = std::max(last_read_[k], now.epoch);
+        continue;
+      }
+      add_reader(now, lane, k, bytes);
+      continue;
+    }
     Touch t;
-    if (read_word(now, lane, word + k, bytes, &t) && !bad) {
+    if (read_word(now, lane, k, bytes, &t) && !bad) {
       bad = true;
       *conflict = t;
-      *word_found = word + k;
+      *word_found = k;
     }
   }
   return bad;
@@ -274,17 +291,14 @@ bool Shadow::written_since(uint32_t word, uint32_t count, uint32_t serial, Touch
   return false;
 }
 
-bool Shadow::is_written(uint32_t byte, uint32_t bytes) const {
-  const uint64_t need = (bytes == 64 ? ~uint64_t{0} : (uint64_t{1} << bytes) - 1) << (byte & 63);
-  return (written_[byte >> 6] & need) == need;
-}
-
 void Shadow::set_written(uint32_t byte, uint32_t bytes, bool value) {
   while (bytes != 0) {
     const uint32_t at = byte & 63, n = std::min(bytes, 64 - at);
     const uint64_t bits = (n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1) << at;
-    if (value) written_[byte >> 6] |= bits;
-    else written_[byte >> 6] &= ~bits;
+    if (value)
+      written_[byte >> 6] |= bits;
+    else
+      written_[byte >> 6] &= ~bits;
     byte += n;
     bytes -= n;
   }

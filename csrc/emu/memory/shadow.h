@@ -1,9 +1,9 @@
-// What is remembered of every byte of memory: whether it was written, and of every 4-byte word who wrote it last and who
-// has read it since.
+// What is remembered of every byte of memory: whether it was written, and of every 4-byte word who wrote it last and
+// who has read it since.
 //
 // A word is in the plain form as long as its accesses are weak and its last writer is one thread: one Writer, and up to
-// kPlanes Readers, each the lanes of one warp in one epoch that read the same bytes. Where more than kPlanes warps read a
-// word without being ordered among each other, kPlanes of them are kept, chosen by hash. Every other word (strong
+// four Readers (two in global memory), each the lanes of one warp in one epoch that read the same bytes. Where more warps
+// read a word without being ordered among each other, so many of them are kept, each at its own place first. Every other word (strong
 // operations, bytes of one word written by different threads) has a Cell: the list of all accesses that matter.
 #pragma once
 
@@ -21,7 +21,8 @@
 
 namespace emu {
 
-// How an access may race: strong operations (PTX ISA 9.0, 8.7) do not race with each other where their scopes hold both.
+// How an access may race: strong operations (PTX ISA 9.0, 8.7) do not race with each other where their scopes hold
+// both.
 enum class Strength : uint8_t { kWeak, kCta, kGpu };
 
 // One access, or the same access of several lanes of a warp.
@@ -45,6 +46,7 @@ struct Actor {
   uint32_t instr;
   Strength strength;
   ptx::Space space;
+  bool races;  // Config::races
   // A store's own accesses, by which lanes of one execution are told from an earlier one.
   Mask active = 0;
   const uint64_t* address = nullptr;
@@ -55,8 +57,8 @@ struct Actor {
 
 Strength strength_of(Order order, Scope scope);
 
-// A conflict that Shadow found, as a finding. `what` names the access in hand: "load", "cp.async write of the destination".
-// in_flight: the other is an unfinished cp.async.
+// A conflict that Shadow found, as a finding. `what` names the access in hand: "load", "cp.async write of the
+// destination". in_flight: the other is an unfinished cp.async.
 void report_conflict(const Actor& now, int lane, const Touch& other, bool in_flight, const char* what, uint64_t address,
                      uint32_t bytes);
 // The source of a cp.async (of instruction `copy`) was written between issue and wait.
@@ -87,11 +89,11 @@ class Shadow {
  public:
   // `single_block`: all accesses come from one block (shared memory).
   Shadow(uint32_t words, bool single_block);
-  void clear_races();    // a new launch: forgets accesses and publications, not what was written
+  void clear_races();  // a new launch: forgets accesses and publications, not what was written
   void clear_written();
 
-  // Accesses of whole words, `count` of them, by one lane; or of some bytes of one word. True: a conflict, with the first
-  // such word in *word_found.
+  // Accesses of whole words, `count` of them, by one lane; or of some bytes of one word. True: a conflict, with the
+  // first such word in *word_found.
   bool read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
             uint32_t* word_found);
   bool write(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
@@ -108,7 +110,10 @@ class Shadow {
   bool written_since(uint32_t word, uint32_t count, uint32_t serial, Touch* writer) const;
 
   // Whether bytes were written, by anyone.
-  bool is_written(uint32_t byte, uint32_t bytes) const;  // bytes <= 64, within an aligned 64
+  bool is_written(uint32_t byte, uint32_t bytes) const {  // at most 64, within an aligned 64
+    const uint64_t need = (bytes == 64 ? ~uint64_t{0} : (uint64_t{1} << bytes) - 1) << (byte & 63);
+    return (written_[byte >> 6] & need) == need;
+  }
   void set_written(uint32_t byte, uint32_t bytes, bool value);
 
   Publication& published(uint32_t word) { return published_[word]; }
@@ -136,7 +141,11 @@ class Shadow {
   bool write_word(const Actor& now, int lane, uint32_t word, uint32_t bytes, Touch* conflict);
   bool touch_cell(const Actor& now, int lane, uint32_t word, uint32_t bytes, bool is_write, Touch* conflict);
   void add_reader(const Actor& now, int lane, uint32_t word, uint32_t bytes);
-  Reader* plane(int k);
+  Reader* plane(int k) { return readers_[k] && k < planes_ ? readers_[k].get() : make_plane(k); }
+  Reader* make_plane(int k);
+  // The plane where a warp looks first, and how many it may use.
+  int home(const Actor& now) const { return static_cast<int>((now.index + (single_block_ ? 0 : now.block)) & most_mask()); }
+  uint32_t most_mask() const { return single_block_ ? 3 : 1; }
   void make_cell(uint32_t word);
   void need_writers();
 
@@ -145,6 +154,7 @@ class Shadow {
   bool has_writers_ = false;  // some Writer of this launch is set
   int planes_ = 0;            // with a Reader of this launch
   uint32_t serial_ = 0;
+  std::unique_ptr<uint32_t[]> last_read_;  // single_block: the last epoch in which anybody read the word
   std::unique_ptr<Writer[]> writers_;
   std::unique_ptr<Reader[]> readers_[kPlanes];
   std::vector<uint64_t> written_;  // bit a byte

@@ -7,9 +7,7 @@
 namespace emu {
 
 SharedMemory::SharedMemory(uint64_t bytes)
-    : bytes_(bytes),
-      data_(new std::byte[bytes + 16]),
-      shadow_(static_cast<uint32_t>((bytes + 3) / 4), true) {
+    : bytes_(bytes), data_(new std::byte[bytes + 16]), shadow_(static_cast<uint32_t>((bytes + 3) / 4), true) {
   reset();
 }
 

@@ -1,8 +1,8 @@
 // Release and acquire (PTX ISA 9.0, 8.8 "Release and acquire patterns", 8.9.4 "Causality order").
 // A fence makes what its thread knows the content of its later strong writes (release pattern), and makes what its
-// earlier strong reads found known to it (acquire pattern). A synchronization counts at the narrower of the scopes of its
-// fence and its access: cta scope publishes to the own block alone. A read-modify-write carries on the release sequence
-// of the value it read; any other write begins a new one.
+// earlier strong reads found known to it (acquire pattern). A synchronization counts at the narrower of the scopes of
+// its fence and its access: cta scope publishes to the own block alone. A read-modify-write carries on the release
+// sequence of the value it read; any other write begins a new one.
 #include "emu/memory/sync.h"
 
 #include "emu/exec/warp.h"

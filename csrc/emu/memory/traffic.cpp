@@ -12,8 +12,8 @@ struct Rows {
   uint32_t row[2 * kLanes];
   uint32_t banks[2 * kLanes];
   int count = 0;
-  uint32_t any = 0;        // banks wanted
-  bool conflict = false;   // some bank more than once
+  uint32_t any = 0;       // banks wanted
+  bool conflict = false;  // some bank more than once
 
   void add(uint32_t r, uint32_t b) {
     for (int k = count - 1; k >= 0; k--) {
@@ -47,6 +47,46 @@ struct Rows {
 uint32_t words_of(uint64_t address, uint32_t bytes) {
   const uint32_t n = static_cast<uint32_t>(((address & 3) + bytes + 3) / 4);
   return ((n >= 32 ? ~0u : (1u << n) - 1)) << (address >> 2 & 31);
+}
+
+// The usual case, in one pass: no two lanes want the same word, and no two of a phase the same bank. False: something
+// else.
+bool without_conflict(Mask active, const uint64_t address[kLanes], uint32_t bytes, int lanes, Traffic* t) {
+  constexpr uint32_t kSlots = 64;  // by the low bits of the row of 128 bytes
+  uint32_t seen[kSlots] = {}, row_of[kSlots];
+  uint32_t words = 0, groups = 0;
+  uint32_t group = 0, phase = 0;  // banks of the phases that share a wavefront; of the phase in hand
+  const auto close = [&] {
+    if (groups == 0 || (group & phase) != 0) {
+      groups++;
+      group = phase;
+    } else {
+      group |= phase;
+    }
+    phase = 0;
+  };
+  const uint32_t of_lane = bytes <= 4 ? 1 : bytes / 4;
+  int of_phase = __builtin_ctz(active) / lanes;
+  for (Mask m = active; m != 0; m &= m - 1) {
+    const int lane = __builtin_ctz(m);
+    if (lane / lanes != of_phase) {
+      of_phase = lane / lanes;
+      close();
+    }
+    const uint32_t banks = words_of(address[lane], bytes);
+    const auto row = static_cast<uint32_t>(address[lane] >> 7);
+    uint32_t& in_row = seen[row & (kSlots - 1)];
+    const bool clean = ((phase | in_row) & banks) == 0 && (in_row == 0 || row_of[row & (kSlots - 1)] == row);
+    if (!clean) return false;
+    phase |= banks;
+    in_row |= banks;
+    row_of[row & (kSlots - 1)] = row;
+    words += of_lane;
+  }
+  close();
+  t->actual = groups;
+  t->least = (words + kBanks - 1) / kBanks;
+  return true;
 }
 
 }  // namespace
@@ -85,6 +125,15 @@ Traffic shared_wavefronts(Mask active, const uint64_t address[kLanes], uint32_t 
     return {low.actual + high.actual, low.least + high.least};
   }
   const int lanes = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
+  if (without_conflict(active, address, bytes, lanes, &t)) return t;
+  if (lanes == 32) {
+    Rows one;
+    for (Mask m = active; m != 0; m &= m - 1) {
+      const uint64_t a = address[__builtin_ctz(m)];
+      one.add(static_cast<uint32_t>(a >> 7), words_of(a, bytes));
+    }
+    return {one.wavefronts(), static_cast<uint32_t>((one.words() + kBanks - 1) / kBanks)};
+  }
   Rows whole;
   uint32_t apart = 0;  // wavefronts of the phases that no longer take more
   Rows current;

@@ -33,14 +33,14 @@ void exponents(const double* x, int count, const int* least, int32_t* out, int s
 // acc[m][8] becomes the sum, exact in double, of acc and the products [from, to), each truncated.
 EMU_VECTORIZE
 void add_block(const double* a, const int32_t* exponent_a, const double* b, const int32_t* exponent_b, double* acc,
-               const int32_t* exponent_acc, int from, int to, int m, int k, int fraction) {
+               const int32_t* exponent_acc, int from, int to, int m, int k, int fraction, int least) {
   for (int i = 0; i < m; ++i) {
     V8i largest = reinterpret_cast<const V8i*>(exponent_acc)[i];
     for (int x = from; x < to; ++x) {
       const V8i e = exponent_a[i * k + x] + reinterpret_cast<const V8i*>(exponent_b)[x];
       largest = e > largest ? e : largest;
     }
-    const V8i floor = V8i{} + kZero;
+    const V8i floor = V8i{} + least;
     largest = largest > floor ? largest : floor;
     const V8l wide = __builtin_convertvector(largest, V8l);
     const V8d up = (V8d)((1023 + fraction - wide) << 52), down = (V8d)((1023 - fraction + wide) << 52);
@@ -123,21 +123,25 @@ void permute(Product& p, const uint8_t* order) {
 }
 
 // kind::mxf4*: 16 products share their scales and are added before anything is lost; such a sum counts as one term
-// whose exponent is that of the two scales.
-void add_groups(const Product& p, double* acc, int group, int fraction) {
+// whose exponent is that of the two scales, be it zero, unless every product is.
+void add_groups(const Product& p, double* acc, int group, int fraction, int floor) {
   const int groups = p.k / group, groups_in_block = groups / p.scale_blocks;
   for (int i = 0; i < p.m; ++i) {
     for (int j = 0; j < kN; ++j) {
       double terms[kMaxK / 16 + 1];
-      int e[kMaxK / 16 + 1], largest = kZero;
+      int e[kMaxK / 16 + 1], largest = floor;
       for (int g = 0; g < groups; ++g) {
         double sum = 0.0;
-        for (int x = g * group; x < (g + 1) * group; ++x) sum += p.a[i * p.k + x] * p.b[x * kN + j];
+        bool zero = true;
+        for (int x = g * group; x < (g + 1) * group; ++x) {
+          const double product = p.a[i * p.k + x] * p.b[x * kN + j];
+          sum += product;
+          zero &= product == 0.0;
+        }
         const int block = g / groups_in_block;
         terms[g] = sum;
-        e[g] = sum == 0.0
-                   ? kZero
-                   : exponent_of(p.scale_a[block][i], p.least_a[i]) + exponent_of(p.scale_b[block][j], p.least_b[j]);
+        e[g] = zero ? kZero
+                    : exponent_of(p.scale_a[block][i], p.least_a[i]) + exponent_of(p.scale_b[block][j], p.least_b[j]);
       }
       terms[groups] = acc[i * kN + j];
       e[groups] = exponent_of(terms[groups], -126);
@@ -161,9 +165,9 @@ void aligned_product_sum(Product& p, const TensorCore& core, uint64_t seed) {
   if (special) plain_sum(p, decided);
   for (int at = 0; at < count; ++at) acc[at] = core.through_half ? 0.0 : p.c[at];
   const int keep = -(1 << (23 - core.result_fraction));
-  const int least = p.half ? -14 : -126;
+  const int least = p.half ? -14 : -126, floor = p.half ? core.least_f16 : core.least_f32;
   if (core.group > 1) {
-    add_groups(p, acc, core.group, core.fraction);
+    add_groups(p, acc, core.group, core.fraction, floor);
     round_result(acc, p.m, p.half, keep, p.result);
   } else {
     alignas(64) int32_t exponent_a[16 * kMaxK], exponent_b[kMaxK * kN], exponent_acc[16 * kN];
@@ -185,7 +189,7 @@ void aligned_product_sum(Product& p, const TensorCore& core, uint64_t seed) {
       }
       exponents(acc, count, &least, exponent_acc, 0);
       const int to = from + most < p.k ? from + most : p.k;
-      add_block(p.a, exponent_a, p.b, exponent_b, acc, exponent_acc, from, to, p.m, p.k, core.fraction);
+      add_block(p.a, exponent_a, p.b, exponent_b, acc, exponent_acc, from, to, p.m, p.k, core.fraction, floor);
       round_result(acc, p.m, p.half, keep, p.result);
     }
     if (core.through_half) {

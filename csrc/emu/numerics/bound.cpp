@@ -33,7 +33,8 @@ double aligned_error_bound(const ChainOfMma& chain, const TensorCore& core) {
   double rounded = blocks * (chain.half ? 0x1p-11 : std::ldexp(1.0, -core.result_fraction));
   if (core.through_half) rounded += chain.steps * nearest(chain.half);
   const double tiny = std::ldexp(least(chain.half), 23 - core.result_fraction) * (blocks + chain.steps);
-  return solve(lost, rounded, tiny, chain.magnitude, chain.nominal);
+  const double floor = std::ldexp(1.0, chain.half ? core.least_f16 : core.least_f32);
+  return solve(lost, rounded, tiny, chain.magnitude, std::max(chain.nominal, floor));
 }
 
 }  // namespace emu

@@ -116,6 +116,14 @@ void widen16(const uint16_t* in, int count, uint32_t* out) {
   for (int i = 0; i < count; ++i) out[i] = in[i];
 }
 
+EMU_VECTORIZE
+void split(const uint8_t* in, int count, uint32_t* out) {
+  for (int i = 0; i < count; ++i) {
+    out[2 * i] = in[i] & 15u;
+    out[2 * i + 1] = in[i] >> 4;
+  }
+}
+
 }  // namespace
 
 const Element& element_of(Type type, bool padded_e2m1) {
@@ -145,10 +153,7 @@ Spread decode(const Element& element, const void* containers, int count, double*
 
 Spread decode_e2m1_pairs(const uint8_t* bytes, int count, double* out) {
   alignas(64) uint32_t words[kMost];
-  for (int i = 0; i < count / 2; ++i) {
-    words[2 * i] = bytes[i] & 15u;
-    words[2 * i + 1] = bytes[i] >> 4;
-  }
+  split(bytes, count / 2, words);
   return decode_from_words(kE2M1, words, count, out);
 }
 

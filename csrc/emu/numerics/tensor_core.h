@@ -18,6 +18,8 @@ struct TensorCore {
   int fraction;         // bits kept below the largest exponent
   int result_fraction;  // stored fraction bits of an f32 result: 23, or 13 (the low ten are zero)
   int group;            // products that are added exactly before alignment, one scale for all of them
+  int least_f32;        // terms are aligned to this exponent where all are smaller (that of a zero accumulator), by the
+  int least_f16;        // type of the accumulator
   // FP8 without FP8 tensor cores: ptxas makes fp16 of it, the bytes 0 and 1 of each register in a first HMMA, 2 and 3
   // in a second one, both from zero; the accumulator is added last in IEEE arithmetic.
   bool through_half;

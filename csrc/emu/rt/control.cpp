@@ -185,7 +185,7 @@ EMU_API int emu_module_launch(void* module, const char* kernel, const uint32_t g
   return guarded([&] {
     emu::Kernel* k = static_cast<emu::Module*>(module)->kernel(kernel);
     if (k == nullptr) return emu::refuse(std::string("emu_module_launch: module has no kernel ") + kernel);
-    if (!k->error.empty()) return emu::refuse(std::string(kernel) + ": " + k->error);
+    if (!k->error.empty()) return emu::refuse(k->error);
     if (parameter_bytes != k->code.param_bytes) {
       return emu::refuse(std::string("emu_module_launch: parameters of ") + kernel + " must be " +
                          std::to_string(k->code.param_bytes) + " bytes, got " + std::to_string(parameter_bytes));

@@ -16,7 +16,7 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 emu::Kernel* usable(const void* function) {
   emu::Kernel* k = emu::find_kernel(function);
   if (k != nullptr && !k->error.empty()) {
-    emu::fail(abi::kInvalidPtx, k->name + ": " + k->error);
+    emu::fail(abi::kInvalidPtx, k->error);
     return nullptr;
   }
   return k;

@@ -65,7 +65,7 @@ abi::Error launch(Kernel& kernel, const LaunchShape& shape, std::vector<std::byt
     r.site.kernel = kernel.name;
     r.message = kernel.error;
     add_report(r);
-    return fail(abi::kInvalidPtx, kernel.name + ": " + kernel.error);
+    return fail(abi::kInvalidPtx, kernel.error);
   }
   if (const abi::Error e = judge(kernel, shape); e != abi::kSuccess) return e;
 

@@ -51,12 +51,13 @@ bool Module::place(std::string* error) {
     std::copy_n(v.initial.begin(), std::min(v.initial.size(), bytes.size()), bytes.begin());
     for (const ptx::Variable::Relocation& r : v.relocations) {
       const Placed* target = variable(r.symbol);
-      if (target == nullptr || r.at + static_cast<uint64_t>(r.width) > bytes.size()) {
+      const uint64_t base = target != nullptr ? target->address : function_address(ptx_, r.symbol);
+      if (base == 0 || r.at + static_cast<uint64_t>(r.width) > bytes.size()) {
         refused_[v.name] = "line " + std::to_string(v.line) + ": variable " + v.name + " holds the address of " + r.symbol +
-                           ", which is no variable of the module";
+                           ", which is no variable or function of the module";
         continue;
       }
-      const uint64_t value = target->address + static_cast<uint64_t>(r.addend);
+      const uint64_t value = (base + static_cast<uint64_t>(r.addend)) >> r.shift;
       std::memcpy(bytes.data() + r.at, &value, static_cast<size_t>(std::min(r.width, 8)));
     }
     allocator().copy_in(variables_[v.name].address, bytes.data(), bytes.size());

@@ -48,7 +48,15 @@ def variants():
     for shape, a, b in (("m16n8k16", 2, 1), ("m16n8k32", 4, 2)):
         for left, right, acc in itertools.product(("e4m3", "e5m2"), ("e4m3", "e5m2"), ("f32", "f16")):
             types = f"{acc}.{left}.{right}.{acc}"
-            add(f"{shape}_f8", f"{left}_{right}_{acc}", "sm_89", f"{shape}.row.col.{types}", a, b, 4 if acc == "f32" else 2)
+            add(
+                f"{shape}_f8",
+                f"{left}_{right}_{acc}",
+                "sm_89",
+                f"{shape}.row.col.{types}",
+                a,
+                b,
+                4 if acc == "f32" else 2,
+            )
     for left, right, acc in itertools.product(F8F6F4, F8F6F4, ("f32", "f16")):
         text = f"m16n8k32.row.col.kind::f8f6f4.{acc}.{left}.{right}.{acc}"
         add("m16n8k32_f8f6f4", f"{left}_{right}_{acc}", "sm_120f", text, 4, 2, 4 if acc == "f32" else 2)
@@ -66,8 +74,12 @@ def entry_text(entry, text, a, b, c, wide, scaled):
     size, kind, suffix = (8, "f64", "d") if wide else (4, "b32", "r")
     lines = [
         f".visible .entry {entry}(.param .u64 d, .param .u64 a, .param .u64 b, .param .u64 c"
-        + (", .param .u64 sa, .param .u64 sb, .param .u32 byte_a, .param .u32 thread_a, .param .u32 byte_b, "
-           ".param .u32 thread_b)" if scaled else ")"),
+        + (
+            ", .param .u64 sa, .param .u64 sb, .param .u32 byte_a, .param .u32 thread_a, .param .u32 byte_b, "
+            ".param .u32 thread_b)"
+            if scaled
+            else ")"
+        ),
         "{",
         "\t.reg .b64 %p<8>;",
         "\t.reg .b32 %x<8>;",

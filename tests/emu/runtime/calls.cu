@@ -84,7 +84,10 @@ int launch_bounded(unsigned gx, unsigned gy, unsigned bx, unsigned bz, size_t sh
 int launch_dynamic(int bytes, int opt_in) {
   int* d = device<int>(32);
   int error = 0;
-  if (opt_in != 0) error = static_cast<int>(cudaFuncSetAttribute(use_dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, opt_in));
+  if (opt_in != 0) {
+    cudaFuncSetAttribute(use_dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, opt_in);
+    error = static_cast<int>(cudaGetLastError());
+  }
   if (error == 0) {
     use_dynamic<<<1, 32, bytes>>>(d);
     error = static_cast<int>(cudaGetLastError());
