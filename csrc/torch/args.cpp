@@ -9,7 +9,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "cpu/dispatch.h"
+#include "torch/backend.h"
+
 
 namespace lowbit::bind {
 
@@ -20,12 +21,6 @@ void check(const Status& status) {
     case Code::kOutOfMemory: throw std::bad_alloc();
     default: throw std::runtime_error(status.message());
   }
-}
-
-const cpu::Kernels& kernels() {
-  const cpu::Kernels* k = nullptr;
-  check(cpu::kernels(&k));
-  return *k;
 }
 
 Parallel torch_parallel() {
@@ -62,10 +57,10 @@ std::string dtype_name(ScalarType t) {
   }
 }
 
-void check_cpu(const char* op, const char* argument, const Tensor& t) {
-  if (!t.is_cpu()) {
-    check(invalid(op, ": ", argument, " must be on the CPU like the other arguments, got a tensor on another device; ",
-                  "move it with .to(\"cpu\")"));
+void check_device(const char* op, const char* argument, const Tensor& t) {
+  if (!backend::is_here(t)) {
+    check(invalid(op, ": ", argument, " must be on ", backend::device_name(),
+                  " like the other arguments, got a tensor on another device; move it with .to"));
   }
 }
 
@@ -129,13 +124,8 @@ Tensor empty(const std::vector<int64_t>& sizes, ScalarType dtype) {
     strides[d] = stride;
     stride *= std::max<int64_t>(sizes[d], 1);
   }
-  AtenTensorHandle handle = nullptr;
-  const int32_t type = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
-  if (aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), type,
-                               aoti_torch_device_type_cpu(), 0, &handle) != 0) {
-    throw std::bad_alloc();
-  }
-  return Tensor(handle);
+  return backend::empty_strided(sizes, strides,
+                                torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)));
 }
 Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype) {
   return empty(std::vector<int64_t>(sizes), dtype);
@@ -183,18 +173,18 @@ std::pair<const char*, const char*> extent(const Tensor& t) {
 }  // namespace
 
 Matrix rows_of(const char* op, const char* argument, const Tensor& t, Tensor* hold) {
-  check_cpu(op, argument, t);
+  check_device(op, argument, t);
   if (t.dim() < 1) {
     check(invalid(op, ": ", argument, " must have at least 1 dimension, got a scalar; give it as [1, K]"));
   }
   const int64_t stride = collapsed_stride(t);
   if (stride >= 0) return view_rows(t, stride);
-  *hold = torch::stable::contiguous(t);
+  *hold = backend::visible(torch::stable::contiguous(t));
   return view_rows(*hold, collapsed_stride(*hold));
 }
 
 Matrix out_rows_of(const char* op, const char* argument, const Tensor& t) {
-  check_cpu(op, argument, t);
+  check_device(op, argument, t);
   // sort dimensions by stride: a dimension must step over all smaller ones
   std::vector<std::pair<int64_t, int64_t>> dims;
   for (int64_t d = 0; d < t.dim(); ++d) {
@@ -227,13 +217,15 @@ void check_no_overlap(const char* op, const char* out_name, const Tensor& out, c
 }
 
 Seed seed_of(const char* op, const Tensor& seed) {
-  check_cpu(op, "seed", seed);
+  check_device(op, "seed", seed);
   if (seed.scalar_type() != ScalarType::Long || seed.dim() != 1 || seed.size(0) != 2) {
     check(invalid(op, ": seed must be int64 [2] (seed, offset), got ", dtype_name(seed.scalar_type()), " ", shape(seed),
                   "; make it with torch.tensor([seed, offset])"));
   }
-  const auto* p = static_cast<const int64_t*>(seed.data_ptr());
-  return {static_cast<uint64_t>(p[0]), static_cast<uint64_t>(p[seed.stride(0)])};
+  if (backend::takes_seed(seed)) return {};
+  const Tensor host = backend::on_host(seed);
+  const auto* p = static_cast<const int64_t*>(host.data_ptr());
+  return {static_cast<uint64_t>(p[0]), static_cast<uint64_t>(p[host.stride(0)])};
 }
 
 }  // namespace lowbit::bind

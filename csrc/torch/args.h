@@ -11,10 +11,6 @@
 #include "common/parallel.h"
 #include "common/qmatrix.h"
 
-namespace lowbit::cpu {
-struct Kernels;
-}
-
 namespace lowbit::bind {
 
 using torch::headeronly::ScalarType;
@@ -25,9 +21,6 @@ using OptTensor = std::optional<Tensor>;
 // kOutOfMemory -> std::bad_alloc, kUnsupported -> std::runtime_error. Returns when ok.
 void check(const Status& status);
 
-// The kernel table of this process; raises where LOWBIT_ISA names none.
-const cpu::Kernels& kernels();
-
 // PyTorch's own thread pool.
 Parallel torch_parallel();
 
@@ -35,8 +28,8 @@ Parallel torch_parallel();
 std::string shape(const Tensor& t);
 std::string dtype_name(ScalarType t);
 
-// Raises unless `t` lives on the CPU (the bindings of this library serve CPU tensors).
-void check_cpu(const char* op, const char* argument, const Tensor& t);
+// Raises unless `t` lives on the device that this library serves (backend.h).
+void check_device(const char* op, const char* argument, const Tensor& t);
 
 // The float dtype of an output: `asked` when given (float32, bfloat16 or float16), else `fallback`.
 DType out_dtype(const char* op, std::optional<ScalarType> asked, DType fallback);
@@ -47,7 +40,7 @@ bool is_float(const Tensor& t);  // one of those three
 // The DType of a tensor of any dtype that this library reads; bytes of other dtypes are kU8.
 DType any_dtype(const Tensor& t);
 
-// A new contiguous CPU tensor.
+// A new contiguous tensor on that device.
 Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype);
 Tensor empty(const std::vector<int64_t>& sizes, ScalarType dtype);
 

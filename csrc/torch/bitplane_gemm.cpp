@@ -1,6 +1,7 @@
 // bitplane_gemm: checks, views, calls.
 #include <torch/csrc/stable/library.h>
 
+#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 namespace lowbit::bind {
@@ -34,4 +35,4 @@ Tensor bitplane_gemm(const Tensor& x, const OptTensor& x_scale, const OptTensor&
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) { m.impl("bitplane_gemm", TORCH_BOX(&lowbit::bind::bitplane_gemm)); }
+LOWBIT_LIBRARY_IMPL(m) { m.impl("bitplane_gemm", LOWBIT_BOX(&lowbit::bind::bitplane_gemm)); }

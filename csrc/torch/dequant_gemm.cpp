@@ -2,6 +2,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 namespace lowbit::bind {
@@ -20,12 +21,12 @@ struct ExtrasHold {
 
 // Values of an int32 index list, checked to be one.
 const int32_t* indices(const char* op, const char* name, const Tensor& t, Tensor* hold) {
-  check_cpu(op, name, t);
+  check_device(op, name, t);
   if (t.scalar_type() != ScalarType::Int || t.dim() != 1) {
     check(invalid(op, ": ", name, " must be int32 with 1 dimension, got ", dtype_name(t.scalar_type()), " ", shape(t),
                   "; convert it with .to(torch.int32)"));
   }
-  *hold = torch::stable::contiguous(t);
+  *hold = backend::visible(torch::stable::contiguous(t));
   return static_cast<const int32_t*>(hold->data_ptr());
 }
 
@@ -48,8 +49,10 @@ int64_t view_high(const char* op, const Spec& spec, const Extras& x, int64_t k, 
   w->group = spec.block.cols;
   const int64_t groups = Block::count(k, spec.block.cols);
   int64_t cols = 0, last = -1;
+  const Tensor host = backend::on_host(hold->groups);
+  const auto* list = static_cast<const int32_t*>(host.data_ptr());
   for (int64_t i = 0; i < w->high_count; ++i) {
-    const int64_t g = w->high_groups[i];
+    const int64_t g = list[i];
     if (g <= last || g >= groups) {
       check(invalid(op, ": high_groups must be ascending group numbers below ", groups, ", got ", g, " at position ", i,
                     "; sort them and leave none twice"));
@@ -68,26 +71,29 @@ void view_outliers(const char* op, const Extras& x, int64_t rows, int64_t k, Ext
   o->offsets = indices(op, "outlier_offsets", *x.outlier_offsets, &hold->offsets);
   o->cols = indices(op, "outlier_cols", *x.outlier_cols, &hold->cols);
   o->dtype = float_dtype(op, "outlier_values", *x.outlier_values);
-  check_cpu(op, "outlier_values", *x.outlier_values);
+  check_device(op, "outlier_values", *x.outlier_values);
   const int64_t count = hold->cols.numel();
   if (hold->offsets.numel() != rows + 1 || x.outlier_values->dim() != 1 || x.outlier_values->numel() != count) {
     check(invalid(op, ": outliers must be offsets [", rows + 1, "], cols and values of one length, got ",
                   shape(*x.outlier_offsets), ", ", shape(*x.outlier_cols), " and ", shape(*x.outlier_values),
                   "; they are the rows of the weight, compressed (CSR)"));
   }
-  hold->values = torch::stable::contiguous(*x.outlier_values);
+  hold->values = backend::visible(torch::stable::contiguous(*x.outlier_values));
   o->values = hold->values.data_ptr();
+  const Tensor offsets_host = backend::on_host(hold->offsets), cols_host = backend::on_host(hold->cols);
+  const auto* offsets = static_cast<const int32_t*>(offsets_host.data_ptr());
+  const auto* cols = static_cast<const int32_t*>(cols_host.data_ptr());
   int64_t at = 0;
   for (int64_t r = 0; r <= rows; ++r) {
-    if (o->offsets[r] < at || (r == 0 && o->offsets[r] != 0) || (r == rows && o->offsets[r] != count)) {
+    if (offsets[r] < at || (r == 0 && offsets[r] != 0) || (r == rows && offsets[r] != count)) {
       check(invalid(op, ": outlier_offsets must ascend from 0 to the number of outliers ", count, ", got ",
-                    o->offsets[r], " at row ", r, "; they are the rows of the weight, compressed (CSR)"));
+                    offsets[r], " at row ", r, "; they are the rows of the weight, compressed (CSR)"));
     }
-    at = o->offsets[r];
+    at = offsets[r];
   }
   for (int64_t i = 0; i < count; ++i) {
-    if (o->cols[i] < 0 || o->cols[i] >= k) {
-      check(invalid(op, ": outlier_cols must be columns below K = ", k, ", got ", o->cols[i], " at position ", i,
+    if (cols[i] < 0 || cols[i] >= k) {
+      check(invalid(op, ": outlier_cols must be columns below K = ", k, ", got ", cols[i], " at position ", i,
                     "; one column per outlier"));
     }
   }
@@ -158,15 +164,15 @@ Tensor dequant_gemm_input_grad(const Tensor& dy, const Tensor& w, const OptTenso
   view_weight(op, &call, {op, "w", w, w_scale, w_zero, w_scale2, w_table, w_format},
               {w_high, high_groups, outlier_offsets, outlier_cols, outlier_values}, &hold);
   Tensor out = call.output(out_dtype(op, dtype, call.default_dtype()));
-  if (call.args.m > 0) check(cpu::dequant_gemm_input_grad(call.args, torch_parallel()));
+  if (call.args.m > 0) check(backend::dequant_gemm_input_grad(call.args));
   return out;
 }
 
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("dequant_gemm", TORCH_BOX(&lowbit::bind::dequant_gemm));
-  m.impl("dequant_gemm.autograd", TORCH_BOX(&lowbit::bind::dequant_gemm));
-  m.impl("dequant_gemm_input_grad", TORCH_BOX(&lowbit::bind::dequant_gemm_input_grad));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("dequant_gemm", LOWBIT_BOX(&lowbit::bind::dequant_gemm));
+  m.impl("dequant_gemm.autograd", LOWBIT_BOX(&lowbit::bind::dequant_gemm));
+  m.impl("dequant_gemm_input_grad", LOWBIT_BOX(&lowbit::bind::dequant_gemm_input_grad));
 }

@@ -1,6 +1,7 @@
 // gemm, the front door: reads which of the three families serves the operands.
 #include <torch/csrc/stable/library.h>
 
+#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 namespace lowbit::bind {
@@ -92,8 +93,8 @@ void gemm_out(const Tensor& x, const Tensor& w, const OptTensor& w_scale, const 
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("gemm", TORCH_BOX(&lowbit::bind::gemm));
-  m.impl("gemm.autograd", TORCH_BOX(&lowbit::bind::gemm));
-  m.impl("gemm.out", TORCH_BOX(&lowbit::bind::gemm_out));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("gemm", LOWBIT_BOX(&lowbit::bind::gemm));
+  m.impl("gemm.autograd", LOWBIT_BOX(&lowbit::bind::gemm));
+  m.impl("gemm.out", LOWBIT_BOX(&lowbit::bind::gemm_out));
 }

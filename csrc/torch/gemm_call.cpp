@@ -1,3 +1,4 @@
+#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 #include <torch/csrc/stable/ops.h>
@@ -44,6 +45,11 @@ int64_t largest(const ElementFormat& f, const BlockValues& zero, int64_t rows, i
     low = std::min(low, v), high = std::max(high, v);
   }
   if (!zero) return std::max(-low, high);
+  if (!backend::kReadsValues) {  // what the dtype allows
+    const int64_t least = zero.dtype == DType::kU8 ? 0 : zero.dtype == DType::kI8 ? -128 : INT32_MIN;
+    const int64_t largest_zero = zero.dtype == DType::kU8 ? 255 : zero.dtype == DType::kI8 ? 127 : INT32_MAX;
+    return std::max(high - least, largest_zero - low);
+  }
   int64_t most = 0;
   const int64_t n = Block::count(rows, zero.block.rows), groups = Block::count(cols, zero.block.cols);
   for (int64_t i = 0; i < n; ++i) {
@@ -190,7 +196,7 @@ void GemmCall::weight(const QArgs& w, int64_t code_cols) {
 
 void GemmCall::bias(const OptTensor& bias) {
   if (!bias) return;
-  check_cpu(op_, "bias", *bias);
+  check_device(op_, "bias", *bias);
   args.bias_dtype = float_dtype(op_, "bias", *bias);
   const int64_t rank = experts_ ? 2 : 1;
   if (bias->dim() != rank || bias->size(rank - 1) != out_cols() || (experts_ && bias->size(0) != w_.experts)) {
@@ -239,14 +245,14 @@ cpu::Family GemmCall::family() const {
 
 void GemmCall::finish_x() {
   if (!dynamic_) return;
-  check(cpu::quantize_rows(op_, x_.spec, args.x, x_.matrix.scale, x_.matrix.zero, torch_parallel(), &quantized_));
+  check(backend::quantize_rows(op_, x_.spec, args.x, x_.matrix.scale, x_.matrix.zero, &quantized_));
   args.xq = &quantized_.matrix;
 }
 
 void GemmCall::run(cpu::Family family) {
   if (args.m == 0 || args.n == 0) return;
   finish_x();
-  check(cpu::run(family, args, torch_parallel()));
+  check(backend::run(family, args));
 }
 
 std::vector<GemmArgs> GemmCall::experts(const std::vector<int64_t>& ends, std::vector<Expert>* storage) const {
@@ -267,12 +273,17 @@ std::vector<GemmArgs> GemmCall::experts(const std::vector<int64_t>& ends, std::v
   return all;
 }
 
-void GemmCall::run_grouped(cpu::Family family, const std::vector<int64_t>& ends) {
+void GemmCall::run_grouped(cpu::Family family, const std::vector<int64_t>& ends, const Tensor& offs) {
   if (args.m == 0 || args.n == 0) return;
   finish_x();
+  if (backend::kExpertsAtOnce) {
+    const int64_t bias = args.bias != nullptr ? bias_hold_.stride(0) * size_of(args.bias_dtype) : 0;
+    check(backend::grouped_at_once(args, {w_.codes_step, w_.scale_step, w_.scale2_step, w_.zero_step, bias}, offs));
+    return;
+  }
   std::vector<Expert> storage;
   const std::vector<GemmArgs> all = experts(ends, &storage);
-  check(cpu::grouped(family, all.data(), static_cast<int64_t>(all.size()), torch_parallel()));
+  check(backend::grouped(family, all.data(), static_cast<int64_t>(all.size())));
 }
 
 }  // namespace lowbit::bind

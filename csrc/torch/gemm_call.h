@@ -6,6 +6,7 @@
 
 #include "cpu/gemm.h"
 #include "torch/args.h"
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 
@@ -43,7 +44,7 @@ class GemmCall {
 
   void run(cpu::Family family);
   // The same for rows of x sorted by expert, expert e owning the rows up to ends[e].
-  void run_grouped(cpu::Family family, const std::vector<int64_t>& ends);
+  void run_grouped(cpu::Family family, const std::vector<int64_t>& ends, const Tensor& offs);
   // One GemmArgs an expert.
   struct Expert {
     GemmArgs args;
@@ -71,7 +72,7 @@ class GemmCall {
   bool coded_ = false;  // x came as codes
   bool gradient_ = false;
   bool dynamic_ = false;  // x comes as floats and is quantized on the way
-  cpu::QuantizedRows quantized_;
+  backend::QuantizedRows quantized_;
   std::vector<int64_t> lead_;  // sizes of x and out but the last
 };
 

@@ -2,6 +2,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 namespace lowbit::bind {
@@ -9,15 +10,16 @@ namespace {
 
 // The row at which each expert ends.
 std::vector<int64_t> ends_of(const char* op, const Tensor& offs, int64_t experts, int64_t rows) {
-  check_cpu(op, "offs", offs);
+  check_device(op, "offs", offs);
   if (offs.scalar_type() != ScalarType::Int || offs.dim() != 1 || offs.size(0) != experts) {
     check(invalid(op, ": offs must be int32 [", experts, "], one end per expert, got ", dtype_name(offs.scalar_type()),
                   " ", shape(offs), "; it is torch.cumsum(rows of each expert, 0, dtype=torch.int32)"));
   }
-  const auto* data = static_cast<const int32_t*>(offs.data_ptr());
+  const Tensor host = backend::on_host(offs);
+  const auto* data = static_cast<const int32_t*>(host.data_ptr());
   std::vector<int64_t> ends;
   for (int64_t e = 0; e < experts; ++e) {
-    const int64_t end = data[e * offs.stride(0)], before = ends.empty() ? 0 : ends.back();
+    const int64_t end = data[e * host.stride(0)], before = ends.empty() ? 0 : ends.back();
     if (end < before || end > rows || (e + 1 == experts && end != rows)) {
       check(invalid(op, ": offs must ascend from 0 to the ", rows, " rows of x, got ", end, " for expert ", e,
                     "; it is torch.cumsum(rows of each expert, 0, dtype=torch.int32)"));
@@ -60,7 +62,7 @@ Tensor grouped_gemm(const Tensor& x, const Tensor& w, const OptTensor& w_scale, 
   call.bias(bias);
   const std::vector<int64_t> ends = ends_of(op, offs, call.expert_count(), call.args.m);
   Tensor out = call.output(out_dtype(op, dtype, call.default_dtype()));
-  call.run_grouped(call.family(), ends);
+  call.run_grouped(call.family(), ends, backend::visible(torch::stable::contiguous(offs)));
   return out;
 }
 
@@ -76,15 +78,15 @@ Tensor grouped_gemm_input_grad(const Tensor& dy, const Tensor& w, const OptTenso
   Tensor out = call.output(out_dtype(op, dtype, call.default_dtype()));
   std::vector<GemmCall::Expert> storage;
   const std::vector<GemmArgs> all = call.experts(ends, &storage);
-  check(cpu::grouped_input_grad(all.data(), static_cast<int64_t>(all.size()), torch_parallel()));
+  check(backend::grouped_input_grad(all.data(), static_cast<int64_t>(all.size())));
   return out;
 }
 
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("grouped_gemm", TORCH_BOX(&lowbit::bind::grouped_gemm));
-  m.impl("grouped_gemm.autograd", TORCH_BOX(&lowbit::bind::grouped_gemm));
-  m.impl("grouped_gemm_input_grad", TORCH_BOX(&lowbit::bind::grouped_gemm_input_grad));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("grouped_gemm", LOWBIT_BOX(&lowbit::bind::grouped_gemm));
+  m.impl("grouped_gemm.autograd", LOWBIT_BOX(&lowbit::bind::grouped_gemm));
+  m.impl("grouped_gemm_input_grad", LOWBIT_BOX(&lowbit::bind::grouped_gemm_input_grad));
 }

@@ -7,28 +7,29 @@
 
 #include "cpu/dispatch.h"
 #include "torch/args.h"
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 namespace {
 
 constexpr const char* kOp = "hadamard";
 
-// The values of `sign`, refused unless they are +-1.
-std::vector<float> sign_values(const Tensor& sign) {
-  check_cpu(kOp, "sign", sign);
+// The values of `sign` in float32, refused unless they are +-1.
+Tensor sign_values(const Tensor& sign) {
+  check_device(kOp, "sign", sign);
   const DType type = float_dtype(kOp, "sign", sign);
   if (sign.dim() != 1) {
     check(invalid("hadamard: sign must have 1 dimension, got shape ", shape(sign), "; flatten it"));
   }
-  std::vector<float> values(sign.size(0));
-  for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = load_float(sign.data_ptr(), type, static_cast<int64_t>(i) * sign.stride(0));
-    if (values[i] != 1.0f && values[i] != -1.0f) {
-      check(invalid("hadamard: sign must be +1 or -1, got ", values[i], " at ", i,
+  const Tensor host = backend::on_host(sign);
+  for (int64_t i = 0; i < host.size(0); ++i) {
+    const float value = load_float(host.data_ptr(), type, i * host.stride(0));
+    if (value != 1.0f && value != -1.0f) {
+      check(invalid("hadamard: sign must be +1 or -1, got ", value, " at ", i,
                     "; scale with the argument scale, or multiply x beforehand"));
     }
   }
-  return values;
+  return backend::visible(torch::stable::contiguous(torch::stable::to(sign, ScalarType::Float)));
 }
 
 bool same_memory(const Tensor& x, const Tensor& out) {
@@ -59,16 +60,16 @@ void run(const Tensor& x, int64_t block, const OptTensor& sign, std::optional<do
     if (!same_memory(x, out)) check_no_overlap(kOp, "out", out, "x", x);
   }
   args.block = block ? block : args.x.cols;
-  std::vector<float> signs;
+  Tensor signs;
   if (sign) {
     signs = sign_values(*sign);
-    args.sign = signs.data();
+    args.sign = static_cast<const float*>(signs.data_ptr());
     args.sign_length = sign->size(0);
   }
   args.scale = static_cast<float>(scale ? *scale : 1.0 / std::sqrt(static_cast<double>(args.block)));
   args.transpose = transpose;
   cpu::ran("hadamard:ref");
-  check(kernels().hadamard(args, torch_parallel()));
+  check(backend::kernels().hadamard(args, torch_parallel()));
 }
 
 Tensor hadamard(const Tensor& x, int64_t block, OptTensor sign, std::optional<double> scale, bool transpose) {
@@ -87,8 +88,8 @@ void hadamard_out(const Tensor& x, int64_t block, OptTensor sign, std::optional<
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("hadamard", TORCH_BOX(&lowbit::bind::hadamard));
-  m.impl("hadamard.autograd", TORCH_BOX(&lowbit::bind::hadamard));
-  m.impl("hadamard.out", TORCH_BOX(&lowbit::bind::hadamard_out));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("hadamard", LOWBIT_BOX(&lowbit::bind::hadamard));
+  m.impl("hadamard.autograd", LOWBIT_BOX(&lowbit::bind::hadamard));
+  m.impl("hadamard.out", LOWBIT_BOX(&lowbit::bind::hadamard_out));
 }

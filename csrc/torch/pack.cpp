@@ -9,6 +9,7 @@
 
 #include "cpu/dispatch.h"
 #include "torch/args.h"
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 namespace {
@@ -36,7 +37,7 @@ const char* at(const Tensor& t, int64_t bytes) { return static_cast<const char*>
 char* to(const Tensor& t, int64_t bytes) { return static_cast<char*>(t.data_ptr()) + bytes; }
 
 void check_rank(const char* op, const char* argument, const Tensor& t, int64_t rank, const char* layout) {
-  check_cpu(op, argument, t);
+  check_device(op, argument, t);
   if (t.dim() < rank) {
     check(invalid(op, ": ", argument, " must be ", layout, ", got shape ", shape(t),
                   "; see lowbit.ops.pack for layouts"));
@@ -77,7 +78,7 @@ bool find_order(const char* op, const std::string& layout, const ElementFormat& 
 Codes batched_codes(const char* op, const char* name, const Tensor& t, const ElementFormat& f, Layout layout,
                     int64_t cols, Tensor* hold) {
   const int64_t rank = codes_rank(f, layout);
-  const Tensor whole = t.dim() > rank ? torch::stable::contiguous(t) : t;
+  const Tensor whole = t.dim() > rank ? backend::visible(torch::stable::contiguous(t)) : t;
   const int64_t lead = t.dim() > rank ? t.dim() - rank : 0;
   return codes_view(op, name, whole, f, layout, cols, lead, hold);
 }
@@ -94,7 +95,7 @@ Tensor pack(const Tensor& codes, std::string format, std::string layout) {
   Order order = Order::kPlain;
   check(parse_element("pack", "format", format, &f));
   const bool foreign = find_order("pack", layout, *f, &order);
-  check_cpu("pack", "codes", codes);
+  check_device("pack", "codes", codes);
   if (codes.scalar_type() != ScalarType::Byte || codes.dim() < 2) {
     check(invalid("pack: codes must be uint8 [..., rows, K], got ", dtype_name(codes.scalar_type()), " ", shape(codes),
                   "; convert them with .to(torch.uint8)"));
@@ -105,7 +106,7 @@ Tensor pack(const Tensor& codes, std::string format, std::string layout) {
                   "; AWQ checkpoints have no other, use \"canonical\""));
   }
   const bool strided = d == 2 && (codes.stride(1) == 1 || cols <= 1);
-  const Tensor in = strided ? codes : torch::stable::contiguous(codes);
+  const Tensor in = strided ? codes : backend::visible(torch::stable::contiguous(codes));
   const Batch batch(in, 2);
   Tensor out;
   if (foreign) {
@@ -118,8 +119,8 @@ Tensor pack(const Tensor& codes, std::string format, std::string layout) {
     const auto* from = reinterpret_cast<const uint8_t*>(at(in, b * rows * cols));
     char* dest = to(out, b * batch.step(out));
     const int64_t stride = strided ? in.stride(0) : cols;
-    check(foreign ? kernels().pack_order(order, *f, from, stride, rows, cols, dest, torch_parallel())
-                  : kernels().pack(*f, from, stride, rows, cols, dest, torch_parallel()));
+    check(foreign ? backend::kernels().pack_order(order, *f, from, stride, rows, cols, dest, torch_parallel())
+                  : backend::kernels().pack(*f, from, stride, rows, cols, dest, torch_parallel()));
   }
   return out;
 }
@@ -141,11 +142,11 @@ Tensor unpack_foreign(Order order, const ElementFormat& f, const std::string& la
                   "] for K = ", cols, " in layout \"", layout, "\", got ", dtype_name(packed.scalar_type()), " ",
                   shape(packed), "; K and the layout must be those that it was packed with"));
   }
-  const Tensor in = torch::stable::contiguous(packed);
+  const Tensor in = backend::visible(torch::stable::contiguous(packed));
   const Batch batch(in, 2);
   Tensor out = batch.make({rows, cols}, ScalarType::Byte);
   for (int64_t b = 0; b < batch.count; ++b) {
-    check(kernels().unpack_order(order, f, at(in, b * batch.step(in)), rows, cols,
+    check(backend::kernels().unpack_order(order, f, at(in, b * batch.step(in)), rows, cols,
                                  reinterpret_cast<uint8_t*>(to(out, b * rows * cols)), torch_parallel()));
   }
   return out;
@@ -163,7 +164,7 @@ Tensor unpack(const Tensor& packed, std::string format, int64_t cols, std::strin
   Tensor out = batch.make({codes.rows, cols}, ScalarType::Byte);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));
-    check(kernels().unpack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
+    check(backend::kernels().unpack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
   }
   return out;
 }
@@ -184,7 +185,7 @@ Tensor prepack(const Tensor& w, std::string format, int64_t cols) {
   Tensor out = batch.make({ceil_div(codes.rows, kTileRows), ceil_div(cols, kTileCols), 8 * f.bits}, ScalarType::Byte);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));
-    check(kernels().prepack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
+    check(backend::kernels().prepack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
   }
   return out;
 }
@@ -206,7 +207,7 @@ Tensor unprepack(const Tensor& w, std::string format, int64_t rows, int64_t cols
   Tensor out = make_canonical(batch, f, rows, cols);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));
-    check(kernels().unprepack(codes, to(out, b * batch.step(out)), torch_parallel()));
+    check(backend::kernels().unprepack(codes, to(out, b * batch.step(out)), torch_parallel()));
   }
   return out;
 }
@@ -219,9 +220,9 @@ std::vector<int64_t> sizes_of(const Tensor& t) {
 
 // The scale times 2^drop in its own dtype, which must hold it.
 Tensor truncate_scale(const Tensor& scale, int drop) {
-  check_cpu("truncate", "scale", scale);
+  check_device("truncate", "scale", scale);
   const DType dtype = float_dtype("truncate", "scale", scale);
-  const Tensor in = torch::stable::contiguous(scale);
+  const Tensor in = backend::visible(torch::stable::contiguous(scale));
   Tensor out = empty(sizes_of(scale), scale.scalar_type());
   for (int64_t i = 0; i < in.numel(); ++i) {
     store_float(out.data_ptr(), dtype, i, ref::truncated_scale(load_float(in.data_ptr(), dtype, i), drop));
@@ -235,13 +236,13 @@ Tensor truncate_scale(const Tensor& scale, int drop) {
 }
 
 Tensor truncate_zero(const ElementFormat& f, const Tensor& zero, int drop) {
-  check_cpu("truncate", "zero", zero);
+  check_device("truncate", "zero", zero);
   const ScalarType type = zero.scalar_type();
   const DType dtype = type == ScalarType::Int    ? DType::kI32
                       : type == ScalarType::Char ? DType::kI8
                       : type == ScalarType::Byte ? DType::kU8
                                                  : float_dtype("truncate", "zero", zero);
-  const Tensor in = torch::stable::contiguous(zero);
+  const Tensor in = backend::visible(torch::stable::contiguous(zero));
   Tensor out = empty(sizes_of(zero), ScalarType::Float);
   for (int64_t i = 0; i < in.numel(); ++i) {
     static_cast<float*>(out.data_ptr())[i] = ref::truncated_zero(f, load_float(in.data_ptr(), dtype, i), drop);
@@ -302,10 +303,10 @@ std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, Op
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("pack", TORCH_BOX(&lowbit::bind::pack));
-  m.impl("unpack", TORCH_BOX(&lowbit::bind::unpack));
-  m.impl("prepack", TORCH_BOX(&lowbit::bind::prepack));
-  m.impl("unprepack", TORCH_BOX(&lowbit::bind::unprepack));
-  m.impl("truncate", TORCH_BOX(&lowbit::bind::truncate));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("pack", LOWBIT_BOX(&lowbit::bind::pack));
+  m.impl("unpack", LOWBIT_BOX(&lowbit::bind::unpack));
+  m.impl("prepack", LOWBIT_BOX(&lowbit::bind::prepack));
+  m.impl("unprepack", LOWBIT_BOX(&lowbit::bind::unprepack));
+  m.impl("truncate", LOWBIT_BOX(&lowbit::bind::truncate));
 }

@@ -9,6 +9,7 @@
 
 #include "cpu/dispatch.h"
 #include "torch/args.h"
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 namespace {
@@ -73,7 +74,7 @@ void view_complex(const Tensor& x, Request* q) {
     check(invalid("quantize: x must be complex64 [..., rows, K] or floats [..., rows, K, 2] for format complex2, got ",
                   dtype_name(x.scalar_type()), " ", shape(x), "; use torch.view_as_real"));
   }
-  q->hold = torch::stable::contiguous(x);
+  q->hold = backend::visible(torch::stable::contiguous(x));
   q->x.dtype = pairs ? float_dtype("quantize", "x", x) : DType::kF32;
   q->x.data = q->hold.data_ptr();
   q->rows = x.size(d - 2);
@@ -86,7 +87,7 @@ Request read(const Tensor& x, const std::string& format, const std::string& layo
              std::optional<ScalarType> scale_dtype) {
   Request q;
   check(parse_spec("quantize", "format", format, &q.spec));
-  check_cpu("quantize", "x", x);
+  check_device("quantize", "x", x);
   q.layout = layout_asked(layout, q.spec);
   q.scale_dtype = scale_dtype_asked(scale_dtype);
   if (q.spec.element->is_complex()) {
@@ -192,8 +193,11 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
   args.scaling.spec = spec;
   args.scaling.asymmetric = asymmetric;
   OptTensor table_hold;
-  args.scaling.codebook = codebook_of("quantize", "table", *spec.element, table, &table_hold);
+  const float* codebook = codebook_of("quantize", "table", *spec.element, table, &table_hold);
+  const Tensor codebook_host = table_hold ? backend::on_host(*table_hold) : Tensor();
+  args.scaling.codebook = table_hold ? static_cast<const float*>(codebook_host.data_ptr()) : nullptr;
   check(check_scaling(args.scaling));
+  args.scaling.codebook = codebook;
   if (!scale && (zero || scale2)) {
     check(invalid("quantize: scale must be given together with ", zero ? "zero" : "scale2",
                   ", got None; leave all of them out to compute them"));
@@ -267,9 +271,9 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
       if (spec.scale_has_scale) args.scaling.scale2.data = bytes(scale2_out, b * step(scale2_out));
       if (asymmetric) args.scaling.zero.data = bytes(zero_out, b * step(zero_out));
     }
-    if (scale) check(ref::check_given(args));
+    if (scale && backend::kReadsValues) check(ref::check_given(args));
     cpu::ran("quantize:ref");
-    check(kernels().quantize(args, torch_parallel()));
+    check(backend::kernels().quantize(args, torch_parallel()));
     if (q.layout == Layout::kTile16) {
       Codes plain;
       plain.data = args.codes;
@@ -277,7 +281,7 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
       plain.layout = Layout::kPlain;
       plain.rows = rows;
       plain.cols = plain.row_stride = q.cols;
-      check(kernels().prepack(plain, reinterpret_cast<uint8_t*>(bytes(tiles, b * step(tiles))), torch_parallel()));
+      check(backend::kernels().prepack(plain, reinterpret_cast<uint8_t*>(bytes(tiles, b * step(tiles))), torch_parallel()));
     }
   }
   return {tiles, scale_out, zero_out, scale2_out};
@@ -296,7 +300,7 @@ struct Weights {
 void read_weights(const char* op, const Tensor& w, const OptTensor& scale, const OptTensor& zero,
                   const std::string& format, int64_t k, const OptTensor& scale2, const OptTensor& table, Weights* out) {
   check(parse_spec(op, "format", format, &out->spec));
-  check_cpu(op, "w", w);
+  check_device(op, "w", w);
   if (k < 1) check(invalid(op, ": k must be at least 1, got ", k, "; it is the number of columns of w"));
   const int64_t rank = codes_rank(*out->spec.element, layout_of(out->spec, w));
   const int64_t lead = std::max<int64_t>(w.dim() - rank, 0);
@@ -326,7 +330,7 @@ Tensor dequantize(const Tensor& w, OptTensor scale, OptTensor zero, std::string 
     args.rows = rows;
     args.out = {bytes(out, e * rows * width * size_of(dtype)), dtype, rows, width, width, 1};
     cpu::ran("dequantize:ref");
-    check(kernels().dequantize(args, torch_parallel()));
+    check(backend::kernels().dequantize(args, torch_parallel()));
   }
   return out;
 }
@@ -334,7 +338,7 @@ Tensor dequantize(const Tensor& w, OptTensor scale, OptTensor zero, std::string 
 Tensor embedding(const Tensor& ids, const Tensor& w, OptTensor scale, OptTensor zero, std::string format, int64_t k,
                  OptTensor scale2, OptTensor table, std::optional<ScalarType> asked) {
   const DType dtype = out_dtype("embedding", asked, DType::kF32);
-  check_cpu("embedding", "ids", ids);
+  check_device("embedding", "ids", ids);
   if (ids.scalar_type() != ScalarType::Long && ids.scalar_type() != ScalarType::Int) {
     check(invalid("embedding: ids must be int64 or int32, got ", dtype_name(ids.scalar_type()),
                   "; use .to(torch.int64)"));
@@ -346,7 +350,8 @@ Tensor embedding(const Tensor& ids, const Tensor& w, OptTensor scale, OptTensor 
   }
   const Tensor dense =
       torch::stable::contiguous(ids.scalar_type() == ScalarType::Long ? ids : torch::stable::to(ids, ScalarType::Long));
-  const auto* rows = static_cast<const int64_t*>(dense.data_ptr());
+  const Tensor host = backend::on_host(dense);
+  const auto* rows = static_cast<const int64_t*>(host.data_ptr());
   const int64_t count = dense.numel();
   for (int64_t i = 0; i < count; ++i) {
     if (rows[i] < 0 || rows[i] >= m.view.matrix.codes.rows) {
@@ -364,19 +369,19 @@ Tensor embedding(const Tensor& ids, const Tensor& w, OptTensor scale, OptTensor 
   args.op = "embedding";
   args.w = m.view.matrix;
   args.rows = count;
-  args.ids = rows;
+  args.ids = static_cast<const int64_t*>(dense.data_ptr());
   const int64_t width = pairs ? 2 * k : k;
   args.out = {out.data_ptr(), dtype, count, width, width, 1};
   cpu::ran("dequantize:ref");
-  check(kernels().dequantize(args, torch_parallel()));
+  check(backend::kernels().dequantize(args, torch_parallel()));
   return out;
 }
 
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("quantize", TORCH_BOX(&lowbit::bind::quantize));
-  m.impl("dequantize", TORCH_BOX(&lowbit::bind::dequantize));
-  m.impl("embedding", TORCH_BOX(&lowbit::bind::embedding));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("quantize", LOWBIT_BOX(&lowbit::bind::quantize));
+  m.impl("dequantize", LOWBIT_BOX(&lowbit::bind::dequantize));
+  m.impl("embedding", LOWBIT_BOX(&lowbit::bind::embedding));
 }

@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "torch/args.h"
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 
@@ -28,7 +29,7 @@ bool holds_bytes(ScalarType t, const ElementFormat& f) {
 
 // `t` itself when its last dimension can be read with a unit stride, else a contiguous copy.
 Tensor readable(const Tensor& t) {
-  return t.dim() == 0 || t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) <= 1 ? t : torch::stable::contiguous(t);
+  return t.dim() == 0 || t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) <= 1 ? t : backend::visible(torch::stable::contiguous(t));
 }
 
 int64_t expert_step(const Tensor& t) {
@@ -41,7 +42,7 @@ const void* step(const void* p, int64_t bytes) { return static_cast<const char*>
 
 Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,
                  int64_t cols, int64_t lead, Tensor* hold) {
-  check_cpu(op, name.c_str(), t);
+  check_device(op, name.c_str(), t);
   const int64_t rank = codes_rank(f, layout) + lead;
   const bool planes = layout == Layout::kCanonical && canonical(f) == Canonical::kPlanes;
   if (t.dim() != rank) {
@@ -57,7 +58,7 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   c.layout = layout;
   c.cols = cols;
   if (layout == Layout::kTile16) {
-    *hold = t.is_contiguous() ? t : torch::stable::contiguous(t);
+    *hold = t.is_contiguous() ? t : backend::visible(torch::stable::contiguous(t));
     if (t.size(lead + 1) != ceil_div(cols, kTileCols) || t.size(lead + 2) != 8 * f.bits) {
       check(invalid(op, ": ", name, " must be [rows / 16, ", ceil_div(cols, kTileCols), ", ", 8 * f.bits,
                     "] for K = ", cols, " in format ", f.name, "@tile16, got shape ", shape(t),
@@ -87,7 +88,7 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
 
 BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,
                         Block block, int64_t rows, int64_t cols, int64_t lead, bool zero, Tensor* hold) {
-  check_cpu(op, name.c_str(), t);
+  check_device(op, name.c_str(), t);
   const int64_t groups = Block::count(cols, block.cols);
   const int64_t value_rows = Block::count(rows, block.rows);
   BlockValues v;
@@ -178,12 +179,12 @@ const float* codebook_of(const char* op, const std::string& name, const ElementF
     check(invalid(op, ": ", name, " must hold the ", f.codes(), " values of format ", f.name,
                   ", got None; pass a float32 tensor in ascending order"));
   }
-  check_cpu(op, name.c_str(), *table);
+  check_device(op, name.c_str(), *table);
   if (table->scalar_type() != ScalarType::Float || table->numel() != f.codes()) {
     check(invalid(op, ": ", name, " must be float32 with ", f.codes(), " values, got ",
                   dtype_name(table->scalar_type()), " ", shape(*table), "; one value per code, ascending"));
   }
-  *hold = torch::stable::contiguous(*table);
+  *hold = backend::visible(torch::stable::contiguous(*table));
   return static_cast<const float*>((*hold)->data_ptr());
 }
 

@@ -1,6 +1,7 @@
 // scaled_gemm: checks, views, calls.
 #include <torch/csrc/stable/library.h>
 
+#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 namespace lowbit::bind {
@@ -36,4 +37,4 @@ Tensor scaled_gemm(const Tensor& x, const OptTensor& x_scale, std::string x_form
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) { m.impl("scaled_gemm", TORCH_BOX(&lowbit::bind::scaled_gemm)); }
+LOWBIT_LIBRARY_IMPL(m) { m.impl("scaled_gemm", LOWBIT_BOX(&lowbit::bind::scaled_gemm)); }

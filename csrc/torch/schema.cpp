@@ -13,7 +13,9 @@
 // nothing: torch.compile refuses to functionalize an op that returns its argument.
 #include <torch/csrc/stable/library.h>
 
-STABLE_TORCH_LIBRARY(lowbit, m) {
+#include "torch/backend.h"
+
+LOWBIT_LIBRARY(m) {
   // layouts
   m.def("pack(Tensor codes, str format, *, str layout=\"canonical\") -> Tensor");
   m.def("unpack(Tensor packed, str format, SymInt k, *, str layout=\"canonical\") -> Tensor");

@@ -6,6 +6,7 @@
 
 #include "cpu/dispatch.h"
 #include "torch/args.h"
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 namespace {
@@ -38,7 +39,7 @@ Tensor stochastic_round(const Tensor& x, std::string format, const Tensor& seed)
   args.out.row_stride = args.x.cols;
   args.out.col_stride = 1;
   cpu::ran("stochastic_round:ref");
-  check(kernels().stochastic_round(args, torch_parallel()));
+  check(backend::kernels().stochastic_round(args, torch_parallel()));
   return out;
 }
 
@@ -122,10 +123,11 @@ void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tens
     return args;
   };
   const int64_t count = rows > 0 ? batch : 0;
-  for (int64_t e = 0; e < count; ++e) check(ref::prepare_update(of_expert(e), torch_parallel()));
+  // on CUDA the update computes its scales itself
+  for (int64_t e = 0; e < count && backend::kReadsValues; ++e) check(ref::prepare_update(of_expert(e), torch_parallel()));
   for (int64_t e = 0; e < count; ++e) {
     cpu::ran("stochastic_round_update_:ref");
-    check(kernels().stochastic_round_update(of_expert(e), torch_parallel()));
+    check(backend::kernels().stochastic_round_update(of_expert(e), torch_parallel()));
   }
   if (rescale) {
     torch::stable::copy_(scale, torch::stable::view(new_scale, scale.sizes()));
@@ -136,7 +138,7 @@ void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tens
 }  // namespace
 }  // namespace lowbit::bind
 
-STABLE_TORCH_LIBRARY_IMPL(lowbit, CPU, m) {
-  m.impl("stochastic_round", TORCH_BOX(&lowbit::bind::stochastic_round));
-  m.impl("stochastic_round_update_", TORCH_BOX(&lowbit::bind::stochastic_round_update_));
+LOWBIT_LIBRARY_IMPL(m) {
+  m.impl("stochastic_round", LOWBIT_BOX(&lowbit::bind::stochastic_round));
+  m.impl("stochastic_round_update_", LOWBIT_BOX(&lowbit::bind::stochastic_round_update_));
 }

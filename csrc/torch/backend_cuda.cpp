@@ -1,0 +1,282 @@
+#include "torch/backend.h"
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+
+#include "cuda/bitplane_gemm.h"
+#include "cuda/dequant_gemm.h"
+#include "cuda/gemm.h"
+#include "cuda/hadamard.h"
+#include "cuda/launch.h"
+#include "cuda/quantize.h"
+#include "cuda/scaled_gemm.h"
+#include "cuda/stochastic_round.h"
+#if defined(LOWBIT_BACKEND_EMULATED)
+#include "torch/device/emulated.h"
+#else
+#include "torch/device/cuda.h"
+#endif
+
+namespace lowbit::bind::backend {
+namespace {
+
+std::optional<device::Guard>& guard() {
+  static thread_local std::optional<device::Guard> g;
+  return g;
+}
+
+Tensor& seed_now() {
+  static thread_local Tensor t;
+  return t;
+}
+
+std::pair<const void*, int64_t> extent(const Tensor& t) {
+  if (t.numel() == 0) return {nullptr, 0};
+  int64_t last = 0;
+  for (int64_t d = 0; d < t.dim(); ++d) last += (t.size(d) - 1) * t.stride(d);
+  return {t.data_ptr(), (last + 1) * static_cast<int64_t>(t.element_size())};
+}
+
+// The workspace and the findings of one launch.
+class Launch {
+ public:
+  explicit Launch(int64_t workspace_bytes, bool findings = false) {
+    call_.stream = device::stream();
+    if (seed_now().defined()) call_.seed = static_cast<const int64_t*>(seed_now().data_ptr());
+    if (workspace_bytes > 0) {
+      workspace_ = empty({workspace_bytes + 256}, ScalarType::Byte);
+      const auto address = reinterpret_cast<uintptr_t>(workspace_.data_ptr());
+      call_.workspace = reinterpret_cast<void*>((address + 255) / 256 * 256);
+      call_.workspace_bytes = workspace_bytes;
+    }
+    // A wait for what was found is not allowed while a graph is captured.
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    if (findings && cudaStreamIsCapturing(call_.stream, &capture) == cudaSuccess && capture == cudaStreamCaptureStatusNone) {
+      findings_ = empty({1}, ScalarType::Int);
+      call_.findings = static_cast<int32_t*>(findings_.data_ptr());
+      check(cuda::check_error("lowbit", "cudaMemsetAsync", cudaMemsetAsync(call_.findings, 0, 4, call_.stream)));
+    }
+  }
+
+  const cuda::Call& call() const { return call_; }
+
+  // What the kernels found, as the sentence the CPU has for it, less the place.
+  Status found(const char* op, const char* argument) const {
+    if (call_.findings == nullptr) return Status();
+    const Tensor host = device::on_host(findings_);
+    int32_t bits = 0;
+    std::memcpy(&bits, host.data_ptr(), 4);
+    if (bits & cuda::kNonFinite) {
+      return invalid(op, ": ", argument, " must be finite, got a NaN or an infinity; replace it with torch.nan_to_num");
+    }
+    if (bits & cuda::kScaleOverflow) {
+      return invalid(op, ": ", argument, " must be small enough for its scales, got one that overflows; use scale_dtype=torch.float32");
+    }
+    if (bits & cuda::kBadCode) return invalid(op, ": ", argument, " must hold codes of its format, got another; quantize it anew");
+    if (bits & cuda::kBadScale) return invalid(op, ": scale must be finite, got a NaN or an infinity; quantize the matrix anew");
+    return Status();
+  }
+
+ private:
+  Tensor workspace_, findings_;
+  cuda::Call call_;
+};
+
+Status current(const char* op, cuda::Device* d) { return cuda::current_device(op, d); }
+
+// ---- the entries of the table; the CPU's threads are not used
+
+template <class... Args>
+Status not_on_cuda(Args...) {
+  return unsupported("this op must run on the CPU, got CUDA tensors; move them with .to(\"cpu\")");
+}
+
+Status quantize(const QuantizeArgs& args, const Parallel&) {
+  Launch launch(cuda::quantize_workspace(args), true);
+  LOWBIT_RETURN_IF_ERROR(cuda::quantize(args, launch.call()));
+  return launch.found(args.scaling.op, args.scaling.argument);
+}
+Status dequantize(const DequantizeArgs& args, const Parallel&) {
+  Launch launch(0, true);
+  LOWBIT_RETURN_IF_ERROR(cuda::dequantize(args, launch.call()));
+  return launch.found(args.op, "w");
+}
+Status stochastic_round(const StochasticRoundArgs& args, const Parallel&) {
+  Launch launch(0, true);
+  LOWBIT_RETURN_IF_ERROR(cuda::stochastic_round(args, launch.call()));
+  return launch.found("stochastic_round", "x");
+}
+Status stochastic_round_update(const WeightUpdateArgs& args, const Parallel&) {
+  Launch launch(cuda::stochastic_round_update_workspace(args));
+  return cuda::stochastic_round_update(args, launch.call());
+}
+Status hadamard(const HadamardArgs& args, const Parallel&) {
+  Launch launch(cuda::hadamard_workspace(args));
+  return cuda::hadamard(args, launch.call());
+}
+Status bitplane_gemm(const GemmArgs& args, const Parallel&) {
+  cuda::Device d;
+  LOWBIT_RETURN_IF_ERROR(current("bitplane_gemm", &d));
+  Launch launch(cuda::bitplane_gemm_workspace(args, d));
+  return cuda::bitplane_gemm(args, launch.call());
+}
+Status dequant_gemm(const GemmArgs& args, const Parallel&) {
+  cuda::Device d;
+  LOWBIT_RETURN_IF_ERROR(current("dequant_gemm", &d));
+  Launch launch(cuda::dequant_gemm_workspace(args, d));
+  return cuda::dequant_gemm(args, launch.call());
+}
+Status scaled_gemm(const GemmArgs& args, const Parallel&) {
+  cuda::Device d;
+  LOWBIT_RETURN_IF_ERROR(current("scaled_gemm", &d));
+  Launch launch(cuda::scaled_gemm_workspace(args, d));
+  return cuda::scaled_gemm(args, launch.call());
+}
+
+cpu::Kernels make_table() {
+  cpu::Kernels k{};
+  k.isa = "cuda";
+  k.pack = not_on_cuda;
+  k.unpack = not_on_cuda;
+  k.pack_order = not_on_cuda;
+  k.unpack_order = not_on_cuda;
+  k.prepack = not_on_cuda;
+  k.unprepack = not_on_cuda;
+  k.quantize = quantize;
+  k.dequantize = dequantize;
+  k.stochastic_round = stochastic_round;
+  k.stochastic_round_update = stochastic_round_update;
+  k.hadamard = hadamard;
+  k.bitplane_gemm = bitplane_gemm;
+  k.dequant_gemm = dequant_gemm;
+  k.dequant_gemm_input_grad = not_on_cuda;
+  k.scaled_gemm = scaled_gemm;
+  return k;
+}
+
+}  // namespace
+
+Scope::Scope() = default;
+Scope::~Scope() {
+  device::hide_all();
+  seed_now() = Tensor();
+  if (entered_) guard().reset();
+}
+void Scope::enter(const Tensor& t) {
+  if (!t.defined()) return;
+  if (!entered_ && device::holds(t)) {
+    guard().emplace(t);
+    entered_ = true;
+  }
+  visible(t);
+}
+
+const Tensor& visible(const Tensor& t) {
+  const auto [p, bytes] = extent(t);
+  device::show(p, bytes, true);
+  return t;
+}
+Tensor on_host(const Tensor& t) { return device::on_host(t); }
+bool takes_seed(const Tensor& seed) {
+  seed_now() = visible(torch::stable::contiguous(seed));
+  return true;
+}
+bool is_here(const Tensor& t) { return device::holds(t); }
+const char* device_name() { return device::kName; }
+
+Tensor empty_strided(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int32_t dtype) {
+  AtenTensorHandle handle = nullptr;
+  if (aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), dtype, device::type(),
+                               device::index(), &handle) != 0) {
+    throw std::bad_alloc();
+  }
+  const Tensor t(handle);
+  const auto [p, bytes] = extent(t);
+  device::show(p, bytes, false);
+  return t;
+}
+
+const cpu::Kernels& kernels() {
+  static const cpu::Kernels table = make_table();
+  return table;
+}
+
+Status run(cpu::Family family, const GemmArgs& args) {
+  const Parallel none{};
+  switch (family) {
+    case cpu::Family::kBitplaneGemm: return bitplane_gemm(args, none);
+    case cpu::Family::kDequantGemm: return dequant_gemm(args, none);
+    default: return scaled_gemm(args, none);
+  }
+}
+Status dequant_gemm_input_grad(const GemmArgs&) { return not_on_cuda(); }
+Status grouped(cpu::Family, const GemmArgs*, int64_t) { return not_on_cuda(); }
+Status grouped_input_grad(const GemmArgs*, int64_t) { return not_on_cuda(); }
+Status grouped_at_once(const GemmArgs& args, const ExpertSteps& steps, const Tensor& offs) {
+  const cuda::GroupedRows rows{static_cast<const int32_t*>(offs.data_ptr()), static_cast<int32_t>(offs.numel()),
+                               steps.codes, steps.scale, steps.second, steps.zero, steps.bias};
+  Launch launch(0);
+  return cuda::run_gemm("grouped_gemm", args, &rows, launch.call());
+}
+
+Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const BlockValues& scale,
+                     const BlockValues& zero, QuantizedRows* out) {
+  struct Tensors {
+    Tensor codes, scale, scale2, zero;
+    BlockValues second;
+  };
+  auto hold = std::make_shared<Tensors>();
+  QuantizeArgs q;
+  q.x = x;
+  q.rows = x.rows, q.cols = x.cols;
+  q.scaling.op = op;
+  q.scaling.spec = spec;
+  q.scaling.spec.layout = q.layout = Layout::kPlain;
+  q.scaling.asymmetric = spec.element->is_int() && spec.element->rule == kUnsigned && !scale;
+  q.scale = scale, q.zero = zero;
+  hold->codes = empty({x.rows, x.cols}, ScalarType::Byte);
+  q.codes = hold->codes.data_ptr();
+  const int64_t rows = Block::count(x.rows, spec.block.rows), cols = Block::count(x.cols, spec.block.cols);
+  if (!scale) {
+    LOWBIT_RETURN_IF_ERROR(check_scaling(q.scaling));
+    const auto store = [](const ElementFormat* f, DType type, int64_t r, int64_t c, Tensor* t, BlockStore* to) {
+      if (f == nullptr) {
+        *t = empty({r, c}, scalar_type(type));
+      } else if (canonical(*f) == Canonical::kPlanes) {
+        *t = empty({f->bits, r, canonical_row(Canonical::kPlanes, c)}, ScalarType::Int);
+      } else {
+        *t = empty({r, canonical_row(canonical(*f), c)}, ScalarType::Byte);
+      }
+      *to = {t->data_ptr(), type, f, r, c};
+    };
+    Scaling& to = q.scaling;
+    store(spec.scale, DType::kF32, rows, cols, &hold->scale, &to.scale);
+    if (spec.scale_has_scale) {
+      store(nullptr, DType::kF32, Block::count(rows, spec.scale_block.rows), Block::count(cols, spec.scale_block.cols),
+            &hold->scale2, &to.scale2);
+    }
+    if (to.asymmetric) store(nullptr, DType::kU8, rows, cols, &hold->zero, &to.zero);
+  }
+  Launch launch(cuda::quantize_workspace(q));
+  LOWBIT_RETURN_IF_ERROR(cuda::quantize(q, launch.call()));
+  QMatrix& m = out->matrix;
+  m.cols = x.cols;
+  m.codes.data = q.codes;
+  m.codes.format = spec.element;
+  m.codes.layout = Layout::kPlain;
+  m.codes.rows = x.rows;
+  m.codes.cols = m.codes.row_stride = x.cols;
+  m.scale = scale ? scale : scale_view(q.scaling, &hold->second);
+  m.zero = zero;
+  if (q.scaling.asymmetric) m.zero = zero_view(q.scaling);
+  if (!scale) m.scale.block = m.zero.block = {rows == 1 ? 0 : spec.block.rows, cols == 1 ? 0 : spec.block.cols};
+  out->hold = hold;
+  return Status();
+}
+
+}  // namespace lowbit::bind::backend
