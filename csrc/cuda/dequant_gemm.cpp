@@ -1,6 +1,6 @@
 #include "cuda/dequant_gemm.h"
 
-#include "cuda/gemm.h"
+#include "cuda/gemm_call.h"
 
 namespace lowbit::cuda {
 

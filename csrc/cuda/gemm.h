@@ -8,7 +8,7 @@
 // All that is chosen from the arguments stands in plan_gemm, which needs no device.
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/gemm_call.h"
 #include "cuda/tile/gemm_params.h"
 #include "ref/gemm_args.h"
 
@@ -29,13 +29,6 @@ const GemmKernels* bfloat16_gemm_kernels(int bits);
 const GemmKernels* half_gemm_kernels(int bits);
 const GemmKernels* float8_gemm_kernels(int bits, bool w_e5m2, bool x_e5m2);  // bits 0 or 8
 
-// Rows of x and out sorted by expert; device memory.
-struct GroupedRows {
-  const int32_t* offs = nullptr;  // [experts]: the end of each one's rows
-  int32_t experts = 0;
-  int64_t w_step = 0, w_scale_step = 0, w_second_step = 0, w_zero_step = 0, bias_step = 0;  // bytes between experts
-};
-
 struct GemmPlan {
   GemmEngine engine;
   int bits;  // of mma64 weights; 0
@@ -49,9 +42,5 @@ struct GemmPlan {
 // Of the device: the architecture of its code chooses the engine, its multiprocessors change speed alone.
 Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device,
                  GemmPlan* plan);
-
-// The workspace that run_gemm needs for these arguments on a device.
-int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device);
-Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call);
 
 }  // namespace lowbit::cuda

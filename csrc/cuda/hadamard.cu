@@ -33,7 +33,7 @@ struct Transform {
   int32_t blocks = 0;  // in all
   Divisor row_of;      // block -> row
   const float* sign = nullptr;
-  bool sign_of_row = false;  // a sign for each column of the row, not of the block
+  Divisor sign_period;  // columns after which the signs repeat, 0: never
   bool sign_in = false, sign_out = false;
   float scale = 1.0f;
 
@@ -45,57 +45,68 @@ struct Transform {
     const int32_t r = row_of(index);
     return {r, (index - r * in_row) * size};
   }
+  __device__ __forceinline__ float sign_of(int32_t column) const {
+    return sign[column - sign_period(column) * sign_period.size];
+  }
   // Elements at, at + 1, ... at + 7 of a block; zeros past its end.
   __device__ __forceinline__ void load(const Block& b, int32_t at, float (&v)[kVector]) const {
     Matrix m = x;
     m.cols = b.c + size;
     load_vector(m, x_aligned, b.r, b.c + at, v);
     if (!sign_in) return;
-    const float* s = sign + (sign_of_row ? b.c : 0) + at;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) v[i] *= at + i < size ? s[i] : 1.0f;
+    for (int i = 0; i < kVector; ++i) v[i] *= at + i < size ? sign_of(b.c + at + i) : 1.0f;
   }
-  __device__ __forceinline__ float finished(const Block& b, int32_t at, float v) const {
+  __device__ __forceinline__ float finished(int32_t column, float v) const {
     v *= scale;
-    return sign_out ? v * sign[(sign_of_row ? b.c : 0) + at] : v;
+    return sign_out ? v * sign_of(column) : v;
   }
   __device__ __forceinline__ void store(const Block& b, int32_t at, float (&v)[kVector]) const {
     Matrix m = out;
     m.cols = b.c + size;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) v[i] = at + i < size ? finished(b, at + i, v[i]) : 0.0f;
+    for (int i = 0; i < kVector; ++i) v[i] = at + i < size ? finished(b.c + at + i, v[i]) : 0.0f;
     store_vector(m, out_aligned, b.r, b.c + at, v);
   }
 };
 
-__device__ __forceinline__ void butterflies_of_warp(float (&v)[kVector], int size) {
-  butterflies(v, 1, size);
-  for (int h = kVector; h < size && h < kWarpBlock; h *= 2) butterfly_lanes(v, h / kVector);
-}
-
-// Powers of two up to 256.
-__global__ void __launch_bounds__(256) in_lanes(const Transform t, const Tiling tiling) {
-  const Place p(tiling, static_cast<int32_t>(blockIdx.x));
-  const int32_t cols = t.in_row * t.size;
-  const bool valid = p.r < t.x.rows && p.c < cols;
-  float v[kVector] = {};
-  Transform::Block row = {p.r, 0};
-  if (valid) {
-    load_vector(t.x, t.x_aligned, p.r, p.c, v);
-    if (t.sign_in) {
+// Eight elements of a block, transformed within 2^k = `power` as far as a warp holds it. All lanes call it; zeros where
+// it is not `valid`. kTensor: x is 16-bit, aligned, and power at least 32.
+template <bool kTensor>
+__device__ __forceinline__ void load_transformed(const Transform& t, const Transform::Block& b, int32_t at, bool valid,
+                                                 int power, float (&v)[kVector]) {
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        if (p.c + i < cols) v[i] *= t.sign[t.sign_of_row ? p.c + i : (p.c + i) & (t.size - 1)];
+  for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
+  if constexpr (kTensor) {
+    uint4 w = make_uint4(0, 0, 0, 0);
+    if (valid) {
+      w = static_cast<const uint4*>(t.x.data)[(b.r * t.x.row_stride + b.c + at) / kVector];
+      if (t.sign_in) {
+        const auto flip = [&](uint32_t pair, int i) {
+          const int32_t column = b.c + at + i;
+          return pair ^ ((to_bits(t.sign_of(column)) >> 16 & 0x8000u) | (to_bits(t.sign_of(column + 1)) & 0x80000000u));
+        };
+        w = make_uint4(flip(w.x, 0), flip(w.y, 2), flip(w.z, 4), flip(w.w, 6));
       }
     }
+    butterflies_by_mma(w, t.x.dtype == DType::kBF16, v);
+    butterflies(v, 4, kVector);
+    for (int h = 32; h < power && h < kWarpBlock; h *= 2) butterfly_lanes(v, h / kVector);
+  } else {
+    if (valid) t.load(b, at, v);
+    butterflies(v, 1, power);
+    for (int h = kVector; h < power && h < kWarpBlock; h *= 2) butterfly_lanes(v, h / kVector);
   }
-  butterflies_of_warp(v, t.size);
-  if (!valid) return;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    if (p.c + i < cols) v[i] = t.finished(row, t.sign_of_row ? p.c + i : (p.c + i) & (t.size - 1), v[i]);
-  }
-  store_vector(t.out, t.out_aligned, p.r, p.c, v);
+}
+
+// Powers of two up to 256, by rows: the blocks of a row are one block to load() and store(), but for the signs.
+template <bool kTensor>
+__global__ void __launch_bounds__(256) in_lanes(const Transform t, const Tiling tiling, const int power) {
+  const Place p(tiling, static_cast<int32_t>(blockIdx.x));
+  const bool valid = p.r < t.x.rows && p.c < t.size;
+  float v[kVector];
+  load_transformed<kTensor>(t, {p.r, 0}, p.c, valid, power, v);
+  if (valid) t.store({p.r, 0}, p.c, v);
 }
 
 // The place of word x in shared memory: eight threads that each move 16 bytes at a stride of 32 meet eight different
@@ -150,6 +161,7 @@ __device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint
 }
 
 // `group` blocks of m * 2^log2 columns in shared memory. Blocks are padded to whole vectors.
+template <bool kTensor>
 __global__ void __launch_bounds__(kMaxThreads)
     in_shared(const Transform t, const int log2, const int group, const Divisor vectors, const Signs signs) {
   extern __shared__ float4 memory[];
@@ -162,9 +174,9 @@ __global__ void __launch_bounds__(kMaxThreads)
 #pragma unroll 1
   for (int32_t from = 0; from < all; from += threads) {  // all lanes of a warp shuffle
     const int32_t u = from + thread, g = vectors(u), at = (u - g * vectors.size) * kVector;
-    float v[kVector] = {};
-    if (u < all && first + g < t.blocks) t.load(t.block(first + g), at, v);
-    butterflies_of_warp(v, power);
+    float v[kVector];
+    const bool valid = u < all && first + g < t.blocks;
+    load_transformed<kTensor>(t, valid ? t.block(first + g) : Transform::Block{0, 0}, at, valid, power, v);
     if (u < all) put_vector(shared, u * kVector, v);
   }
   butterflies_of_block(shared, all * kVector, log2);
@@ -199,7 +211,7 @@ __global__ void __launch_bounds__(kMaxThreads)
       const int32_t at = ((tile * kOutputs + i) << log2) + column;
       if (at < t.size) {
         store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
-                    t.finished(b, at, sum[i]));
+                    t.finished(b.c + at, sum[i]));
       }
     }
     item += threads;
@@ -207,38 +219,41 @@ __global__ void __launch_bounds__(kMaxThreads)
 }
 
 // 32,768: the two halves pass through the same shared memory and stay in registers.
+template <bool kTensor>
 __global__ void __launch_bounds__(kMaxThreads) in_halves(const Transform t) {
   extern __shared__ float4 memory[];
   auto* const shared = reinterpret_cast<float*>(memory);
   const Transform::Block b = t.block(static_cast<int32_t>(blockIdx.x));
   const auto thread = static_cast<int32_t>(threadIdx.x);
   constexpr int kTurns = kHalf / (kMaxThreads * kVector);
-  float v[2][kTurns][kVector];
+  float low[kTurns][kVector];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (half > 0) __syncthreads();
 #pragma unroll
     for (int k = 0; k < kTurns; ++k) {
       const int32_t at = (k * kMaxThreads + thread) * kVector;
-      t.load(b, half * static_cast<int32_t>(kHalf) + at, v[half][k]);
-      butterflies_of_warp(v[half][k], kWarpBlock);
-      put_vector(shared, at, v[half][k]);
+      float v[kVector];
+      load_transformed<kTensor>(t, b, half * static_cast<int32_t>(kHalf) + at, true, kWarpBlock, v);
+      put_vector(shared, at, v);
     }
     butterflies_of_block(shared, kHalf, 14);
 #pragma unroll
-    for (int k = 0; k < kTurns; ++k) get_vector(shared, (k * kMaxThreads + thread) * kVector, v[half][k]);
+    for (int k = 0; k < kTurns && half == 0; ++k) get_vector(shared, (k * kMaxThreads + thread) * kVector, low[k]);
   }
 #pragma unroll
   for (int k = 0; k < kTurns; ++k) {
+    const int32_t at = (k * kMaxThreads + thread) * kVector;
+    float high[kVector];
+    get_vector(shared, at, high);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
-      const float low = v[0][k][i], high = v[1][k][i];
-      v[0][k][i] = low + high;
-      v[1][k][i] = low - high;
+      const float a = low[k][i], c = high[i];
+      low[k][i] = a + c;
+      high[i] = a - c;
     }
-    const int32_t at = (k * kMaxThreads + thread) * kVector;
-    t.store(b, at, v[0][k]);
-    t.store(b, static_cast<int32_t>(kHalf) + at, v[1][k]);
+    t.store(b, at, low[k]);
+    t.store(b, static_cast<int32_t>(kHalf) + at, high);
   }
 }
 
@@ -264,7 +279,7 @@ __global__ void __launch_bounds__(256)
     const int32_t at = ((tile * kOutputs + i) << log2) + column;
     if (at < t.size) {
       store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
-                  t.finished(b, at, sum[i]));
+                  t.finished(b.c + at, sum[i]));
     }
   }
 }
@@ -324,7 +339,7 @@ Transform transform_of(const HadamardArgs& a, int64_t n) {
   t.x_aligned = whole && is_vector_aligned(a.x);
   t.out_aligned = whole && is_vector_aligned(a.out);
   t.sign = a.sign;
-  t.sign_of_row = a.sign_length != n;
+  t.sign_period = Divisor(a.sign_length == n ? n : 0);
   t.sign_in = a.sign != nullptr && !a.transpose;
   t.sign_out = a.sign != nullptr && a.transpose;
   t.scale = a.scale;
@@ -332,6 +347,10 @@ Transform transform_of(const HadamardArgs& a, int64_t n) {
 }
 
 Status run(const Transform& t, const Plan& plan, bool transpose, const Call& call);
+
+bool on_tensor_cores(const Transform& t, int64_t power) {
+  return t.x.dtype != DType::kF32 && t.x_aligned && power >= 32;
+}
 
 Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
   Signs signs;
@@ -343,7 +362,8 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   const int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
   const int64_t all = group * vectors;
   const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
-  return launch(kOp, in_shared, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
+  const auto kernel = on_tensor_cores(t, int64_t{1} << plan.log2) ? in_shared<true> : in_shared<false>;
+  return launch(kOp, kernel, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
                 dim3(static_cast<unsigned>(threads)), 4 * all * kVector + round_up(2 * signs.count(), 4), call.stream,
                 t, plan.log2, group, Divisor(vectors), signs);
 }
@@ -358,24 +378,6 @@ Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, cons
   first.row_of = Divisor(first.in_row);
   first.scale = 1.0f;
   first.sign_out = false;
-  if (first.sign_in && !t.sign_of_row) {
-    // the signs of a block repeat: rows of one block each read them as signs of a row
-    if (t.in_row > 1) {
-      for (int32_t b = 0; b < t.in_row; ++b) {
-        Transform one = t;
-        one.x.data = static_cast<char*>(t.x.data) + b * int64_t{t.size} * t.x.col_stride * size_of(t.x.dtype);
-        one.out.data = static_cast<char*>(t.out.data) + b * int64_t{t.size} * t.out.col_stride * size_of(t.out.dtype);
-        one.x.cols = one.out.cols = t.size;
-        one.in_row = 1;
-        one.blocks = static_cast<int32_t>(t.x.rows);
-        one.row_of = Divisor(1);
-        one.sign_of_row = true;
-        LOWBIT_RETURN_IF_ERROR(run_two_passes(one, plan, transpose, call));
-      }
-      return Status();
-    }
-    first.sign_of_row = true;
-  }
   first.out = {pieces, DType::kF32, t.x.rows, int64_t{t.in_row} * t.size, int64_t{t.in_row} * t.size, 1};
   first.out_aligned = first.out.row_stride % kVector == 0;
   Plan powers;
@@ -408,14 +410,18 @@ Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, cons
 Status run(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
   switch (plan.engine) {
     case Plan::Engine::kLanes: {
-      const Tiling tiling = Tiling::of(t.x.rows, int64_t{t.in_row} * t.size, std::max(1, t.size / kVector));
-      return launch(kOp, in_lanes, dim3(tiling.grid()), dim3(static_cast<unsigned>(tiling.threads)), 0, call.stream, t,
-                    tiling);
+      Transform rows = t;
+      rows.size = static_cast<int32_t>(t.x.cols);
+      const Tiling tiling = Tiling::of(t.x.rows, t.x.cols, std::max(1, t.size / kVector));
+      const auto kernel = on_tensor_cores(t, t.size) ? in_lanes<true> : in_lanes<false>;
+      return launch(kOp, kernel, dim3(tiling.grid()), dim3(static_cast<unsigned>(tiling.threads)), 0, call.stream, rows,
+                    tiling, static_cast<int>(t.size));
     }
     case Plan::Engine::kShared: return run_shared(t, plan, transpose, call);
-    case Plan::Engine::kHalves:
-      return launch(kOp, in_halves, dim3(static_cast<unsigned>(t.blocks)), dim3(kMaxThreads), 4 * kHalf, call.stream,
-                    t);
+    case Plan::Engine::kHalves: {
+      const auto kernel = on_tensor_cores(t, kHalf) ? in_halves<true> : in_halves<false>;
+      return launch(kOp, kernel, dim3(static_cast<unsigned>(t.blocks)), dim3(kMaxThreads), 4 * kHalf, call.stream, t);
+    }
     default: return run_two_passes(t, plan, transpose, call);
   }
 }

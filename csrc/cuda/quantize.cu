@@ -12,7 +12,8 @@ namespace lowbit::cuda {
 namespace {
 
 constexpr int kMaxThreads = 512;
-constexpr int kKept = 12288;  // columns of a row that wait in shared memory for their scale
+constexpr int kRegisters = 80;  // three blocks of 256 threads on a multiprocessor, and nothing spills
+constexpr int kKept = 12288;    // columns of a row that wait in shared memory for their scale
 
 struct Input {
   Matrix x;
@@ -136,7 +137,7 @@ __device__ __forceinline__ void emit(const Output<Coder>& out, const Coder& code
   to.store(r, c, valid, codes);
 }
 
-__global__ void __launch_bounds__(kMaxThreads, 1) extents(const Input in, const ExtentJob job) {
+__global__ void __maxnreg__(64) extents(const Input in, const ExtentJob job) {
   extern __shared__ float4 shared[];
   find_extents(job, [&](int32_t r, int32_t c, bool valid, float (&v)[kVector]) {
     in.load(r, c, valid, v, reinterpret_cast<float*>(shared));
@@ -145,7 +146,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1) extents(const Input in, const 
 
 // Scales that are there.
 template <class Coder, bool kStochastic>
-__global__ void __launch_bounds__(kMaxThreads, 1)
+__global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 24 : 0))
     with_values(const Input in, const Output<Coder> out, const DeviceValues scale, const DeviceValues zero,
                 const Tiling tiling, int32_t* findings) {
   extern __shared__ float4 shared[];
@@ -169,7 +170,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
 
 // A block of scales is `lanes` neighbouring lanes.
 template <class Coder, bool kStochastic>
-__global__ void __launch_bounds__(kMaxThreads, 1)
+__global__ void __maxnreg__(kRegisters)
     by_lanes(const Input in, const Output<Coder> out, const OwnScales scales, const Tiling tiling, const int lanes) {
   extern __shared__ float4 shared[];
   __shared__ float table[kCoderTable<Coder> + 1];
@@ -195,7 +196,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
 // A block of scales is a block of threads. Its values wait in shared memory, each where the thread that put it there
 // takes it from, so no barrier is needed for them.
 template <class Coder, bool kStochastic>
-__global__ void __launch_bounds__(kMaxThreads, 1)
+__global__ void __maxnreg__(kRegisters)
     by_threads(const Input in, const Output<Coder> out, const OwnScales scales, const Divisor row_of, const int kept) {
   extern __shared__ float4 shared[];
   __shared__ float table[kCoderTable<Coder> + 1];

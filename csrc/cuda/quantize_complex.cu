@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) complex_codes(const ComplexJob job) 
 }
 
 // One warp a block. All lanes add the same terms one after the other, as the reference does.
-__global__ void __launch_bounds__(kThreads) complex_scales(const ComplexJob job) {
+__global__ void __launch_bounds__(kThreads, 3) complex_scales(const ComplexJob job) {
   const auto block = static_cast<int32_t>(blockIdx.x * (kThreads / 32) + threadIdx.x / 32);
   if (block >= job.down * job.across) return;
   const int lane = static_cast<int>(threadIdx.x % 32);
@@ -99,7 +99,7 @@ struct ComplexValues {
   int32_t* findings = nullptr;
 };
 
-__global__ void __launch_bounds__(kThreads) complex_values(const ComplexValues job) {
+__global__ void __launch_bounds__(kThreads, 3) complex_values(const ComplexValues job) {
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < job.rows;
   const int32_t r = valid && job.ids != nullptr ? static_cast<int32_t>(job.ids[p.r]) : p.r;

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) second_extents(const ScaleJob job) {
   }
 }
 
-__global__ void __launch_bounds__(kThreads) scales(const ScaleJob job) {
+__global__ void __launch_bounds__(kThreads, 3) scales(const ScaleJob job) {
   const ScaleMaker& maker = job.maker;
   const auto unit = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
   if (unit >= job.units) return;

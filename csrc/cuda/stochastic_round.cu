@@ -116,7 +116,7 @@ struct UpdateJob {
 };
 
 template <class Coder>
-__global__ void __launch_bounds__(kThreads) updated_extents(const UpdateJob<Coder> job, const ExtentJob extents) {
+__global__ void __launch_bounds__(kThreads, 3) updated_extents(const UpdateJob<Coder> job, const ExtentJob extents) {
   __shared__ float table[kCoderTable<Coder> + 1];
   Coder coder = job.coder;
   fill(coder, table);

@@ -12,8 +12,8 @@ from cuda.kernels import Call, CHadamard, Device, KernelError, on, unwritten, wo
 
 
 def hadamard(
-    x: Tensor, block: int, arch: str = "80", *, sign: Tensor | None = None, scale: float = 1.0, transpose: bool = False,
-    dtype: torch.dtype | None = None, in_place: bool = False,
+    x: Tensor, block: int, arch: str = "80", mma: str = "exact", *, sign: Tensor | None = None, scale: float = 1.0,
+    transpose: bool = False, dtype: torch.dtype | None = None, in_place: bool = False,
 ) -> Tensor:  # fmt: skip
     device = Device(x)
     out = device if in_place else unwritten(torch.empty(x.shape, dtype=dtype or x.dtype))
@@ -22,7 +22,7 @@ def hadamard(
         device.matrix(), out.matrix(), block, signs.pointer if signs else None, len(sign) if sign is not None else 0, scale,
         transpose,
     )  # fmt: skip
-    with on(arch):
+    with on(arch, mma=mma):
         assert not Call(workspace("lowbit_cuda_hadamard_workspace", args)).run("lowbit_cuda_hadamard", args)
     return out.get()
 
@@ -30,6 +30,7 @@ def hadamard(
 SIZES = [1, 2, 4, 8, 16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
 COMPOSITES = [12, 20, 24, 36, 60, 96, 172, 344, 576, 768, 1536, 2752, 5120, 11008, 14336]
 LONG = [28672, 40960, 920]  # two passes; 230 = 2 (113 + 1) has more signs than a parameter holds
+MMA = 22 * 2.0**-24  # csrc/cuda/hadamard.h
 UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 
 
@@ -51,6 +52,9 @@ def error_over_bound(y: Tensor, x: Tensor, block: int, sign: Tensor | None, scal
     u = 2.0**-24
     gamma = (additions + 1) * u / (1 - (additions + 1) * u)
     sums = np.abs(x.double().numpy()).reshape(len(x), -1, block).sum(-1, keepdims=True) * abs(s)
+    if x.dtype != torch.float32 and power >= 32:
+        least = 2.0**-14 if x.dtype == torch.float16 else 2.0**-126
+        sums = sums * (1 + MMA / gamma) + MMA / gamma * abs(s) * block / 16 * least
     before = np.repeat(gamma * sums, block, -1).reshape(x.shape)
     unit = UNIT[y.dtype] if y.dtype != torch.float32 else 0.0
     bound = before + unit * (np.abs(exact) + before) + 2.0**-149
@@ -60,8 +64,18 @@ def error_over_bound(y: Tensor, x: Tensor, block: int, sign: Tensor | None, scal
 @pytest.mark.parametrize("block", [*SIZES, *COMPOSITES, *LONG])
 def test_exact_on_integers(block: int) -> None:
     x = integers(3 if block < 5000 else 1, block * (2 if block < 5000 else 1), 3, block)
-    got = hadamard(x, block)
+    x = x if block % 3 else x.to(torch.bfloat16)
+    got = hadamard(x, block, dtype=torch.float32)
     assert np.array_equal(got.double().numpy(), oracle.transform(x.double().numpy(), block, None, 1.0, False))
+
+
+@pytest.mark.parametrize("arch", ["80", "89", "90", "120f"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_within_the_bound_as_tensor_cores_add(arch: str, dtype: torch.dtype) -> None:
+    for block in (32, 256, 576, 1024):
+        x = torch.randn(2, 2 * block, generator=torch.Generator().manual_seed(block)).to(dtype)
+        y = hadamard(x, block, arch, mma="hardware", dtype=torch.float32, sign=signs(block), scale=0.3)
+        assert error_over_bound(y, x, block, signs(block), 0.3, False) <= 1
 
 
 @pytest.mark.parametrize("transpose", [False, True])
@@ -87,14 +101,20 @@ def test_the_bound_is_tight_enough_to_fail() -> None:
 @pytest.mark.parametrize("arch", ["89", "90", "120f"])
 @pytest.mark.parametrize("block", [64, 36, 1024, 576, 32768])
 def test_architectures(block: int, arch: str) -> None:
-    x = integers(2, block, 3)
-    assert torch.equal(hadamard(x, block, arch), hadamard(x, block))
+    for dtype in UNIT:
+        x = integers(2, block, 3).to(dtype)
+        assert torch.equal(hadamard(x, block, arch), hadamard(x, block))
 
 
 def test_strides_and_dtypes() -> None:
-    wide = integers(9, 300, 3)
-    for x in (wide[::2, 10:202], wide.T[:192], wide[:, :192].to(torch.bfloat16)[1:]):
-        for block in (4, 12, 16, 48, 64, 96) if x.shape[1] % 192 == 0 else (1, 3 * 0 + 1):
+    wide = integers(192, 300, 3)
+    for x in (
+        wide[:9:2, 10:202],
+        wide.T[:7],
+        wide[:5, :192].to(torch.bfloat16)[1:],
+        wide[:5, 8:200].to(torch.bfloat16)[:, ::1],
+    ):
+        for block in (4, 12, 16, 48, 64, 96):
             want = oracle.transform(x.double().numpy(), block, None, 1.0, False)
             got = hadamard(x, block, dtype=torch.float32)
             assert np.array_equal(got.double().numpy(), want)

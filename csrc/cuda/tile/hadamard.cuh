@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "cuda/ptx/mma.cuh"
 #include "cuda/tile/values.cuh"
 
 namespace lowbit::cuda {
@@ -41,6 +42,31 @@ __device__ __forceinline__ void butterfly_lanes(float (&v)[kCount], int distance
   for (int i = 0; i < kCount; ++i) {
     const float other = __shfl_xor_sync(0xffffffffu, v[i], distance);
     v[i] = upper ? other - v[i] : v[i] + other;
+  }
+}
+
+// H_32 (and beyond, within a warp) of 16-bit values on tensor cores, the additions in fp32. `w` are the eight of a
+// thread as they lie in memory, element e of lane l being index 8 l + e. One mma.m16n8k16 sums over the index bits 0, 1
+// (e) and 3, 4 (l): as rows of A, bits 5 .. 7 are l / 4 and bit 2 is the upper eight; as columns, k = 8 (bit 1) + 2
+// (bits 4, 3) + (bit 0), which is just where A has its registers; and C has them in the same places again, so that
+// nothing moves. The inputs are exact, the products are +-x, and B is made of +-1.
+__device__ __forceinline__ void butterflies_by_mma(const uint4& w, bool bf16, float (&v)[kVector]) {
+  const uint32_t group = threadIdx.x / 4 % 8, k = 2 * (threadIdx.x % 4);
+  const uint32_t one = bf16 ? 0x3f80u : 0x3c00u;
+  const uint32_t signs = (__popc(group & k) & 1) << 15 | static_cast<uint32_t>(__popc(group & (k + 1)) & 1) << 31;
+  const uint32_t row = (one | one << 16) ^ signs;
+  const uint32_t a[4] = {w.x, w.z, w.y, w.w};
+#pragma unroll
+  for (int t = 0; t < 2; ++t) {
+    const uint32_t b[2] = {row, t ? row ^ 0x80008000u : row};
+    float c[4] = {};
+    if (bf16) {
+      ptx::mma_m16n8k16_bf16(c, a, b);
+    } else {
+      ptx::mma_m16n8k16_f16(c, a, b);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[4 * (i / 2) + 2 * t + i % 2] = c[i];
   }
 }
 

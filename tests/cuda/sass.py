@@ -1,0 +1,183 @@
+"""The machine code of the CUDA kernels: what ptxas made of them, by cuobjdump and nvdisasm, and what each must contain."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+TOOLS = {"cuobjdump": "nvidia-cuda-cuobjdump==13.*", "nvdisasm": "nvidia-cuda-nvdisasm==13.*"}
+
+
+@dataclass
+class Kernel:
+    """One kernel of one architecture."""
+
+    name: str  # as the source has it, with template arguments: "update<FloatCoder>"
+    opcodes: Counter[str]
+    registers: int = 0
+    shared: int = 0  # static bytes
+    local: int = 0
+    threads: int = 0  # of __launch_bounds__, 0: not stated
+
+    def has(self, opcode: str) -> bool:
+        """Whether there is an instruction of which `opcode` gives the name and some of its modifiers, in order."""
+        parts = opcode.split(".")
+        for o in self.opcodes:
+            rest = iter(o.split("."))
+            if all(p in rest for p in parts) and o.split(".")[0] == parts[0]:
+                return True
+        return False
+
+
+def program(name: str) -> str:
+    """A tool of the PATH, of the environment's CUDA wheels, or of its own wheel, which is then installed."""
+    bundled = Path(sysconfig.get_path("purelib")) / "nvidia" / "cu13" / "bin" / name
+    if not bundled.exists() and shutil.which(name) is None:
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", TOOLS[name]]
+        subprocess.run(command, check=True, capture_output=True)
+    return str(bundled) if bundled.exists() else shutil.which(name) or name
+
+
+@cache
+def _demangler() -> ctypes.CDLL:
+    library = ctypes.CDLL("libstdc++.so.6")
+    library.__cxa_demangle.restype = ctypes.c_void_p
+    return library
+
+
+def name_of(mangled: str) -> str:
+    """The kernel's name with its template arguments, without namespaces of the library and parameters."""
+    status = ctypes.c_int()
+    text = _demangler().__cxa_demangle(mangled.encode(), None, None, ctypes.byref(status))
+    if not text:
+        return mangled
+    name = ctypes.string_at(text).decode()
+    ctypes.CDLL(None).free(ctypes.c_void_p(text))
+    name = name.replace("(anonymous namespace)::", "").replace("lowbit::cuda::", "").removeprefix("void ")
+    depth = 0
+    for i, c in enumerate(name):
+        depth += (c == "<") - (c == ">")
+        if c == "(" and depth == 0:
+            return name[:i]
+    return name
+
+
+def _dump(option: str, library: Path, arch: str) -> str:
+    environment = dict(os.environ)
+    folder = str(Path(program("nvdisasm")).parent)
+    environment["PATH"] = folder + os.pathsep + environment.get("PATH", "")
+    command = [program("cuobjdump"), option, "-arch", f"sm_{arch}", str(library)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+@cache
+def kernels(library: Path, arch: str) -> dict[str, Kernel]:
+    """All kernels of the library for an architecture, by name."""
+    found: dict[str, Kernel] = {}
+    mangled_to_name: dict[str, str] = {}
+    current: Kernel | None = None
+    for line in _dump("-sass", library, arch).splitlines():
+        if match := re.search(r"Function : (\S+)", line):
+            current = Kernel(name_of(match.group(1)), Counter())
+            mangled_to_name[match.group(1)] = current.name
+            assert current.name not in found, f"two kernels are called {current.name}"
+            found[current.name] = current
+        elif current is not None and (
+            match := re.search(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line)
+        ):
+            current.opcodes[match.group(1)] += 1
+    lines = iter(_dump("-res-usage", library, arch).splitlines())
+    for line in lines:
+        if match := re.search(r"Function (\S+):", line):
+            usage = dict(re.findall(r"([A-Z]+)(?:\[\d\])?:(\d+)", next(lines)))
+            kernel = found[mangled_to_name[match.group(1)]]
+            kernel.registers, kernel.shared = int(usage["REG"]), int(usage["SHARED"])
+            kernel.local = int(usage["STACK"]) + int(usage["LOCAL"])
+    return found
+
+
+# registers, shared bytes (1 KB of each block is the system's), threads and blocks of a multiprocessor
+LIMITS = {
+    "80": (164, 2048, 32),
+    "86": (100, 1536, 16),
+    "89": (100, 1536, 24),
+    "90": (228, 2048, 32),
+    "120f": (100, 1536, 24),
+}
+
+
+def occupancy(kernel: Kernel, arch: str, threads: int, dynamic_shared: int = 0) -> float:
+    """Resident threads over the most there can be."""
+    shared_kb, most_threads, most_blocks = LIMITS[arch]
+    a_warp = -(-kernel.registers * 32 // 256) * 256
+    warps = -(-threads // 32)
+    blocks = min(
+        65536 // (a_warp * warps),
+        shared_kb * 1024 // (-(-(kernel.shared + dynamic_shared) // 128) * 128 + 1024),
+        most_threads // (warps * 32),
+        most_blocks,
+    )
+    return blocks * warps * 32 / most_threads
+
+
+@dataclass
+class Row:
+    """What a kernel must be made of. `per_arch` adds to `needs` where the machine differs; `never` may not be there.
+
+    Local memory is never allowed: neither spills nor arrays that are indexed at run time.
+    """
+
+    kernel: str  # pattern of its whole name
+    threads: int  # a block of the usual launch
+    needs: tuple[str, ...] = ()
+    per_arch: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    never: tuple[str, ...] = ()
+    dynamic_shared: int = 0
+    archs: tuple[str, ...] = ("80", "89", "90", "120f")
+
+
+CODERS = "(Int|Float|Lookup)Coder"
+QUANTIZE = [
+    Row(f"by_lanes<{CODERS}, (true|false)>", 256, ("LDG.E.128", "SHFL.BFLY", "PRMT", "MUFU.RCP", "FCHK")),
+    Row(
+        f"by_threads<{CODERS}, (true|false)>",
+        256,
+        ("LDG.E.128", "STS.128", "LDS.128", "REDUX.MAX"),
+        dynamic_shared=32768,
+    ),
+    Row(f"with_values<{CODERS}, (true|false)>", 256, ("LDG.E.128", "PRMT")),
+    Row("extents", 256, ("LDG.E.128", "REDUX.MAX")),
+    Row("scales", 256, ("MUFU.RCP",)),
+    Row("second_extents", 256, ("REDUX.MAX",)),
+    Row("complex_codes", 256, ("LDG.E.128",)),
+    Row("complex_scales", 256, ("DADD", "SHFL.IDX")),
+    Row("complex_values", 256, ("STG.E.128",)),
+    Row(f"dequantize<{CODERS}>", 256, ("PRMT", "STG.E.128")),
+    Row("dequantize_mixed", 256, ("STG.E.128",)),
+    Row("add_outliers", 256),
+]
+STOCHASTIC_ROUND = [
+    Row(f"round<{CODERS}>", 256, ("LDG.E.128", "STG.E.128", "IMAD.WIDE.U32")),
+    Row(f"update<{CODERS}>", 256, ("LDG.E.128", "IMAD.WIDE.U32", "PRMT")),
+    Row(f"updated_extents<{CODERS}>", 256, ("LDG.E.128", "REDUX.MAX")),
+]
+HADAMARD = [
+    Row("in_lanes<false>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY"), never=("HMMA",)),
+    Row("in_lanes<true>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY", "HMMA.16816.F32", "HMMA.16816.F32.BF16")),
+    Row("in_shared<false>", 256, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128"), dynamic_shared=32768),
+    Row("in_shared<true>", 256, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16"), dynamic_shared=32768),
+    Row("in_halves<false>", 1024, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128"), dynamic_shared=65536),
+    Row("in_halves<true>", 1024, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16"), dynamic_shared=65536),
+    Row("in_columns", 256),
+    Row("put_signs", 256),
+]
+ROWS = [*QUANTIZE, *STOCHASTIC_ROUND, *HADAMARD]
