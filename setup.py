@@ -33,6 +33,12 @@ def torch_folder() -> Path:
     )
 
 
+def cuda_option(torch: Path) -> str:
+    """Whether to build for CUDA: what LOWBIT_CUDA says, else where this torch has CUDA and there is an nvcc."""
+    given = os.environ.get("LOWBIT_CUDA")
+    return given or ("AUTO" if (torch / "lib" / "libtorch_cuda.so").exists() else "OFF")
+
+
 def program(name: str) -> str:
     """cmake or ninja: what the environment variable of that name says, else that of the build's requirements (the PATH
     need not have it where the virtual environment is not activated), else that of the PATH."""
@@ -61,6 +67,7 @@ class CMakeBuild(build_ext):
         build = ROOT / "build" / "cmake"
         build.mkdir(parents=True, exist_ok=True)
         cmake = program("cmake")
+        torch = torch_folder()
         configure = [
             cmake,
             "-S", str(ROOT),
@@ -68,7 +75,8 @@ class CMakeBuild(build_ext):
             "-G", "Ninja",
             # also into an old cache, whose ninja may have gone with pip's build environment
             f"-DCMAKE_MAKE_PROGRAM={program('ninja')}",
-            f"-DLOWBIT_TORCH={torch_folder()}",
+            f"-DLOWBIT_TORCH={torch}",
+            f"-DLOWBIT_CUDA={cuda_option(torch)}",
             f"-DLOWBIT_PYBIND11={pybind11.get_include()}",
             f"-DLOWBIT_PYTHON_INCLUDE={sysconfig.get_path('include')}",
             f"-DLOWBIT_PYTHON_SUFFIX={sysconfig.get_config_var('EXT_SUFFIX')}",

@@ -10,7 +10,7 @@
 
 #include "cuda/bitplane_gemm.h"
 #include "cuda/dequant_gemm.h"
-#include "cuda/gemm.h"
+#include "cuda/gemm_call.h"
 #include "cuda/hadamard.h"
 #include "cuda/launch.h"
 #include "cuda/quantize.h"

@@ -69,18 +69,31 @@ def build_emulator() -> Path:
     return found[0]
 
 
-@cache
-def build_cuda_kernels() -> Path:
-    """The CUDA kernels with their C entry points, for the architectures of LOWBIT_CUDA_ARCHS or the default ones."""
+def _build_cuda(target: str, *options: str) -> None:
     with _locked("cmake"):
         cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
         # fmt: off
         _run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON",
-              "-DLOWBIT_CUDA=ON", f"-DLOWBIT_NVCC={nvcc()}", f"-DLOWBIT_OUTPUT={BUILD}"])
+              "-DLOWBIT_CUDA=ON", f"-DLOWBIT_NVCC={nvcc()}", f"-DLOWBIT_OUTPUT={BUILD}", *options])
         # fmt: on
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
-        _run([cmake, "--build", str(BUILD), "--target", "lowbit_cuda_kernels", "-j", jobs])
+        _run([cmake, "--build", str(BUILD), "--target", target, "-j", jobs])
+
+
+@cache
+def build_cuda_kernels() -> Path:
+    """The CUDA kernels with their C entry points, for the architectures of LOWBIT_CUDA_ARCHS or the default ones."""
+    _build_cuda("lowbit_cuda_kernels")
     return BUILD / "_cuda_kernels.so"
+
+
+@cache
+def build_emulated_ops() -> Path:
+    """The ops of the namespace lowbit_emu: the CUDA binding for CPU tensors on an emulated device."""
+    import torch
+
+    _build_cuda("lowbit_emulated_ops", f"-DLOWBIT_TORCH={Path(torch.__file__).parent}")
+    return BUILD / "_emulated.so"
 
 
 def _installed(requirement: str, package: str) -> None:
