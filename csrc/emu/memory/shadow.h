@@ -100,8 +100,8 @@ class Shadow {
   bool write(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
              uint32_t* word_found);
 
-  // The same for whole words, weak, in the usual case: the last write is behind a barrier, or there is none, and the
-  // warp's own plane is free or its own. False: nothing is known yet, read() decides.
+  // The same for whole words, weak, in the usual case: the last write is behind a barrier, or there is none. False:
+  // nothing is known yet, read() decides.
   struct Reading;
   Reading reading(const Actor& now);
   bool quick_read(const Reading& reading, const Actor& now, int lane, uint32_t word, uint32_t count);
@@ -195,7 +195,7 @@ inline bool Shadow::quick_read(const Reading& reading, const Actor& now, int lan
       r = Reader{now.block, now.epoch, bit, reading.by};
       if (last_read_ && last_read_[k] < now.epoch) last_read_[k] = now.epoch;
     } else {
-      return false;
+      add_reader(now, lane, k, 15);
     }
   }
   return true;
