@@ -9,8 +9,8 @@ import pytest
 from emu import emulator
 
 # Every kernel gets two pointers, %rd1 and %rd2. %r1 is the thread, %r2 the block, %r3 the thread in the grid, %r4 the
-# lane; %rd4 and %rd5 are the addresses of the thread's own word behind the pointers, %r6 that in shared memory (from %r5
-# on).
+# lane; %rd4 and %rd5 are the addresses of the thread's own word behind the pointers, %r6 that in shared memory (which
+# begins at %r5).
 HEAD = """.version 9.0
 .target {target}
 .address_size 64

@@ -95,8 +95,8 @@ void async_copy(Warp& warp, Mask active, const uint64_t shared_address[kLanes], 
             unwritten |= Mask{1} << lane;
             report_unwritten(warp, lane, Space::kGlobal, "cp.async read of the source", global_address[lane], n);
           }
-          const bool quick =
-              n % 4 == 0 && page.shadow.quick_read(page.shadow.reading(reader), reader, lane, at / 4, n / 4);
+          const bool quick = races && !a.read_only && n % 4 == 0 &&
+                             page.shadow.quick_read(page.shadow.reading(reader), reader, lane, at / 4, n / 4);
           if (races && !a.read_only && !quick) {
             for (uint32_t done = 0; done < n;) {  // a tail of less than a word is an access of its own
               const uint32_t part = n - done >= 4 ? (n - done) / 4 * 4 : 1;
