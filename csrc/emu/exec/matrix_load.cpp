@@ -80,15 +80,19 @@ void run_load(Warp& w, const Instr& i, Mask active) {
       unpack(packed, p.format == Format::kSixBits ? 6 : 4, row);
     }
   }
-  const auto put = [&](uint32_t k, uint32_t first_row, uint32_t count, const auto& value) {
+  // value(q, g) is what lane 4 g + q gets, from(q, g) the rows of which that is made
+  const auto put = [&](uint32_t k, const auto& from, const auto& value) {
     uint32_t* d = w.u32(i.d[k]);
     for (Mask m = active; m != 0; m &= m - 1) {
       const int l = __builtin_ctz(m);
       d[l] = value(static_cast<uint32_t>(l % 4), static_cast<uint32_t>(l / 4));
     }
     if (w.poison == nullptr) return;
-    const Mask of_rows = (count == 16 ? 0xffffu : 0xffu) << first_row;
-    w.poison[i.d[k]] = (w.poison[i.d[k]] & ~active) | ((unwritten & of_rows) != 0 ? active : 0);
+    Mask carried = 0;
+    for (uint32_t l = 0; l < kLanes && unwritten != 0; l++) {
+      carried |= ((unwritten & from(l % 4, l / 4)) != 0 ? Mask{1} : 0) << l;
+    }
+    w.poison[i.d[k]] = (w.poison[i.d[k]] & ~active) | (carried & active);
   };
   const auto half = [&](uint32_t row, uint32_t column) {
     return rows[row][2 * column] | uint32_t{rows[row][2 * column + 1]} << 8;
@@ -96,17 +100,19 @@ void run_load(Warp& w, const Instr& i, Mask active) {
   for (uint32_t n = 0; n < p.matrices; n++) {
     if (p.shape == Shape::kM16N16) {
       for (uint32_t side = 0; side < 2; side++) {
-        put(2 * n + side, 16 * n, 16, [&](uint32_t q, uint32_t g) {
+        const auto from = [&](uint32_t q, uint32_t) { return Mask{0xf} << (16 * n + 4 * q); };
+        put(2 * n + side, from, [&](uint32_t q, uint32_t g) {
           uint32_t v = 0;
           for (uint32_t r = 0; r < 4; r++) v |= uint32_t{rows[16 * n + 4 * q + r][g + 8 * side]} << 8 * r;
           return v;
         });
       }
     } else if (p.trans) {
-      put(n, 8 * n, 8,
-          [&](uint32_t q, uint32_t g) { return half(8 * n + 2 * q, g) | half(8 * n + 2 * q + 1, g) << 16; });
+      const auto from = [&](uint32_t q, uint32_t) { return Mask{3} << (8 * n + 2 * q); };
+      put(n, from, [&](uint32_t q, uint32_t g) { return half(8 * n + 2 * q, g) | half(8 * n + 2 * q + 1, g) << 16; });
     } else {
-      put(n, 8 * n, 8, [&](uint32_t q, uint32_t g) {
+      const auto from = [&](uint32_t, uint32_t g) { return Mask{1} << (8 * n + g); };
+      put(n, from, [&](uint32_t q, uint32_t g) {
         uint32_t v;
         std::memcpy(&v, &rows[8 * n + g][4 * q], 4);
         return v;
