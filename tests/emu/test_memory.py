@@ -353,7 +353,8 @@ MESSAGES = {
     "no fence behind the flag": ("membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;",
                                  "ld.volatile.global.u32 %r7, [%rd1+4];", "", False),
     "a fence of scope cta behind the flag": (
-        "membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;", "ld.volatile.global.u32 %r7, [%rd1+4];", "membar.cta;", False),
+        "membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;",
+        "ld.volatile.global.u32 %r7, [%rd1+4];", "membar.cta;", False),
     "acquire of scope cta": (
         "st.release.gpu.global.u32 [%rd1+4], 1;", "ld.acquire.cta.global.u32 %r7, [%rd1+4];", "", False),
     "an atomic flag": ("fence.acq_rel.gpu;\n red.global.add.u32 [%rd1+4], 1;", "atom.global.or.b32 %r7, [%rd1+4], 0;",
