@@ -1,6 +1,6 @@
 """Speed of the emulator with every checker on: thread-instructions a second and core, where an mma of a warp counts 32.
 
-    python bench/emulator.py [--out bench/results/emulator.json]
+python bench/emulator.py [--out bench/results/emulator.json]
 """
 
 from __future__ import annotations

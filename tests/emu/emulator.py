@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
 from emu.toolchain import build_emulator
 
 Shape = int | tuple[int, ...]

@@ -59,9 +59,8 @@ def build_emulator() -> Path:
         return Path(given)
     with _locked("cmake"):
         cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
-        # fmt: off
-        _run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON"])
-        # fmt: on
+        configure = [cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja"]
+        _run([*configure, f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON"])
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         _run([cmake, "--build", str(BUILD), "--target", "emu", "-j", jobs])
     found = sorted(BUILD.rglob("libcudart.so.13"))
@@ -80,7 +79,10 @@ def _installed(requirement: str, package: str) -> None:
 def nvcc() -> str:
     """nvcc 13 of the PATH, or of the toolkit's wheels, which are installed where there are none."""
     found = shutil.which("nvcc")
-    if found is not None and "release 13." in subprocess.run([found, "--version"], capture_output=True, text=True).stdout:
+    if (
+        found is not None
+        and "release 13." in subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    ):
         return found
     _installed(TOOLKIT, "nvidia.cu13" if importlib.util.find_spec("nvidia") else "nvidia")
     spec = importlib.util.find_spec("nvidia.cu13")
@@ -95,7 +97,8 @@ def cutlass_include() -> Path:
     """The headers in the wheel nvidia-cutlass."""
     _installed(CUTLASS, "cutlass_library")
     spec = importlib.util.find_spec("cutlass_library")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent / "source" / "include"
 
 
@@ -112,12 +115,12 @@ def compile_cuda(
     depends: Iterable[Path] = (),
     machine_code: bool = False,
 ) -> Path:
-    """A shared object of one .cu with its PTX embedded; `machine_code` adds what ptxas makes of it (register counts). The
-    object is made again when the source, a file of `depends`, a flag or the compiler changes."""
+    """A shared object of one .cu with its PTX embedded; `machine_code` adds what ptxas makes of it (register counts).
+    It is made again when the source, a file of `depends`, a flag or the compiler changes."""
     compiler = nvcc()
     # fmt: off
     command = [
-        "-std=c++17", "--cudart", "shared", "--compress-mode=none", "-Xcompiler", "-fPIC", "-shared", "-O3", "-fmad=false",
+        "-std=c++17", "-O3", "-fmad=false", "--cudart", "shared", "--compress-mode=none", "-Xcompiler", "-fPIC", "-shared",
         *flags, *(f"-I{folder}" for folder in include),
     ]
     # fmt: on

@@ -34,7 +34,8 @@ int Module::target() const {
   return digits == std::string::npos ? 0 : std::atoi(ptx_.target.c_str() + digits);
 }
 
-// Module variables of .global and .const are zero where nothing is said (PTX ISA 9.0, 5.4.4), so all of them are written.
+// Module variables of .global and .const are zero where nothing is said (PTX ISA 9.0, 5.4.4), so all of them are
+// written.
 bool Module::place(std::string* error) {
   for (const ptx::Variable& v : ptx_.variables) {
     if (!is_placed(v)) continue;
@@ -53,8 +54,8 @@ bool Module::place(std::string* error) {
       const Placed* target = variable(r.symbol);
       const uint64_t base = target != nullptr ? target->address : function_address(ptx_, r.symbol);
       if (base == 0 || r.at + static_cast<uint64_t>(r.width) > bytes.size()) {
-        refused_[v.name] = "line " + std::to_string(v.line) + ": variable " + v.name + " holds the address of " + r.symbol +
-                           ", which is no variable or function of the module";
+        refused_[v.name] = "line " + std::to_string(v.line) + ": variable " + v.name + " holds the address of " +
+                           r.symbol + ", which is no variable or function of the module";
         continue;
       }
       const uint64_t value = (base + static_cast<uint64_t>(r.addend)) >> r.shift;
@@ -73,9 +74,8 @@ const Module::Placed* Module::variable(const std::string& name) const {
 Kernel* Module::kernel(const std::string& name) {
   const auto known = kernels_.find(name);
   if (known != kernels_.end()) return known->second.get();
-  const bool exists = std::any_of(ptx_.functions.begin(), ptx_.functions.end(), [&](const ptx::Function& f) {
-    return f.is_entry && f.has_body && f.name == name;
-  });
+  const bool exists = std::any_of(ptx_.functions.begin(), ptx_.functions.end(),
+                                  [&](const ptx::Function& f) { return f.is_entry && f.has_body && f.name == name; });
   if (!exists) return nullptr;
   auto k = std::make_unique<Kernel>();
   k->name = name;
