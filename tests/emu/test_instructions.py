@@ -9,9 +9,10 @@ import random
 
 import numpy as np
 import pytest
+
 from emu import emulator
 from emu.instructions import kernel
-from emu.instructions.coverage import statements_without_a_form, covered_forms, untested
+from emu.instructions.coverage import covered_forms, statements_without_a_form, untested
 from emu.instructions.memory import ACCESSES, ATOMICS
 from emu.instructions.row import BITS, Row, samples, value_of
 from emu.instructions.rows import ROWS
