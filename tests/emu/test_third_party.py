@@ -1,5 +1,5 @@
-"""The emulator on code that nobody here wrote: CUTLASS device GEMMs and CUB, against float64 and int64 NumPy, with every
-checker on and no finding."""
+"""The emulator on code that nobody here wrote: CUTLASS device GEMMs and CUB, against float64 and int64 NumPy, with
+every checker on and no finding."""
 
 from __future__ import annotations
 
