@@ -9,7 +9,6 @@ import random
 
 import numpy as np
 import pytest
-
 from emu import emulator
 from emu.instructions import kernel
 from emu.instructions.coverage import covered_forms, statements_without_a_form, untested
