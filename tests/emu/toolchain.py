@@ -147,3 +147,7 @@ def compile_cuda(
                 _run([compiler, *command, str(source), "-o", str(fresh)])
                 fresh.replace(target)
     return target
+
+
+if __name__ == "__main__":
+    print(build_emulator())
