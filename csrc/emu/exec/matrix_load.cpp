@@ -80,7 +80,6 @@ void run_load(Warp& w, const Instr& i, Mask active) {
       unpack(packed, p.format == Format::kSixBits ? 6 : 4, row);
     }
   }
-  // value(q, g) is what lane 4 g + q gets, from(q, g) the rows of which that is made
   // `source_rows` gives the rows whose elements lane (q, g) receives: it is poison where one of them is.
   const auto put = [&](uint32_t k, const auto& value, const auto& source_rows) {
     uint32_t* d = w.u32(i.d[k]);
