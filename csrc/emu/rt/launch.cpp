@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <string>
 
@@ -81,7 +82,12 @@ abi::Error launch(Kernel& kernel, const LaunchShape& shape, std::vector<std::byt
   l.dynamic_shared = shape.dynamic_shared;
   parameters.resize(std::max<uint64_t>(parameters.size(), kernel.code.param_bytes));
   l.parameters = std::move(parameters);
-  const LaunchResult result = run(l);
+  LaunchResult result;
+  try {
+    result = run(l);
+  } catch (const std::exception& e) {  // the host ran out of memory
+    return fail(abi::kMemoryAllocation, kernel.name + ": launch must fit the host's memory, got " + e.what());
+  }
   add_launch(kernel, shape, result);
   for (const Report& r : result.reports) add_report(r);
   if (result.reports.empty()) return abi::kSuccess;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <vector>
 
 #include "emu/exec/decoder.h"
@@ -23,10 +24,15 @@ Module::~Module() {
 }
 
 std::unique_ptr<Module> Module::load(std::string_view text, std::string_view elf, std::string* error) {
-  std::unique_ptr<Module> m(new Module);
-  if (!ptx::parse(text, &m->ptx_, error) || !m->place(error)) return nullptr;
-  m->elf_ = elf;
-  return m;
+  try {
+    std::unique_ptr<Module> m(new Module);
+    if (!ptx::parse(text, &m->ptx_, error) || !m->place(error)) return nullptr;
+    m->elf_ = elf;
+    return m;
+  } catch (const std::exception& e) {
+    *error = std::string("module cannot be read: ") + e.what();
+    return nullptr;
+  }
 }
 
 int Module::target() const {
@@ -79,10 +85,14 @@ Kernel* Module::kernel(const std::string& name) {
   if (!exists) return nullptr;
   auto k = std::make_unique<Kernel>();
   k->name = name;
-  if (link(ptx_, name, &k->code, &k->error)) {
-    resolve(k.get());
-  } else if (k->error.empty()) {
-    k->error = "kernel " + name + " cannot be linked";
+  try {
+    if (link(ptx_, name, &k->code, &k->error)) {
+      resolve(k.get());
+    } else if (k->error.empty()) {
+      k->error = "kernel " + name + " cannot be linked";
+    }
+  } catch (const std::exception& e) {
+    k->error = "kernel " + name + " cannot be linked: " + e.what();
   }
   k->code.registers = registers_of(elf_, name);
   k->max_dynamic_shared = std::max(0, kSharedPerBlock - static_cast<int>(k->code.shared_bytes));
