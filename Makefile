@@ -32,10 +32,10 @@ endef
 export REQUIREMENTS
 GROUPS = $$($(BIN)/python -c "$$REQUIREMENTS" $(1))
 
-NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f)
+NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f -not -path 'csrc/emu/*')
 CPP := $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: demo test build lint fmt bench docs check-abi gpu-check clean
+.PHONY: demo test build emu lint fmt bench docs check-abi gpu-check clean
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 
@@ -44,10 +44,14 @@ demo: $(VENV)/.lowbit $(VENV)/.models
 	$(BIN)/python -m lowbit.demo --out demo
 
 ## test: format and type checks, then every test: one process a core, one thread each
-test: lint
+test: lint emu
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 build: $(VENV)/.lowbit
+
+## emu: the PTX emulator of the tests, to build/emu
+emu: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m emu.toolchain
 
 lint: $(VENV)/.lowbit $(VENV)/.test
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ PYTHON = ROOT / "python" / "lowbit"
 # downwards only: a layer includes those before it and itself
 LAYERS = ("formats", "common", "ref", "cpu", "cuda", "torch")
 APART = (("cuda", "cpu"),)  # side by side: the first does not include the second
+EMULATOR = CSRC / "emu"  # beside the layers: a library of its own that knows common alone
 FAMILIES = ("quantize", "stochastic_round", "hadamard", "bitplane_gemm", "dequant_gemm", "scaled_gemm")
 FRONT_DOORS = ("gemm", "grouped_gemm")  # ops that choose among families: no arithmetic and so no reference of their own
 
@@ -52,7 +53,20 @@ def under(path: Path) -> str:
 
 
 def test_layers_are_known() -> None:
-    assert sorted(p.name for p in CSRC.iterdir() if p.is_dir()) == sorted(LAYERS)
+    assert sorted(p.name for p in CSRC.iterdir() if p.is_dir()) == sorted([*LAYERS, EMULATOR.name])
+
+
+def test_emulator_stands_alone() -> None:
+    """It includes itself and common; nothing includes it; it knows no kernel of the library."""
+    for path in cpp(EMULATOR):
+        bad = [i for i in includes(path) if (CSRC / i).exists() and i.split("/")[0] not in ("emu", "common")]
+        assert not bad, f"{under(path)} includes {bad}"
+        named = re.search(rf"\blowbit_\w+|\b({'|'.join(FAMILIES)})\b", code(path))
+        assert named is None, f"{under(path)}: {named and named.group()}"
+    for layer in LAYERS:
+        for path in cpp(CSRC / layer):
+            bad = [i for i in includes(path) if i.startswith("emu/")]
+            assert not bad, f"{under(path)} includes {bad}"
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -92,7 +106,11 @@ def test_intrinsics_stand_in_isa_folders_only() -> None:
     isa_folders.append(CSRC / "cuda" / "ptx")
     for path in cpp(CSRC):
         if not any(folder in path.parents for folder in isa_folders):
-            found = intrinsics.search(code(path)) or [i for i in includes(path) if "intrin" in i]
+            text, headers = code(path), [i for i in includes(path) if "intrin" in i]
+            if EMULATOR in path.parents:  # sets the rounding direction around an instruction
+                text = re.sub(r'_mm_[gs]etcsr|asm volatile\("" ::: "\w*"\)', "", text)
+                headers = [i for i in headers if i != "xmmintrin.h"]
+            found = intrinsics.search(text) or headers
             assert not found, f"{under(path)}: {found}"
 
 
@@ -121,7 +139,7 @@ def test_libraries_return_status(layer: str) -> None:
 
 
 def test_threads_come_from_parallel() -> None:
-    for path in cpp(CSRC):
+    for path in (p for layer in LAYERS for p in cpp(CSRC / layer)):
         found = re.search(r"#pragma\s+omp|std::(jthread|thread|async)\b|pthread_create", code(path))
         assert found is None, f"{under(path)}: {found and found.group()}"
 

@@ -49,9 +49,8 @@ struct Word {
   T value;
 };
 constexpr Word<MmaModel> kMmaWords[] = {{"exact", MmaModel::kExact}, {"hardware", MmaModel::kHardwareLike}};
-constexpr Word<Uninitialized> kUninitializedWords[] = {{"ignore", Uninitialized::kIgnore},
-                                                       {"load", Uninitialized::kReportAtLoad},
-                                                       {"use", Uninitialized::kReportAtUse}};
+constexpr Word<Uninitialized> kUninitializedWords[] = {
+    {"ignore", Uninitialized::kIgnore}, {"load", Uninitialized::kReportAtLoad}, {"use", Uninitialized::kReportAtUse}};
 constexpr Word<BlockOrder> kOrderWords[] = {{"random", BlockOrder::kRandom}, {"ascending", BlockOrder::kAscending}};
 constexpr Word<bool> kSwitchWords[] = {{"0", false}, {"1", true}};
 constexpr const char* kArchs[] = {"80", "86", "89", "90", "90a", "120", "120a", "120f", "121", "121a", "121f"};
@@ -128,23 +127,37 @@ std::string set_setting(Config* c, const std::string& name, const std::string& v
   if (name == "slice") return set_number(&c->slice, 1, 1 << 20, name, value);
   if (name == "fatal_reports") return set_number(&c->fatal_reports, 1, 1 << 20, name, value);
   return "emu_set: name must be one of arch, sms, threads, seed, order, mma, races, bounds, uninitialized, spin_limit, "
-         "slice, fatal_reports, got '" + name + "'";
+         "slice, fatal_reports, got '" +
+         name + "'";
 }
 
 bool get_setting(const Config& c, const std::string& name, std::string* value) {
-  if (name == "arch") *value = c.arch;
-  else if (name == "sms") *value = std::to_string(c.sm_count);
-  else if (name == "threads") *value = std::to_string(c.workers);
-  else if (name == "seed") *value = std::to_string(c.seed);
-  else if (name == "order") *value = word_of(kOrderWords, c.order);
-  else if (name == "mma") *value = word_of(kMmaWords, c.mma);
-  else if (name == "races") *value = word_of(kSwitchWords, c.races);
-  else if (name == "bounds") *value = word_of(kSwitchWords, c.bounds);
-  else if (name == "uninitialized") *value = word_of(kUninitializedWords, c.uninitialized);
-  else if (name == "spin_limit") *value = std::to_string(c.spin_limit);
-  else if (name == "slice") *value = std::to_string(c.slice);
-  else if (name == "fatal_reports") *value = std::to_string(c.fatal_reports);
-  else return false;
+  if (name == "arch")
+    *value = c.arch;
+  else if (name == "sms")
+    *value = std::to_string(c.sm_count);
+  else if (name == "threads")
+    *value = std::to_string(c.workers);
+  else if (name == "seed")
+    *value = std::to_string(c.seed);
+  else if (name == "order")
+    *value = word_of(kOrderWords, c.order);
+  else if (name == "mma")
+    *value = word_of(kMmaWords, c.mma);
+  else if (name == "races")
+    *value = word_of(kSwitchWords, c.races);
+  else if (name == "bounds")
+    *value = word_of(kSwitchWords, c.bounds);
+  else if (name == "uninitialized")
+    *value = word_of(kUninitializedWords, c.uninitialized);
+  else if (name == "spin_limit")
+    *value = std::to_string(c.spin_limit);
+  else if (name == "slice")
+    *value = std::to_string(c.slice);
+  else if (name == "fatal_reports")
+    *value = std::to_string(c.fatal_reports);
+  else
+    return false;
   return true;
 }
 

@@ -1,4 +1,4 @@
-"""The emulator for tests: built on demand, loaded once, driven through its control interface (csrc/emu/rt/control.h)."""
+"""The emulator for tests: built on demand, loaded once, driven through csrc/emu/rt/control.h."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
 from emu.toolchain import build_emulator
 
 Shape = int | tuple[int, ...]
@@ -32,9 +31,8 @@ def _library() -> ctypes.CDLL:
     library.emu_unmap.argtypes = [ctypes.c_void_p]
     library.emu_module_load.restype = ctypes.c_void_p
     library.emu_module_unload.argtypes = [ctypes.c_void_p]
-    library.emu_module_launch.argtypes = [
-        ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64,
-    ]  # fmt: skip
+    pointer, size = ctypes.c_void_p, ctypes.c_uint64
+    library.emu_module_launch.argtypes = [pointer, ctypes.c_char_p, pointer, pointer, size, pointer, size]
     library.cudaMalloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     library.cudaFree.argtypes = [ctypes.c_void_p]
     library.cudaMemcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

@@ -9,8 +9,8 @@ import pytest
 from emu import emulator
 
 # Every kernel gets two pointers, %rd1 and %rd2. %r1 is the thread, %r2 the block, %r3 the thread in the grid, %r4 the
-# lane; %rd4 and %rd5 are the addresses of the thread's own word behind the pointers, %r6 that in shared memory (from %r5
-# on).
+# lane; %rd4 and %rd5 are the addresses of the thread's own word behind the pointers, %r6 that in shared memory (which
+# begins at %r5).
 HEAD = """.version 9.0
 .target {target}
 .address_size 64
@@ -352,6 +352,11 @@ MESSAGES = {
                                  "membar.gl;", False),
     "no fence behind the flag": ("membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;",
                                  "ld.volatile.global.u32 %r7, [%rd1+4];", "", False),
+    "a fence of scope cta behind the flag": (
+        "membar.gl;\n st.volatile.global.u32 [%rd1+4], 1;",
+        "ld.volatile.global.u32 %r7, [%rd1+4];", "membar.cta;", False),
+    "acquire of scope cta": (
+        "st.release.gpu.global.u32 [%rd1+4], 1;", "ld.acquire.cta.global.u32 %r7, [%rd1+4];", "", False),
     "an atomic flag": ("fence.acq_rel.gpu;\n red.global.add.u32 [%rd1+4], 1;", "atom.global.or.b32 %r7, [%rd1+4], 0;",
                        "fence.acq_rel.gpu;", True),
     "an atomic of release": (

@@ -85,6 +85,18 @@ def test_repaired_kernel_passes_in_silence(name: str, seed: int) -> None:
         assert program.run() == 0
 
 
+@pytest.mark.parametrize("name", ["unwritten_shared", "unwritten_global"])
+def test_carried_poison_is_reported_where_it_is_stored(name: str) -> None:
+    program = emulator.load(built(name, repaired=False))
+    emulator.clear()
+    with emulator.settings(uninitialized="use"):
+        assert program.run() == 719
+    found = emulator.reports()
+    emulator.clear()
+    assert {r["finding"] for r in found} == {"uninitialized"}
+    assert "st.global" in found[0]["text"]
+
+
 def test_host_dereference_is_named() -> None:
     """It ends the process, as a real one: the sentence says what it was."""
     library = built("host_dereference", repaired=False)

@@ -220,7 +220,9 @@ def test_module_from_text() -> None:
         counted = emulator.counts()
     assert np.array_equal(target.get(), values)
     assert counted[0]["classes"]["load_global"]["threads"] == 100
-    assert counted[0]["classes"]["load_global"]["sectors"] == counted[0]["classes"]["load_global"]["sectors_least"] == 13
+    assert (
+        counted[0]["classes"]["load_global"]["sectors"] == counted[0]["classes"]["load_global"]["sectors_least"] == 13
+    )
 
 
 def test_error_sticks_until_it_is_cleared() -> None:

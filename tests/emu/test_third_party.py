@@ -1,5 +1,5 @@
-"""The emulator on code that nobody here wrote: CUTLASS device GEMMs and CUB, against float64 and int64 NumPy, with every
-checker on and no finding."""
+"""The emulator on code that nobody here wrote: CUTLASS device GEMMs and CUB, against float64 and int64 NumPy, with
+every checker on and no finding."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Gemm:
 
 GEMMS = (
     Gemm("s8", "int8_t", 8, 64, 32, "int", operator="OpMultiplyAddSaturate", least=-128, most=127, dtype=np.int8),
-    Gemm("s4", "int4b_t", 4, 128, 64, "int", operator="OpMultiplyAddSaturate", least=-8, most=7),
-    Gemm("b1", "uint1b_t", 1, 512, 256, "int", operator="OpAndPopc", least=0, most=1),
-    Gemm("f16", "half_t", 16, 32, 16, dtype=np.float16),
-    Gemm("bf16", "bfloat16_t", 16, 32, 16, dtype=ml_dtypes.bfloat16),
-    Gemm("tf32", "tfloat32_t", 32, 16, 8, dtype=np.float32),
-    Gemm("e4m3", "float_e4m3_t", 8, 64, 32, arch="89", dtype=ml_dtypes.float8_e4m3fn),
+    Gemm("s4", "cutlass::int4b_t", 4, 128, 64, "int", operator="OpMultiplyAddSaturate", least=-8, most=7),
+    Gemm("b1", "cutlass::uint1b_t", 1, 512, 256, "int", operator="OpAndPopc", least=0, most=1),
+    Gemm("f16", "cutlass::half_t", 16, 32, 16, dtype=np.float16),
+    Gemm("bf16", "cutlass::bfloat16_t", 16, 32, 16, dtype=ml_dtypes.bfloat16),
+    Gemm("tf32", "cutlass::tfloat32_t", 32, 16, 8, dtype=np.float32),
+    Gemm("e4m3", "cutlass::float_e4m3_t", 8, 64, 32, arch="89", dtype=ml_dtypes.float8_e4m3fn),
 )
 
 
@@ -90,12 +90,12 @@ def test_cutlass_gemm(gemm: Gemm, case: int) -> None:
     a, b = (rng.integers(gemm.least, gemm.most + 1, (rows, k)) for rows in (m, n))
     expected = a @ b.T
     assert np.abs(expected).max() < 2**24
-    on_device = [emulator.array(packed(x, gemm)) for x in (a, b)]
-    d = emulator.empty((m, n), np.int32 if gemm.accumulator == "int" else np.float32)
+    sums = np.int32 if gemm.accumulator == "int" else np.float32
+    on_device = [*(emulator.array(packed(x, gemm)) for x in (a, b)), emulator.empty((m, n), sums)]
     with emulator.settings(arch=gemm.arch, seed=case, **CARRIED), emulator.silent():
-        assert library(gemm).gemm(m, n, k, *(ctypes.c_void_p(x.pointer) for x in (*on_device, d))) == 0
+        assert library(gemm).gemm(m, n, k, *(ctypes.c_void_p(x.pointer) for x in on_device)) == 0
         launches = emulator.counts()
-    got = d.get()
+    got = on_device[-1].get()
     assert np.array_equal(got.astype(np.float64), expected.astype(np.float64))
     # every product went through the tensor cores, padding included
     tiles = -(-m // 64) * -(-n // 64) * (-(-k // gemm.tile_k) * gemm.tile_k)

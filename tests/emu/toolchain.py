@@ -59,9 +59,8 @@ def build_emulator() -> Path:
         return Path(given)
     with _locked("cmake"):
         cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
-        # fmt: off
-        _run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON"])
-        # fmt: on
+        configure = [cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja"]
+        _run([*configure, f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON"])
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         _run([cmake, "--build", str(BUILD), "--target", "emu", "-j", jobs])
     found = sorted(BUILD.rglob("libcudart.so.13"))
@@ -96,34 +95,50 @@ def build_emulated_ops() -> Path:
     return BUILD / "_emulated.so"
 
 
-def _installed(requirement: str, package: str) -> None:
-    with _locked("pip"):
-        if importlib.util.find_spec(package) is None:
-            _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "install", requirement])
-        importlib.invalidate_caches()
+def _package_folder(package: str) -> Path | None:
+    """Where a package lies, namespace packages included."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _install(requirement: str) -> None:
+    _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "install", requirement])
+    importlib.invalidate_caches()
+
+
+def _nvcc_of_wheel() -> Path | None:
+    folder = _package_folder("nvidia")
+    compiler = folder / "cu13" / "bin" / "nvcc" if folder is not None else None
+    return compiler if compiler is not None and compiler.exists() else None
 
 
 @cache
 def nvcc() -> str:
     """nvcc 13 of the PATH, or of the toolkit's wheels, which are installed where there are none."""
     found = shutil.which("nvcc")
-    if found is not None and "release 13." in subprocess.run([found, "--version"], capture_output=True, text=True).stdout:
+    if found is not None and "release 13." in _version(found):
         return found
-    _installed(TOOLKIT, "nvidia.cu13" if importlib.util.find_spec("nvidia") else "nvidia")
-    spec = importlib.util.find_spec("nvidia.cu13")
-    assert spec is not None and spec.submodule_search_locations, f"{TOOLKIT} has no nvidia.cu13"
-    path = Path(next(iter(spec.submodule_search_locations))) / "bin" / "nvcc"
-    assert path.exists(), f"{TOOLKIT} has no {path}"
-    return str(path)
+    with _locked("pip"):
+        if _nvcc_of_wheel() is None:
+            _install(TOOLKIT)
+    compiler = _nvcc_of_wheel()
+    if compiler is None:
+        raise RuntimeError(f"nvcc must be in {TOOLKIT}, got none")
+    return str(compiler)
 
 
 @cache
 def cutlass_include() -> Path:
     """The headers in the wheel nvidia-cutlass."""
-    _installed(CUTLASS, "cutlass_library")
-    spec = importlib.util.find_spec("cutlass_library")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent / "source" / "include"
+    with _locked("pip"):
+        if _package_folder("cutlass_library") is None:
+            _install(CUTLASS)
+    folder = _package_folder("cutlass_library")
+    if folder is None:
+        raise RuntimeError(f"cutlass_library must be in {CUTLASS}, got none")
+    return folder / "source" / "include"
 
 
 def _version(compiler: str) -> str:
@@ -139,15 +154,11 @@ def compile_cuda(
     depends: Iterable[Path] = (),
     machine_code: bool = False,
 ) -> Path:
-    """A shared object of one .cu with its PTX embedded; `machine_code` adds what ptxas makes of it (register counts). The
-    object is made again when the source, a file of `depends`, a flag or the compiler changes."""
+    """A shared object of one .cu with its PTX embedded; `machine_code` adds what ptxas makes of it (register counts).
+    It is made again when the source, a file of `depends`, a flag or the compiler changes."""
     compiler = nvcc()
-    # fmt: off
-    command = [
-        "-std=c++17", "--cudart", "shared", "--compress-mode=none", "-Xcompiler", "-fPIC", "-shared", "-O3", "-fmad=false",
-        *flags, *(f"-I{folder}" for folder in include),
-    ]
-    # fmt: on
+    command = ["-std=c++17", "-O3", "-fmad=false", "--cudart", "shared", "--compress-mode=none"]
+    command += ["-Xcompiler", "-fPIC", "-shared", *flags, *(f"-I{folder}" for folder in include)]
     for arch in archs:
         code = f"[sm_{arch},compute_{arch}]" if machine_code else f"compute_{arch}"
         command += ["-gencode", f"arch=compute_{arch},code={code}"]
@@ -163,3 +174,7 @@ def compile_cuda(
                 _run([compiler, *command, str(source), "-o", str(fresh)])
                 fresh.replace(target)
     return target
+
+
+if __name__ == "__main__":
+    print(build_emulator())

@@ -80,15 +80,17 @@ void run_load(Warp& w, const Instr& i, Mask active) {
       unpack(packed, p.format == Format::kSixBits ? 6 : 4, row);
     }
   }
-  const auto put = [&](uint32_t k, uint32_t first_row, uint32_t count, const auto& value) {
+  // `source_rows` gives the rows whose elements lane (q, g) receives: it is poison where one of them is.
+  const auto put = [&](uint32_t k, const auto& value, const auto& source_rows) {
     uint32_t* d = w.u32(i.d[k]);
+    Mask poisoned = 0;
     for (Mask m = active; m != 0; m &= m - 1) {
       const int l = __builtin_ctz(m);
-      d[l] = value(static_cast<uint32_t>(l % 4), static_cast<uint32_t>(l / 4));
+      const auto q = static_cast<uint32_t>(l % 4), g = static_cast<uint32_t>(l / 4);
+      d[l] = value(q, g);
+      if ((unwritten & source_rows(q, g)) != 0) poisoned |= Mask{1} << l;
     }
-    if (w.poison == nullptr) return;
-    const Mask of_rows = (count == 16 ? 0xffffu : 0xffu) << first_row;
-    w.poison[i.d[k]] = (w.poison[i.d[k]] & ~active) | ((unwritten & of_rows) != 0 ? active : 0);
+    if (w.poison != nullptr) w.poison[i.d[k]] = (w.poison[i.d[k]] & ~active) | poisoned;
   };
   const auto half = [&](uint32_t row, uint32_t column) {
     return rows[row][2 * column] | uint32_t{rows[row][2 * column + 1]} << 8;
@@ -96,21 +98,29 @@ void run_load(Warp& w, const Instr& i, Mask active) {
   for (uint32_t n = 0; n < p.matrices; n++) {
     if (p.shape == Shape::kM16N16) {
       for (uint32_t side = 0; side < 2; side++) {
-        put(2 * n + side, 16 * n, 16, [&](uint32_t q, uint32_t g) {
-          uint32_t v = 0;
-          for (uint32_t r = 0; r < 4; r++) v |= uint32_t{rows[16 * n + 4 * q + r][g + 8 * side]} << 8 * r;
-          return v;
-        });
+        const auto from = [&](uint32_t q, uint32_t) { return Mask{0xf} << (16 * n + 4 * q); };
+        put(
+            2 * n + side,
+            [&](uint32_t q, uint32_t g) {
+              uint32_t v = 0;
+              for (uint32_t r = 0; r < 4; r++) v |= uint32_t{rows[16 * n + 4 * q + r][g + 8 * side]} << 8 * r;
+              return v;
+            },
+            [&](uint32_t q, uint32_t) { return Mask{15} << (16 * n + 4 * q); });
       }
     } else if (p.trans) {
-      put(n, 8 * n, 8,
-          [&](uint32_t q, uint32_t g) { return half(8 * n + 2 * q, g) | half(8 * n + 2 * q + 1, g) << 16; });
+      put(
+          n, [&](uint32_t q, uint32_t g) { return half(8 * n + 2 * q, g) | half(8 * n + 2 * q + 1, g) << 16; },
+          [&](uint32_t q, uint32_t) { return Mask{3} << (8 * n + 2 * q); });
     } else {
-      put(n, 8 * n, 8, [&](uint32_t q, uint32_t g) {
-        uint32_t v;
-        std::memcpy(&v, &rows[8 * n + g][4 * q], 4);
-        return v;
-      });
+      put(
+          n,
+          [&](uint32_t q, uint32_t g) {
+            uint32_t v;
+            std::memcpy(&v, &rows[8 * n + g][4 * q], 4);
+            return v;
+          },
+          [&](uint32_t, uint32_t g) { return Mask{1} << (8 * n + g); });
     }
   }
 }

@@ -46,4 +46,7 @@ void run_mma_float(Warp& w, const Instr& i, Mask active);
 void run_mma_scaled(Warp& w, const Instr& i, Mask active);
 void run_mma_double(Warp& w, const Instr& i, Mask active);
 
+// What of the result is made from memory that nobody wrote (Uninitialized::kReportAtUse); exec/mma_poison.cpp.
+void propagate_mma(Warp& w, const Instr& i, Mask active);
+
 }  // namespace emu

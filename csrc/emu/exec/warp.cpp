@@ -6,6 +6,7 @@
 
 #include "emu/config.h"
 #include "emu/exec/launch.h"
+#include "emu/exec/mma.h"
 
 namespace emu {
 namespace {
@@ -87,6 +88,7 @@ bool choose(Warp& w) {
 
 // A value from unwritten memory makes what is computed from it unwritten too.
 void propagate(Warp& w, const Instr& i, Mask active) {
+  if (i.cls == Class::kTensor) return propagate_mma(w, i, active);
   Mask m = 0;
   for (int k = 0; k < i.ns; ++k) m |= w.poison[i.s[k]];
   m &= active;

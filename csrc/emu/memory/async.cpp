@@ -87,25 +87,27 @@ void async_copy(Warp& warp, Mask active, const uint64_t shared_address[kLanes], 
   const Actor reader(warp, Strength::kWeak, Space::kGlobal);
   const bool races = config().races;
   const auto read = [&](Mask lanes, uint32_t n) {
-    for_each_global(warp, lanes, global_address, n, bytes, "cp.async read of the source",
-                    [&](int lane, Allocation& a, Page& page, uint32_t at) {
-                      copy_bytes(copy.data[lane], a.at(global_address[lane]), n);
-                      if (!page.shadow.is_written(at, n)) {
-                        unwritten |= Mask{1} << lane;
-                        report_unwritten(warp, lane, Space::kGlobal, "cp.async read of the source",
-                                         global_address[lane], n);
-                      }
-                      if (races && !a.read_only) {
-                        for (uint32_t done = 0; done < n;) {  // a tail of less than a word is an access of its own
-                          const uint32_t part = n - done >= 4 ? (n - done) / 4 * 4 : 1;
-                          check_read(reader, lane, page.shadow, at + done, global_address[lane] + done, part,
-                                     "cp.async read of the source");
-                          done += part;
-                        }
-                      }
-                      copy.page[lane] = &page;
-                      copy.serial[lane] = page.shadow.serial();
-                    });
+    for_each_global(
+        warp, lanes, global_address, n, bytes, "cp.async read of the source",
+        [&](int lane, Allocation& a, Page& page, uint32_t at) {
+          copy_bytes(copy.data[lane], a.at(global_address[lane]), n);
+          if (!page.shadow.is_written(at, n)) {
+            unwritten |= Mask{1} << lane;
+            report_unwritten(warp, lane, Space::kGlobal, "cp.async read of the source", global_address[lane], n);
+          }
+          const bool quick = races && !a.read_only && n % 4 == 0 &&
+                             page.shadow.quick_read(page.shadow.reading(reader), reader, lane, at / 4, n / 4);
+          if (races && !a.read_only && !quick) {
+            for (uint32_t done = 0; done < n;) {  // a tail of less than a word is an access of its own
+              const uint32_t part = n - done >= 4 ? (n - done) / 4 * 4 : 1;
+              check_read(reader, lane, page.shadow, at + done, global_address[lane] + done, part,
+                         "cp.async read of the source");
+              done += part;
+            }
+          }
+          copy.page[lane] = &page;
+          copy.serial[lane] = page.shadow.serial();
+        });
   };
   Mask whole = 0;
   for (Mask m = reading; m != 0; m &= m - 1) {

@@ -82,8 +82,9 @@ Mask load_global(Warp& warp, Mask active, const Access& access, const uint64_t a
                  uint32_t stride) {
   Mask unwritten = 0;
   const Actor now(warp, strength_of(access.order, access.scope), Space::kGlobal);
-  const bool races = config().races;
+  const bool races = now.races;
   const uint32_t bytes = access.bytes;
+  const bool quick = bytes >= 4 && now.strength == Strength::kWeak;
   for_each_global(warp, active, address, bytes, access.align, "load",
                   [&](int lane, Allocation& a, Page& page, uint32_t at) {
                     copy_bytes(out + size_t{stride} * static_cast<unsigned>(lane), a.at(address[lane]), bytes);
@@ -93,7 +94,9 @@ Mask load_global(Warp& warp, Mask active, const Access& access, const uint64_t a
                         on_strong_read(warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
                       }
                     }
-                    if (races && !a.read_only) check_read(now, lane, page.shadow, at, address[lane], bytes, "load");
+                    if (!races || a.read_only) return;
+                    if (quick && page.shadow.quick_read(page.shadow.reading(now), now, lane, at / 4, bytes / 4)) return;
+                    check_read(now, lane, page.shadow, at, address[lane], bytes, "load");
                   });
   for (Mask m = unwritten; m != 0; m &= m - 1) {
     report_unwritten(warp, __builtin_ctz(m), Space::kGlobal, "load", address[__builtin_ctz(m)], bytes);
@@ -109,6 +112,8 @@ Mask load_shared(Warp& warp, Mask active, const Access& access, const uint64_t a
   SharedMemory& shared = *warp.block->shared;
   Shadow& shadow = shared.shadow();
   const uint32_t bytes = access.bytes;
+  const bool quick = now.races && bytes >= 4 && now.strength == Strength::kWeak;
+  const Shadow::Reading reading = shadow.reading(now);
   for_each_shared(warp, active, address, bytes, access.align, "load", [&](int lane, uint32_t at) {
     copy_bytes(out + size_t{stride} * static_cast<unsigned>(lane), shared.data() + at, bytes);
     if (now.strength != Strength::kWeak) {
@@ -116,7 +121,9 @@ Mask load_shared(Warp& warp, Mask active, const Access& access, const uint64_t a
         on_strong_read(warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
       }
     }
-    if (check_read(now, lane, shadow, at, at, bytes, "load") && !shadow.is_written(at, bytes)) {
+    if (((quick && shadow.quick_read(reading, now, lane, at / 4, bytes / 4)) ||
+         check_read(now, lane, shadow, at, at, bytes, "load")) &&
+        !shadow.is_written(at, bytes)) {
       unwritten |= Mask{1} << lane;
       report_unwritten(warp, lane, Space::kShared, "load", at, bytes);
     }

@@ -12,10 +12,13 @@ Mask load_rows(Warp& warp, Mask address_lanes, const uint64_t address[kLanes], u
   const Actor now(warp, Strength::kWeak, Space::kShared);
   SharedMemory& shared = *warp.block->shared;
   Shadow& shadow = shared.shadow();
+  const Shadow::Reading reading = shadow.reading(now);
   for (Mask m = address_lanes; m != 0; m &= m - 1) std::memset(rows[__builtin_ctz(m)], 0, 16);
   for_each_shared(warp, address_lanes, address, row_bytes, 16, "ldmatrix row", [&](int lane, uint32_t at) {
     copy_bytes(rows[lane], shared.data() + at, row_bytes);
-    if (check_read(now, lane, shadow, at, at, row_bytes, "ldmatrix row") && !shadow.is_written(at, row_bytes)) {
+    if (((now.races && shadow.quick_read(reading, now, lane, at / 4, row_bytes / 4)) ||
+         check_read(now, lane, shadow, at, at, row_bytes, "ldmatrix row")) &&
+        !shadow.is_written(at, row_bytes)) {
       unwritten |= Mask{1} << lane;
       report_unwritten(warp, lane, Space::kShared, "ldmatrix row", at, row_bytes);
     }

@@ -11,7 +11,6 @@ namespace {
 
 constexpr uint32_t kThreadBits = 10, kBytesBits = 4, kWarpBits = 5;
 constexpr uint32_t kWriterInstr = (1u << 18) - 1, kReaderInstr = (1u << 23) - 1;
-constexpr uint32_t kReaderKey = (1u << (kWarpBits + kBytesBits)) - 1;  // of Reader::by: who, and which bytes
 
 }  // namespace
 
@@ -79,12 +78,6 @@ Shadow::Reader* Shadow::make_plane(int k) {
 void Shadow::need_writers() {
   if (!writers_) writers_.reset(new Writer[words_]());
   has_writers_ = true;
-}
-
-// Known to every thread of the block, so that it matters no more to any of them. (Other blocks learn of it only
-// through what this block does later.)
-inline bool Shadow::is_past(uint32_t block, uint32_t epoch, const Actor& now) const {
-  return epoch == 0 || (epoch < now.base && (single_block_ || block == now.block));
 }
 
 void Shadow::make_cell(uint32_t word) {
@@ -190,7 +183,8 @@ bool Shadow::write_word(const Actor& now, int lane, uint32_t word, uint32_t byte
     }
   }
   if (!last_read_ || last_read_[word] >= now.base) {
-    // Readers of these bytes are ordered before this write, or are reported: behind it only those of other bytes matter.
+    // Readers of these bytes are ordered before this write, or are reported: behind it only those of other bytes
+    // matter.
     for (int k = 0; k < planes_; k++) {
       Reader& r = readers_[k][word];
       if (r.epoch == 0) continue;
@@ -212,36 +206,24 @@ bool Shadow::write_word(const Actor& now, int lane, uint32_t word, uint32_t byte
   return bad;
 }
 
+Shadow::Reading Shadow::reading(const Actor& now) {
+  Reading r;
+  r.writers = has_writers_ ? writers_.get() : nullptr;
+  r.readers = plane(home(now));
+  r.key = now.index | 15u << kWarpBits;
+  r.by = r.key | std::min(now.instr, kReaderInstr) << (kWarpBits + kBytesBits);
+  return r;
+}
+
 bool Shadow::read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
                   uint32_t* word_found) {
-  const Mask bit = Mask{1} << lane;
-  const uint32_t key = now.index | bytes << kWarpBits;
-  const uint32_t by = key | std::min(now.instr, kReaderInstr) << (kWarpBits + kBytesBits);
-  const Writer* const writers = has_writers_ ? writers_.get() : nullptr;
-  Reader* const readers = plane(home(now));
-  const bool weak = now.strength == Strength::kWeak;
   bool bad = false;
-  for (uint32_t k = word; k < word + count; k++) {
-    // Mostly the last write is behind a barrier, or there is none, and the warp's own plane is free or its own.
-    if (weak && (writers == nullptr || is_past(writers[k].block, writers[k].epoch, now))) {
-      Reader& r = readers[k];
-      if (r.epoch == now.epoch && r.block == now.block && (r.by & kReaderKey) == key) {
-        r.lanes |= bit;
-        continue;
-      }
-      if (is_past(r.block, r.epoch, now)) {
-        r = Reader{now.block, now.epoch, bit, by};
-        if (last_read_) last_read_[k] = std::max(last_read_[k], now.epoch);
-        continue;
-      }
-      add_reader(now, lane, k, bytes);
-      continue;
-    }
+  for (uint32_t k = 0; k < count; k++) {
     Touch t;
-    if (read_word(now, lane, k, bytes, &t) && !bad) {
+    if (read_word(now, lane, word + k, bytes, &t) && !bad) {
       bad = true;
       *conflict = t;
-      *word_found = k;
+      *word_found = word + k;
     }
   }
   return bad;

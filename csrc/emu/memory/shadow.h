@@ -2,9 +2,10 @@
 // who has read it since.
 //
 // A word is in the plain form as long as its accesses are weak and its last writer is one thread: one Writer, and up to
-// four Readers (two in global memory), each the lanes of one warp in one epoch that read the same bytes. Where more warps
-// read a word without being ordered among each other, so many of them are kept, each at its own place first. Every other word (strong
-// operations, bytes of one word written by different threads) has a Cell: the list of all accesses that matter.
+// four Readers (two in global memory), each the lanes of one warp in one epoch that read the same bytes. Where more
+// warps read a word without being ordered among each other, so many of them are kept, each at its own place first.
+// Every other word (strong operations, bytes of one word written by different threads) has a Cell: the list of all
+// accesses that matter.
 #pragma once
 
 #include <atomic>
@@ -99,6 +100,12 @@ class Shadow {
   bool write(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
              uint32_t* word_found);
 
+  // The same for whole words, weak, in the usual case: the last write is behind a barrier, or there is none. False:
+  // nothing is known yet, read() decides.
+  struct Reading;
+  Reading reading(const Actor& now);
+  bool quick_read(const Reading& reading, const Actor& now, int lane, uint32_t word, uint32_t count);
+
   // cp.async: a word that is in flight belongs to it until the wait. `write` and `read` give a conflict with it whoever
   // asks, with *in_flight of is_in_flight(word) true.
   void begin_flight(const Actor& now, int lane, uint32_t word, uint32_t count);
@@ -130,12 +137,15 @@ class Shadow {
     Mask lanes;
     uint32_t by;  // warp 5 | bytes 4 | instr 23
   };
+  static constexpr uint32_t kReaderKey = (1u << 9) - 1;  // of Reader::by: who, and which bytes
   static constexpr int kPlanes = 4;
   static constexpr uint32_t kInFlight = ~uint32_t{0};
   static constexpr uint32_t kCell = ~uint32_t{0} - 1;
 
   static Touch touch_of(const Writer& w);
   static Touch touch_of(const Reader& r);
+  // Known to every thread of the block, so that it matters no more to any of them. (Other blocks learn of it only
+  // through what this block does later.)
   bool is_past(uint32_t block, uint32_t epoch, const Actor& now) const;
   bool read_word(const Actor& now, int lane, uint32_t word, uint32_t bytes, Touch* conflict);
   bool write_word(const Actor& now, int lane, uint32_t word, uint32_t bytes, Touch* conflict);
@@ -144,7 +154,9 @@ class Shadow {
   Reader* plane(int k) { return readers_[k] && k < planes_ ? readers_[k].get() : make_plane(k); }
   Reader* make_plane(int k);
   // The plane where a warp looks first, and how many it may use.
-  int home(const Actor& now) const { return static_cast<int>((now.index + (single_block_ ? 0 : now.block)) & most_mask()); }
+  int home(const Actor& now) const {
+    return static_cast<int>((now.index + (single_block_ ? 0 : now.block)) & most_mask());
+  }
   uint32_t most_mask() const { return single_block_ ? 3 : 1; }
   void make_cell(uint32_t word);
   void need_writers();
@@ -161,6 +173,33 @@ class Shadow {
   std::unordered_map<uint32_t, Cell> cells_;
   std::unordered_map<uint32_t, Publication> published_;
 };
+
+struct Shadow::Reading {
+  const Writer* writers;  // null: none in this launch
+  Reader* readers;        // the warp's own plane
+  uint32_t key, by;
+};
+
+inline bool Shadow::is_past(uint32_t block, uint32_t epoch, const Actor& now) const {
+  return epoch == 0 || (epoch < now.base && (single_block_ || block == now.block));
+}
+
+inline bool Shadow::quick_read(const Reading& reading, const Actor& now, int lane, uint32_t word, uint32_t count) {
+  const Mask bit = Mask{1} << lane;
+  for (uint32_t k = word; k < word + count; k++) {
+    if (reading.writers != nullptr && !is_past(reading.writers[k].block, reading.writers[k].epoch, now)) return false;
+    Reader& r = reading.readers[k];
+    if (r.epoch == now.epoch && r.block == now.block && (r.by & kReaderKey) == reading.key) {
+      r.lanes |= bit;
+    } else if (is_past(r.block, r.epoch, now)) {
+      r = Reader{now.block, now.epoch, bit, reading.by};
+      if (last_read_ && last_read_[k] < now.epoch) last_read_[k] = now.epoch;
+    } else {
+      add_reader(now, lane, k, 15);
+    }
+  }
+  return true;
+}
 
 // 4096 bytes of global memory. Its lock guards the bytes too, so that an access is one for all host threads.
 struct Page {

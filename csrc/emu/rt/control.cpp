@@ -69,7 +69,8 @@ void collect_symbols(const ptx::Operand& o, std::set<std::string>* names) {
 }
 
 // Opcodes of a function and of all functions that its statements name.
-void collect_opcodes(const ptx::Module& m, const std::string& name, std::set<std::string>* seen, std::set<std::string>* opcodes) {
+void collect_opcodes(const ptx::Module& m, const std::string& name, std::set<std::string>* seen,
+                     std::set<std::string>* opcodes) {
   if (!seen->insert(name).second) return;
   for (const ptx::Function& f : m.functions) {
     if (f.name != name || !f.has_body) continue;
@@ -160,7 +161,8 @@ EMU_API int emu_map(void* host, uint64_t bytes, int initialized) {
 }
 
 EMU_API int emu_unmap(void* host) {
-  return guarded([&] { return emu::allocator().unmap(host) ? 0 : emu::refuse("emu_unmap: address must be what was mapped"); });
+  return guarded(
+      [&] { return emu::allocator().unmap(host) ? 0 : emu::refuse("emu_unmap: address must be what was mapped"); });
 }
 
 EMU_API void* emu_module_load(const char* ptx) {

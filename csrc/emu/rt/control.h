@@ -19,7 +19,8 @@ EMU_API const char* emu_reports();
 EMU_API void emu_clear_reports();
 
 // Counts of the launches since the last emu_clear_counts, as a JSON list, one entry a launch:
-// {kernel, grid, block, shared, arch, seconds, thread_instructions, classes: {...}, tensor: {"m16n8k32.s8.s8.s32": n, ...},
+// {kernel, grid, block, shared, arch, seconds, thread_instructions, classes: {...}, tensor: {"m16n8k32.s8.s8.s32": n,
+// ...},
 //  instructions: [{line, text, warps, threads, sectors, sectors_least, wavefronts, wavefronts_least}, ...]}
 EMU_API const char* emu_counts();
 EMU_API void emu_clear_counts();

@@ -22,9 +22,9 @@ constexpr Device kDevices[] = {
 };
 
 constexpr uint32_t kWarp = 32;
-constexpr uint32_t kRegisterUnit = 256;   // of a warp
+constexpr uint32_t kRegisterUnit = 256;  // of a warp
 constexpr uint64_t kSharedUnit = 128;
-constexpr uint32_t kWarpUnit = 4;         // warps of a block are dealt to the four partitions of an SM
+constexpr uint32_t kWarpUnit = 4;  // warps of a block are dealt to the four partitions of an SM
 
 template <class T>
 T round_up(T value, T unit) {

@@ -10,23 +10,23 @@
 namespace emu {
 
 struct Device {
-  int arch;                 // 80
-  const char* board;        // whose figures these are
+  int arch;           // 80
+  const char* board;  // whose figures these are
   int sms;
-  int clock_mhz;            // boost
-  int memory_mhz;           // of the memory clock; two transfers a clock
+  int clock_mhz;   // boost
+  int memory_mhz;  // of the memory clock; two transfers a clock
   int bus_bits;
-  double memory_gbs;        // peak of the global memory, 1e9 bytes a second
+  double memory_gbs;  // peak of the global memory, 1e9 bytes a second
   int l2_kb;
   int64_t memory_mb;
-  int shared_per_sm;        // bytes
-  int shared_opt_in;        // most of one block
+  int shared_per_sm;  // bytes
+  int shared_opt_in;  // most of one block
   int threads_per_sm;
   int blocks_per_sm;
 };
-inline constexpr int kSharedPerBlock = 49152;         // without opt-in
-inline constexpr int kSharedReserved = 1024;          // of each block, for the system (8.0 and later)
-inline constexpr int kRegistersPerSm = 65536;         // and per block
+inline constexpr int kSharedPerBlock = 49152;  // without opt-in
+inline constexpr int kSharedReserved = 1024;   // of each block, for the system (8.0 and later)
+inline constexpr int kRegistersPerSm = 65536;  // and per block
 inline constexpr int kThreadsPerBlock = 1024;
 
 // The row of config().arch ("120f" is that of 120).

@@ -18,43 +18,49 @@ int check(int device) {
   return emu::fail(abi::kInvalidDevice, "device must be 0, the only one emulated, got " + std::to_string(device));
 }
 
-// cudaDeviceAttr: those whose answer is not zero. Textures, managed memory on demand, clusters and peers there are none.
+// cudaDeviceAttr: those whose answer is not zero. Textures, managed memory on demand, clusters and peers there are
+// none.
 bool attribute(const emu::Device& d, int id, int64_t* value) {
   switch (id) {
     case 1: *value = emu::kThreadsPerBlock; return true;
-    case 2: case 3: *value = 1024; return true;
+    case 2:
+    case 3: *value = 1024; return true;
     case 4: *value = 64; return true;
     case 5: *value = 0x7fffffff; return true;
-    case 6: case 7: *value = 65535; return true;
+    case 6:
+    case 7: *value = 65535; return true;
     case 8: *value = emu::kSharedPerBlock; return true;
     case 9: *value = kConstantBytes; return true;
     case 10: *value = emu::kLanes; return true;
     case 11: *value = kPitch; return true;
-    case 12: case 82: *value = emu::kRegistersPerSm; return true;
+    case 12:
+    case 82: *value = emu::kRegistersPerSm; return true;
     case 13: *value = int64_t{d.clock_mhz} * 1000; return true;
-    case 14: *value = 512; return true;   // texture alignment, which cudaMallocPitch follows
+    case 14: *value = 512; return true;  // texture alignment, which cudaMallocPitch follows
     case 16: *value = d.sms; return true;
-    case 19: *value = 1; return true;     // can map host memory
-    case 31: *value = 1; return true;     // concurrent kernels
+    case 19: *value = 1; return true;  // can map host memory
+    case 31: *value = 1; return true;  // concurrent kernels
     case 36: *value = int64_t{d.memory_mhz} * 1000; return true;
     case 37: *value = d.bus_bits; return true;
     case 38: *value = int64_t{d.l2_kb} * 1024; return true;
     case 39: *value = d.threads_per_sm; return true;
-    case 40: *value = 1; return true;     // copy engines
-    case 41: *value = 1; return true;     // unified addressing
+    case 40: *value = 1; return true;  // copy engines
+    case 41: *value = 1; return true;  // unified addressing
     case 51: *value = 32; return true;
     case 75: *value = d.arch / 10; return true;
     case 76: *value = d.arch % 10; return true;
-    case 78: case 79: case 80: *value = 1; return true;
+    case 78:
+    case 79:
+    case 80: *value = 1; return true;
     case 81: *value = d.shared_per_sm; return true;
-    case 83: *value = 1; return true;     // managed memory: the host's
-    case 90: *value = 1; return true;     // compute preemption
-    case 95: *value = 1; return true;     // cooperative launch
+    case 83: *value = 1; return true;  // managed memory: the host's
+    case 90: *value = 1; return true;  // compute preemption
+    case 95: *value = 1; return true;  // cooperative launch
     case 97: *value = d.shared_opt_in; return true;
-    case 99: *value = 1; return true;     // host register
+    case 99: *value = 1; return true;  // host register
     case 106: *value = d.blocks_per_sm; return true;
     case 111: *value = emu::kSharedReserved; return true;
-    case 115: *value = 0; return true;    // memory pools
+    case 115: *value = 0; return true;  // memory pools
     default: *value = 0; return id > 0 && id <= 147;
   }
 }
@@ -151,7 +157,8 @@ CUDART_API int cudaGetDriverEntryPoint(const char*, void** function, unsigned lo
   if (status != nullptr) *status = 1;
   return abi::kSuccess;
 }
-CUDART_API int cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned, unsigned long long, int* status) {
+CUDART_API int cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned, unsigned long long,
+                                                int* status) {
   *function = nullptr;
   if (status != nullptr) *status = 1;
   return abi::kSuccess;

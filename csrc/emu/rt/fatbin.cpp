@@ -1,7 +1,8 @@
 #include "emu/rt/fatbin.h"
 
-#include <cstring>
 #include <elf.h>
+
+#include <cstring>
 
 #include "emu/config.h"
 
@@ -34,7 +35,8 @@ const FatEntry* choose(const std::vector<FatEntry>& entries, int device, bool pt
   const FatEntry* best = nullptr;
   for (const FatEntry& e : entries) {
     if (e.is_ptx != ptx || !runs_on(e, device)) continue;
-    const bool better = best == nullptr || e.arch > best->arch || (e.arch == best->arch && e.variant != 0 && best->variant == 0);
+    const bool better =
+        best == nullptr || e.arch > best->arch || (e.arch == best->arch && e.variant != 0 && best->variant == 0);
     if (better) best = &e;
   }
   return best;
@@ -100,7 +102,8 @@ const FatEntry* choose_ptx(const std::vector<FatEntry>& entries, const std::stri
   }
   std::string there;
   for (const FatEntry& other : entries) there += (there.empty() ? "" : ", ") + other.name();
-  const std::string wanted = machine != nullptr ? "the PTX of its " + machine->name() : "PTX that runs on sm_" + device_arch;
+  const std::string wanted =
+      machine != nullptr ? "the PTX of its " + machine->name() : "PTX that runs on sm_" + device_arch;
   *error = "fat binary must hold " + wanted + ", got " + (there.empty() ? "nothing" : there) +
            "; build with -gencode arch=compute_X,code=[sm_X,compute_X]";
   return nullptr;
@@ -115,7 +118,8 @@ uint32_t registers_of(std::string_view elf, const std::string& kernel) {
   if (elf.size() < sizeof(Elf64_Ehdr)) return 0;
   const uint8_t* base = reinterpret_cast<const uint8_t*>(elf.data());
   const auto header = read<Elf64_Ehdr>(base);
-  if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shoff + header.e_shnum * sizeof(Elf64_Shdr) > elf.size()) return 0;
+  if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shoff + header.e_shnum * sizeof(Elf64_Shdr) > elf.size())
+    return 0;
   std::vector<Elf64_Shdr> sections;
   for (uint64_t i = 0; i < header.e_shnum; ++i) {
     sections.push_back(read<Elf64_Shdr>(base + header.e_shoff + i * sizeof(Elf64_Shdr)));

@@ -26,7 +26,8 @@ int occupancy(int* blocks, const void* function, int block_size, size_t dynamic_
   const Lock lock(emu::registry().mutex);
   const emu::Kernel* k = usable(function);
   if (k == nullptr) return emu::last_error(false);
-  if (block_size <= 0) return emu::fail(abi::kInvalidValue, "occupancy: block size must be positive, got " + std::to_string(block_size));
+  if (block_size <= 0)
+    return emu::fail(abi::kInvalidValue, "occupancy: block size must be positive, got " + std::to_string(block_size));
   *blocks = emu::resident_blocks(emu::device(), k->code, static_cast<uint32_t>(block_size), dynamic_shared);
   return abi::kSuccess;
 }
@@ -62,8 +63,9 @@ CUDART_API int cudaFuncSetAttribute(const void* function, int attribute, int val
   if (attribute != abi::kMaxDynamicSharedMemorySize) return abi::kSuccess;  // carve-out, clusters: hints
   const int most = emu::device().shared_opt_in - static_cast<int>(k->code.shared_bytes);
   if (value < 0 || value > most) {
-    return emu::fail(abi::kInvalidValue, "cudaFuncSetAttribute: dynamic shared memory of " + k->name + " must be 0 to " +
-                                             std::to_string(most) + " bytes, got " + std::to_string(value));
+    return emu::fail(abi::kInvalidValue, "cudaFuncSetAttribute: dynamic shared memory of " + k->name +
+                                             " must be 0 to " + std::to_string(most) + " bytes, got " +
+                                             std::to_string(value));
   }
   k->max_dynamic_shared = std::max(value, emu::kSharedPerBlock - static_cast<int>(k->code.shared_bytes));
   return abi::kSuccess;
@@ -86,14 +88,18 @@ CUDART_API int cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* block
                                                                       size_t dynamic_shared, unsigned) {
   return occupancy(blocks, function, block_size, dynamic_shared);
 }
-CUDART_API int cudaOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, const void* function, int blocks, int block_size) {
+CUDART_API int cudaOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, const void* function, int blocks,
+                                                         int block_size) {
   const Lock lock(emu::registry().mutex);
   const emu::Kernel* k = usable(function);
   if (k == nullptr) return emu::last_error(false);
-  if (blocks <= 0 || block_size <= 0) return emu::fail(abi::kInvalidValue, "occupancy: blocks and block size must be positive");
+  if (blocks <= 0 || block_size <= 0)
+    return emu::fail(abi::kInvalidValue, "occupancy: blocks and block size must be positive");
   const emu::Device& d = emu::device();
-  const int64_t each = d.shared_per_sm / blocks / 128 * 128 - emu::kSharedReserved - static_cast<int64_t>(k->code.shared_bytes);
-  *bytes = static_cast<size_t>(std::clamp<int64_t>(each, 0, d.shared_opt_in - static_cast<int64_t>(k->code.shared_bytes)));
+  const int64_t each =
+      d.shared_per_sm / blocks / 128 * 128 - emu::kSharedReserved - static_cast<int64_t>(k->code.shared_bytes);
+  *bytes =
+      static_cast<size_t>(std::clamp<int64_t>(each, 0, d.shared_opt_in - static_cast<int64_t>(k->code.shared_bytes)));
   return abi::kSuccess;
 }
 CUDART_API int cudaOccupancyMaxActiveClusters(int* clusters, const void*, const abi::LaunchConfig*) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <string>
 
@@ -27,16 +28,19 @@ abi::Error judge(const Kernel& k, const LaunchShape& s) {
                 k.name + ": grid must be 1 to (2147483647, 65535, 65535), got " + text(s.grid));
   }
   if (threads == 0 || threads > static_cast<uint64_t>(kThreadsPerBlock) || s.block.z > kMostBlockZ) {
-    return fail(abi::kInvalidConfiguration, k.name + ": block must be 1 to 1024 threads, at most 64 along z, got " + text(s.block));
+    return fail(abi::kInvalidConfiguration,
+                k.name + ": block must be 1 to 1024 threads, at most 64 along z, got " + text(s.block));
   }
   if (threads > k.code.max_threads) {
-    return fail(abi::kLaunchOutOfResources, k.name + ": block must be at most the " + std::to_string(k.code.max_threads) +
+    return fail(abi::kLaunchOutOfResources, k.name + ": block must be at most the " +
+                                                std::to_string(k.code.max_threads) +
                                                 " threads of its launch bounds, got " + std::to_string(threads));
   }
   if (s.dynamic_shared > static_cast<uint64_t>(k.max_dynamic_shared) ||
       k.code.dynamic_offset + s.dynamic_shared > static_cast<uint64_t>(device().shared_opt_in)) {
-    return fail(abi::kInvalidValue, k.name + ": dynamic shared memory must be at most " + std::to_string(k.max_dynamic_shared) +
-                                        " bytes, got " + std::to_string(s.dynamic_shared) +
+    return fail(abi::kInvalidValue, k.name + ": dynamic shared memory must be at most " +
+                                        std::to_string(k.max_dynamic_shared) + " bytes, got " +
+                                        std::to_string(s.dynamic_shared) +
                                         "; raise cudaFuncAttributeMaxDynamicSharedMemorySize");
   }
   const int resident = resident_blocks(device(), k.code, static_cast<uint32_t>(threads), s.dynamic_shared);
@@ -78,7 +82,12 @@ abi::Error launch(Kernel& kernel, const LaunchShape& shape, std::vector<std::byt
   l.dynamic_shared = shape.dynamic_shared;
   parameters.resize(std::max<uint64_t>(parameters.size(), kernel.code.param_bytes));
   l.parameters = std::move(parameters);
-  const LaunchResult result = run(l);
+  LaunchResult result;
+  try {
+    result = run(l);
+  } catch (const std::exception& e) {  // the host ran out of memory
+    return fail(abi::kMemoryAllocation, kernel.name + ": launch must fit the host's memory, got " + e.what());
+  }
   add_launch(kernel, shape, result);
   for (const Report& r : result.reports) add_report(r);
   if (result.reports.empty()) return abi::kSuccess;
@@ -135,13 +144,15 @@ CUDART_API int __cudaPopCallConfiguration(Dim3* grid, Dim3* block, size_t* share
 CUDART_API int cudaLaunchKernel(const void* function, Dim3 grid, Dim3 block, void** arguments, size_t shared, void*) {
   return launch_with(function, {grid, block, shared, false}, arguments);
 }
-CUDART_API int cudaLaunchKernel_ptsz(const void* function, Dim3 grid, Dim3 block, void** arguments, size_t shared, void*) {
+CUDART_API int cudaLaunchKernel_ptsz(const void* function, Dim3 grid, Dim3 block, void** arguments, size_t shared,
+                                     void*) {
   return launch_with(function, {grid, block, shared, false}, arguments);
 }
 CUDART_API int __cudaLaunchKernel(const void* kernel, Dim3 grid, Dim3 block, void** arguments, size_t shared, void*) {
   return launch_with(kernel, {grid, block, shared, false}, arguments);
 }
-CUDART_API int __cudaLaunchKernel_ptsz(const void* kernel, Dim3 grid, Dim3 block, void** arguments, size_t shared, void*) {
+CUDART_API int __cudaLaunchKernel_ptsz(const void* kernel, Dim3 grid, Dim3 block, void** arguments, size_t shared,
+                                       void*) {
   return launch_with(kernel, {grid, block, shared, false}, arguments);
 }
 CUDART_API int cudaLaunchCooperativeKernel(const void* function, Dim3 grid, Dim3 block, void** arguments, size_t shared,

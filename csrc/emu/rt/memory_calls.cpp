@@ -59,7 +59,8 @@ int copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, si
     return emu::fail(abi::kInvalidValue, "cudaMemcpy2D: width must be at most the pitch");
   }
   for (size_t row = 0; row < height; ++row) {
-    const int e = copy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width, kind);
+    const int e =
+        copy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width, kind);
     if (e != abi::kSuccess) return e;
   }
   return abi::kSuccess;
@@ -76,7 +77,8 @@ int fill(void* to, int value, uint64_t bytes) {
     emu::allocator().set_written(address, bytes, true);
     return abi::kSuccess;
   }
-  return emu::allocator().fill(address, static_cast<uint8_t>(value), bytes) ? abi::kSuccess : refuse_copy("destination of cudaMemset");
+  return emu::allocator().fill(address, static_cast<uint8_t>(value), bytes) ? abi::kSuccess
+                                                                            : refuse_copy("destination of cudaMemset");
 }
 
 int allocate(void** out, size_t bytes) {
@@ -89,7 +91,8 @@ int allocate(void** out, size_t bytes) {
   const uint64_t used = emu::allocator().bytes_in_use();
   const uint64_t address = bytes <= total - std::min(total, used) ? emu::allocator().allocate(bytes, false) : 0;
   if (address == 0) {
-    return emu::fail(abi::kMemoryAllocation, "cudaMalloc: size must fit the device memory, got " + std::to_string(bytes));
+    return emu::fail(abi::kMemoryAllocation,
+                     "cudaMalloc: size must fit the device memory, got " + std::to_string(bytes));
   }
   *out = reinterpret_cast<void*>(address);
   return abi::kSuccess;
@@ -129,7 +132,8 @@ int release_host(void* p) {
   const Lock lock(emu::registry().mutex);
   if (p == nullptr) return abi::kSuccess;
   const auto it = pinned().find(p);
-  if (it == pinned().end()) return emu::fail(abi::kInvalidValue, "cudaFreeHost: pointer must be what cudaMallocHost gave");
+  if (it == pinned().end())
+    return emu::fail(abi::kInvalidValue, "cudaFreeHost: pointer must be what cudaMallocHost gave");
   emu::allocator().unmap(p);
   pinned().erase(it);
   std::free(p);
@@ -139,7 +143,8 @@ int release_host(void* p) {
 const emu::Module::Placed* symbol_range(const void* symbol, size_t bytes, size_t offset) {
   const emu::Module::Placed* v = emu::find_variable(symbol);
   if (v != nullptr && (offset > v->bytes || bytes > v->bytes - offset)) {
-    emu::fail(abi::kInvalidValue, "symbol must hold " + std::to_string(offset + bytes) + " bytes, got " + std::to_string(v->bytes));
+    emu::fail(abi::kInvalidValue,
+              "symbol must hold " + std::to_string(offset + bytes) + " bytes, got " + std::to_string(v->bytes));
     return nullptr;
   }
   return v;
@@ -154,7 +159,8 @@ int copy_to_symbol(const void* symbol, const void* from, size_t bytes, size_t of
 int copy_from_symbol(void* to, const void* symbol, size_t bytes, size_t offset, int kind) {
   const Lock lock(emu::registry().mutex);
   const emu::Module::Placed* v = symbol_range(symbol, bytes, offset);
-  return v != nullptr ? copy(to, reinterpret_cast<const void*>(v->address + offset), bytes, kind) : emu::last_error(false);
+  return v != nullptr ? copy(to, reinterpret_cast<const void*>(v->address + offset), bytes, kind)
+                      : emu::last_error(false);
 }
 
 }  // namespace
@@ -173,11 +179,14 @@ CUDART_API int cudaMallocManaged(void** out, size_t bytes, unsigned) { return al
 CUDART_API int cudaFreeHost(void* p) { return release_host(p); }
 CUDART_API int cudaHostRegister(void* p, size_t bytes, unsigned) {
   const Lock lock(emu::registry().mutex);
-  return emu::allocator().map(p, bytes, true) ? abi::kSuccess : emu::fail(abi::kInvalidValue, "cudaHostRegister: range is mapped already");
+  return emu::allocator().map(p, bytes, true)
+             ? abi::kSuccess
+             : emu::fail(abi::kInvalidValue, "cudaHostRegister: range is mapped already");
 }
 CUDART_API int cudaHostUnregister(void* p) {
   const Lock lock(emu::registry().mutex);
-  return emu::allocator().unmap(p) ? abi::kSuccess : emu::fail(abi::kInvalidValue, "cudaHostUnregister: pointer is not registered");
+  return emu::allocator().unmap(p) ? abi::kSuccess
+                                   : emu::fail(abi::kInvalidValue, "cudaHostUnregister: pointer is not registered");
 }
 CUDART_API int cudaHostGetDevicePointer(void** out, void* host, unsigned) {
   *out = host;
@@ -197,18 +206,24 @@ CUDART_API int cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 CUDART_API int cudaMemcpy(void* to, const void* from, size_t bytes, int kind) { return copy(to, from, bytes, kind); }
-CUDART_API int cudaMemcpyAsync(void* to, const void* from, size_t bytes, int kind, void*) { return copy(to, from, bytes, kind); }
-CUDART_API int cudaMemcpy_ptds(void* to, const void* from, size_t bytes, int kind) { return copy(to, from, bytes, kind); }
+CUDART_API int cudaMemcpyAsync(void* to, const void* from, size_t bytes, int kind, void*) {
+  return copy(to, from, bytes, kind);
+}
+CUDART_API int cudaMemcpy_ptds(void* to, const void* from, size_t bytes, int kind) {
+  return copy(to, from, bytes, kind);
+}
 CUDART_API int cudaMemcpyAsync_ptsz(void* to, const void* from, size_t bytes, int kind, void*) {
   return copy(to, from, bytes, kind);
 }
-CUDART_API int cudaMemcpyPeer(void* to, int, const void* from, int, size_t bytes) { return copy(to, from, bytes, abi::kDefault); }
+CUDART_API int cudaMemcpyPeer(void* to, int, const void* from, int, size_t bytes) {
+  return copy(to, from, bytes, abi::kDefault);
+}
 CUDART_API int cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
                             int kind) {
   return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
 }
-CUDART_API int cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
-                                 int kind, void*) {
+CUDART_API int cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                                 size_t height, int kind, void*) {
   return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
 }
 CUDART_API int cudaMemset(void* to, int value, size_t bytes) { return fill(to, value, bytes); }
@@ -226,7 +241,8 @@ CUDART_API int cudaMemset2DAsync(void* to, size_t pitch, int value, size_t width
 CUDART_API int cudaMemcpyToSymbol(const void* symbol, const void* from, size_t bytes, size_t offset, int kind) {
   return copy_to_symbol(symbol, from, bytes, offset, kind);
 }
-CUDART_API int cudaMemcpyToSymbolAsync(const void* symbol, const void* from, size_t bytes, size_t offset, int kind, void*) {
+CUDART_API int cudaMemcpyToSymbolAsync(const void* symbol, const void* from, size_t bytes, size_t offset, int kind,
+                                       void*) {
   return copy_to_symbol(symbol, from, bytes, offset, kind);
 }
 CUDART_API int cudaMemcpyFromSymbol(void* to, const void* symbol, size_t bytes, size_t offset, int kind) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <vector>
 
 #include "emu/exec/decoder.h"
@@ -23,10 +24,15 @@ Module::~Module() {
 }
 
 std::unique_ptr<Module> Module::load(std::string_view text, std::string_view elf, std::string* error) {
-  std::unique_ptr<Module> m(new Module);
-  if (!ptx::parse(text, &m->ptx_, error) || !m->place(error)) return nullptr;
-  m->elf_ = elf;
-  return m;
+  try {
+    std::unique_ptr<Module> m(new Module);
+    if (!ptx::parse(text, &m->ptx_, error) || !m->place(error)) return nullptr;
+    m->elf_ = elf;
+    return m;
+  } catch (const std::exception& e) {
+    *error = std::string("module cannot be read: ") + e.what();
+    return nullptr;
+  }
 }
 
 int Module::target() const {
@@ -34,7 +40,8 @@ int Module::target() const {
   return digits == std::string::npos ? 0 : std::atoi(ptx_.target.c_str() + digits);
 }
 
-// Module variables of .global and .const are zero where nothing is said (PTX ISA 9.0, 5.4.4), so all of them are written.
+// Module variables of .global and .const are zero where nothing is said (PTX ISA 9.0, 5.4.4), so all of them are
+// written.
 bool Module::place(std::string* error) {
   for (const ptx::Variable& v : ptx_.variables) {
     if (!is_placed(v)) continue;
@@ -53,8 +60,8 @@ bool Module::place(std::string* error) {
       const Placed* target = variable(r.symbol);
       const uint64_t base = target != nullptr ? target->address : function_address(ptx_, r.symbol);
       if (base == 0 || r.at + static_cast<uint64_t>(r.width) > bytes.size()) {
-        refused_[v.name] = "line " + std::to_string(v.line) + ": variable " + v.name + " holds the address of " + r.symbol +
-                           ", which is no variable or function of the module";
+        refused_[v.name] = "line " + std::to_string(v.line) + ": variable " + v.name + " holds the address of " +
+                           r.symbol + ", which is no variable or function of the module";
         continue;
       }
       const uint64_t value = (base + static_cast<uint64_t>(r.addend)) >> r.shift;
@@ -73,16 +80,19 @@ const Module::Placed* Module::variable(const std::string& name) const {
 Kernel* Module::kernel(const std::string& name) {
   const auto known = kernels_.find(name);
   if (known != kernels_.end()) return known->second.get();
-  const bool exists = std::any_of(ptx_.functions.begin(), ptx_.functions.end(), [&](const ptx::Function& f) {
-    return f.is_entry && f.has_body && f.name == name;
-  });
+  const bool exists = std::any_of(ptx_.functions.begin(), ptx_.functions.end(),
+                                  [&](const ptx::Function& f) { return f.is_entry && f.has_body && f.name == name; });
   if (!exists) return nullptr;
   auto k = std::make_unique<Kernel>();
   k->name = name;
-  if (link(ptx_, name, &k->code, &k->error)) {
-    resolve(k.get());
-  } else if (k->error.empty()) {
-    k->error = "kernel " + name + " cannot be linked";
+  try {
+    if (link(ptx_, name, &k->code, &k->error)) {
+      resolve(k.get());
+    } else if (k->error.empty()) {
+      k->error = "kernel " + name + " cannot be linked";
+    }
+  } catch (const std::exception& e) {
+    k->error = "kernel " + name + " cannot be linked: " + e.what();
   }
   k->code.registers = registers_of(elf_, name);
   k->max_dynamic_shared = std::max(0, kSharedPerBlock - static_cast<int>(k->code.shared_bytes));

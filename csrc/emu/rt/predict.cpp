@@ -21,7 +21,9 @@ std::string predict(const LaunchRecord& launch, uint64_t global_bytes) {
   const double on_one_sm = static_cast<double>((static_cast<int64_t>(blocks) + d.sms - 1) / d.sms) / blocks;
   const double clocks_per_second = d.clock_mhz * 1e6;
   std::map<std::string, double> parts;
-  const auto add = [&](const std::string& part, double clocks) { parts[part] += clocks * on_one_sm / clocks_per_second; };
+  const auto add = [&](const std::string& part, double clocks) {
+    parts[part] += clocks * on_one_sm / clocks_per_second;
+  };
 
   double issued = 0, integer = 0;
   for (int i = 0; i < static_cast<int>(Class::kCount); ++i) {
@@ -57,8 +59,8 @@ std::string predict(const LaunchRecord& launch, uint64_t global_bytes) {
   }
   if (global_bytes != 0) parts["global"] = static_cast<double>(global_bytes) / (d.memory_gbs * 1e9);
 
-  const auto largest = std::max_element(parts.begin(), parts.end(),
-                                        [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto largest =
+      std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   JsonItems o("{}"), each("{}");
   for (const auto& [name, seconds] : parts) {
     if (seconds > 0) each.member(name, json_number(seconds));

@@ -7,8 +7,8 @@
 
 namespace emu {
 
-// One entry a recorded launch: {kernel, arch, board, predicted: true, seconds, bound, parts: {name: seconds}, unrated: []}.
-// `global_bytes` is what one launch must move at least between the memory and the chip; 0: that part is left out.
+// One entry a recorded launch: {kernel, arch, board, predicted: true, seconds, bound, parts: {name: seconds}, unrated:
+// []}. `global_bytes` is what one launch must move at least between the memory and the chip; 0: that part is left out.
 std::string predict_json(uint64_t global_bytes);
 
 }  // namespace emu

@@ -7,17 +7,17 @@
 namespace emu {
 namespace {
 
-// Ordinary instructions: CUDA C++ Programming Guide 13.0, "Throughput of Native Arithmetic Instructions"; for 12.x integers,
-// NVIDIA RTX Blackwell GPU Architecture (2025), "unified" INT32/FP32 cores. float16 counts lanes of two halves.
-// Tensor rates, from the peak of the named board divided by its SMs and boost clock:
+// Ordinary instructions: CUDA C++ Programming Guide 13.0, "Throughput of Native Arithmetic Instructions"; for 12.x
+// integers, NVIDIA RTX Blackwell GPU Architecture (2025), "unified" INT32/FP32 cores. float16 counts lanes of two
+// halves. Tensor rates, from the peak of the named board divided by its SMs and boost clock:
 //   80   A100 whitepaper (2020), table 3: 312 TFLOPS f16, 156 tf32, 624 TOPS s8, 1248 s4, 4992 b1, 19.5 f64
 //   86   GA102 whitepaper (2021), table 8, RTX 3090: 71 TFLOPS f16 with f32 sums, 142 with f16 sums, 35.6 tf32,
 //        284 TOPS s8, 568 s4; b1 is not published
 //   89   Ada whitepaper (2023), appendix A, RTX 4090: 165.2 / 330.3 TFLOPS f16, 82.6 tf32, 660.6 TOPS s8, 1321.2 s4,
 //        FP8 330.3 with f32 sums and 660.6 with f16 sums; b1 is not published
 //   90   H100 whitepaper (2023), table 2, SXM5, reached by wgmma: 989.4 TFLOPS f16, 494.7 tf32, 1978.9 s8, 66.9 f64.
-//        mma.sync reached 62.9 % of them on average in "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture via
-//        Microbenchmarking" (Luo et al., 2024); the row is what mma.sync reaches. FP8 mma.sync becomes f16 there
+//        mma.sync reached 62.9 % of them on average in "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture
+//        via Microbenchmarking" (Luo et al., 2024); the row is what mma.sync reaches. FP8 mma.sync becomes f16 there
 //   120  RTX Blackwell whitepaper (2025), appendix A, RTX 5090: 209.5 / 419 TFLOPS f16, 104.8 tf32, 838 TOPS s8,
 //        FP8 419 with f32 sums and 838 with f16 sums, FP4 1676
 //   121  the same SM
@@ -48,7 +48,8 @@ int lanes_per_clock(const Rates& r, Class c) {
     case Class::kFloat32: return r.float32;
     case Class::kFloat16: return r.float16;
     case Class::kFloat64: return r.float64;
-    case Class::kInteger: case Class::kLogic: return r.integer;
+    case Class::kInteger:
+    case Class::kLogic: return r.integer;
     case Class::kConvert: return r.convert;
     case Class::kSpecial: return r.special;
     case Class::kShuffle: return r.shuffle;

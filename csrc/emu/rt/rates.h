@@ -14,8 +14,8 @@ struct Rates {
   // dense multiply-adds of mma.sync; 0: the architecture has no native instruction for it, or its rate is not published
   int f16_f32, f16_f16, tf32, f64, s8, s4, b1, fp8_f32, fp8_f16, fp4_f32;
 };
-inline constexpr int kIssuePerClock = 4;            // warp instructions: one a scheduler
-inline constexpr int kSharedBytesPerClock = 128;    // one wavefront
+inline constexpr int kIssuePerClock = 4;          // warp instructions: one a scheduler
+inline constexpr int kSharedBytesPerClock = 128;  // one wavefront
 inline constexpr int kSectorBytes = 32;
 
 const Rates& rates(int arch);

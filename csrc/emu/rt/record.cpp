@@ -11,9 +11,9 @@ namespace emu {
 namespace {
 
 constexpr const char* kClassNames[] = {
-    "other",       "integer",      "float32",     "float16",      "float64",    "convert",     "logic",  "special",
-    "move",        "shuffle",      "control",     "barrier",      "load_global", "store_global", "load_shared",
-    "store_shared", "load_other",  "store_other", "atomic",       "async_copy", "matrix_load", "tensor",
+    "other",      "integer",     "float32", "float16",    "float64",     "convert",      "logic",       "special",
+    "move",       "shuffle",     "control", "barrier",    "load_global", "store_global", "load_shared", "store_shared",
+    "load_other", "store_other", "atomic",  "async_copy", "matrix_load", "tensor",
 };
 static_assert(sizeof(kClassNames) / sizeof(kClassNames[0]) == static_cast<size_t>(Class::kCount));
 
@@ -22,7 +22,8 @@ std::string tensor_name(const ptx::Statement& s) {
   std::string shape, kind;
   std::vector<std::string> types;
   for (const std::string& m : s.modifiers) {
-    if (shape.empty() && m.size() > 1 && m[0] == 'm' && m.find('n') != std::string::npos && m.find('k') != std::string::npos) {
+    if (shape.empty() && m.size() > 1 && m[0] == 'm' && m.find('n') != std::string::npos &&
+        m.find('k') != std::string::npos) {
       shape = m;
     } else if (m.rfind("kind::", 0) == 0) {
       kind += "." + m.substr(6);

@@ -109,16 +109,18 @@ CUDART_API void __cudaUnregisterFatBinary(void** handle) {
   emu::Registry& r = registry();
   const std::lock_guard<std::recursive_mutex> lock(r.mutex);
   const auto* binary = reinterpret_cast<const FatBinary*>(handle);
-  for (auto it = r.kernels.begin(); it != r.kernels.end();) it = it->second->binary == binary ? r.kernels.erase(it) : ++it;
+  for (auto it = r.kernels.begin(); it != r.kernels.end();)
+    it = it->second->binary == binary ? r.kernels.erase(it) : ++it;
   for (auto it = r.variables.begin(); it != r.variables.end();) {
     it = it->second.binary == binary ? r.variables.erase(it) : ++it;
   }
-  r.binaries.erase(std::remove_if(r.binaries.begin(), r.binaries.end(), [&](const auto& b) { return b.get() == binary; }),
-                   r.binaries.end());
+  r.binaries.erase(
+      std::remove_if(r.binaries.begin(), r.binaries.end(), [&](const auto& b) { return b.get() == binary; }),
+      r.binaries.end());
 }
 
-CUDART_API void __cudaRegisterFunction(void** handle, const char* host, char*, const char* name, int, void*, void*, void*,
-                                       void*, int*) {
+CUDART_API void __cudaRegisterFunction(void** handle, const char* host, char*, const char* name, int, void*, void*,
+                                       void*, void*, int*) {
   const std::lock_guard<std::recursive_mutex> lock(registry().mutex);
   auto kernel = std::make_unique<emu::HostKernel>();
   *kernel = {reinterpret_cast<FatBinary*>(handle), name};

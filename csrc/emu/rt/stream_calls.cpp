@@ -46,7 +46,8 @@ int synchronize() { return emu::device_error(); }
 
 int record(void* event) {
   const std::lock_guard<std::recursive_mutex> lock(emu::registry().mutex);
-  if (handles().count(event) == 0) return emu::fail(abi::kInvalidResourceHandle, "cudaEventRecord: event must be alive");
+  if (handles().count(event) == 0)
+    return emu::fail(abi::kInvalidResourceHandle, "cudaEventRecord: event must be alive");
   auto* e = static_cast<Event*>(event);
   e->recorded = true;
   e->at = std::chrono::steady_clock::now();
@@ -115,8 +116,8 @@ CUDART_API int cudaStreamIsCapturing(void*, int* status) {
   *status = 0;
   return abi::kSuccess;
 }
-CUDART_API int cudaStreamGetCaptureInfo(void*, int* status, unsigned long long* id, void** graph, const void** dependencies,
-                                        const void** edges, size_t* count) {
+CUDART_API int cudaStreamGetCaptureInfo(void*, int* status, unsigned long long* id, void** graph,
+                                        const void** dependencies, const void** edges, size_t* count) {
   *status = 0;
   if (id != nullptr) *id = 0;
   if (graph != nullptr) *graph = nullptr;

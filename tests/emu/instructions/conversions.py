@@ -268,7 +268,7 @@ def packed_rows() -> Iterator[Row]:
         else:
             yield Row(
                 f"cvt.pack.sat.{kind}.s32.b32", "s32 s32 b32", "b32",
-                lambda a, b, c, f=narrow, n=bits: c << (2 * n) | f(a) << n | f(b), arch="80" if bits == 8 else "80",
+                lambda a, b, c, f=narrow, n=bits: c << (2 * n) | f(a) << n | f(b), arch="80",
             )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def canonical(form: str) -> str:
     return ".".join([opcode, *(sorted(modifiers) if opcode in UNORDERED else modifiers)])
 
 
-def tested_forms() -> set[str]:
+def covered_forms() -> set[str]:
     forms = set(ROWS) | set(ACCESSES) | set(ATOMICS) | BESIDE
     for case in CASES.values():
         forms.update(case.forms)
@@ -39,7 +39,7 @@ def tested_forms() -> set[str]:
 
 def untested(forms: Iterable[str]) -> list[str]:
     """Those of `forms` (opcodes with their modifiers, as emu_opcodes() lists them) that no test runs."""
-    tested = {canonical(f) for f in tested_forms()}
+    tested = {canonical(f) for f in covered_forms()}
     return sorted({f for f in forms if canonical(f) not in tested and not PARAMETER.match(f) and not MMA.match(f)})
 
 

@@ -163,14 +163,20 @@ def packed(kind: str, f: Callable[..., int]) -> Callable[..., int]:
     return compute
 
 
+# 2^-11 (1 - 2^-20) beside 1 + 2^-10: just below half a place of f16, and half of one once it is rounded to 24 bits.
+ONE_ROUNDING = ((0x2401, 0x27FE, 0x3C01), (0xA401, 0x27FE, 0xBC01))
+
+
 def half_rows() -> Iterator[Row]:
     for kind in ("f16", "bf16"):
         brain = kind == "bf16"
         arch = "90" if brain else "80"
 
         def both(form: str, count: int, f: Callable[..., int], arch: str = arch, kind: str = kind) -> Iterator[Row]:
-            yield Row(f"{form}.{kind}", " ".join([kind] * count), kind, f, arch=arch)
-            yield Row(f"{form}.{kind}x2", " ".join(["b32"] * count), "b32", packed(kind, f), arch=arch)
+            once = ONE_ROUNDING if (kind, count) == ("f16", 3) else ()
+            twice = tuple(tuple(code << 16 | code for code in triple) for triple in once)
+            yield Row(f"{form}.{kind}", " ".join([kind] * count), kind, f, arch=arch, also=once)
+            yield Row(f"{form}.{kind}x2", " ".join(["b32"] * count), "b32", packed(kind, f), arch=arch, also=twice)
 
         for name, (count, f) in sums("rn").items():
             yield from both(f"{name}.rn", count, of_kind(kind, f))

@@ -43,8 +43,8 @@ def in_halves(f: Callable[[int, int], int], signed: bool) -> Callable[[int, int]
 def with_carry(
     bits: int, *, subtract: bool = False, high: bool | None = None, signed: bool = False
 ) -> Callable[..., tuple[int, int]]:
-    """Two steps as the kernels do them: the first sets the carry, the second reads it and sets it again. The second result
-    is that last carry."""
+    """Two steps as the kernels do them: the first sets the carry, the second reads it and sets it again. The second
+    result is that last carry."""
     mask = (1 << bits) - 1
 
     def product(a: int, b: int) -> int:

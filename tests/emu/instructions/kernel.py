@@ -6,8 +6,8 @@ from __future__ import annotations
 from emu.instructions.row import BITS, Row
 
 THREADS = 128
-# Statements whose operands do not simply follow each other; {d0}, {s0} are results and sources. Where there are several,
-# all stand under the guard.
+# Statements whose operands do not simply follow each other; {d0}, {s0} are results and sources. Where there are
+# several, all stand under the guard.
 STATEMENTS: dict[str, str] = {
     "lop3.or.b32": "lop3.or.b32 {d0}|{d1}, {s0}, {s1}, {s2}, 0x80, {s3};",
     "lop3.and.b32": "lop3.and.b32 {d0}|{d1}, {s0}, {s1}, {s2}, 0x80, {s3};",

@@ -27,6 +27,7 @@ class Row:
     compute: Callable[..., Any]
     arch: str = "80"
     accept: Callable[..., bool] | None = None  # instead of equality: accept(result, *values)
+    also: tuple[tuple[int, ...], ...] = ()  # operands that samples would hardly hit
 
     @property
     def source_kinds(self) -> list[str]:
@@ -148,4 +149,4 @@ def samples(row: Row, dice: random.Random) -> list[tuple[int, ...]]:
     else:
         crossed = [tuple(dice.choice(e) for e in edges) for _ in range(most)]
     pools = [codes(s, 600, dice) for s in specs]
-    return crossed + [tuple(dice.choice(pool) for pool in pools) for _ in range(1000)]
+    return list(row.also) + crossed + [tuple(dice.choice(pool) for pool in pools) for _ in range(1000)]

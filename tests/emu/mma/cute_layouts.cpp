@@ -1,6 +1,5 @@
 // Prints the fragment layouts of the CuTe traits: one line a trait and matrix, the coordinates of every (lane, value).
 #include <cstdio>
-
 #include <cute/atom/mma_traits_sm120.hpp>
 #include <cute/atom/mma_traits_sm80.hpp>
 #include <cute/atom/mma_traits_sm89.hpp>
