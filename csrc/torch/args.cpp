@@ -11,7 +11,6 @@
 
 #include "torch/backend.h"
 
-
 namespace lowbit::bind {
 
 void check(const Status& status) {
@@ -124,8 +123,7 @@ Tensor empty(const std::vector<int64_t>& sizes, ScalarType dtype) {
     strides[d] = stride;
     stride *= std::max<int64_t>(sizes[d], 1);
   }
-  return backend::empty_strided(sizes, strides,
-                                torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)));
+  return backend::empty_strided(sizes, strides, torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)));
 }
 Tensor empty(std::initializer_list<int64_t> sizes, ScalarType dtype) {
   return empty(std::vector<int64_t>(sizes), dtype);

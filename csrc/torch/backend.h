@@ -68,8 +68,8 @@ const Tensor& visible(const Tensor& t);
 // The same values where the host can read them; waits for the device.
 Tensor on_host(const Tensor& t);
 
-bool is_here(const Tensor& t);     // on the device of this library
-const char* device_name();         // "the CPU", "CUDA"
+bool is_here(const Tensor& t);  // on the device of this library
+const char* device_name();      // "the CPU", "CUDA"
 Tensor empty_strided(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int32_t dtype);
 
 // CUDA kernels read (seed, offset) where they lie, so that a captured graph draws anew: true, and the next launches of

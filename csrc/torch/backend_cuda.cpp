@@ -1,5 +1,3 @@
-#include "torch/backend.h"
-
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
@@ -16,6 +14,7 @@
 #include "cuda/quantize.h"
 #include "cuda/scaled_gemm.h"
 #include "cuda/stochastic_round.h"
+#include "torch/backend.h"
 #if defined(LOWBIT_BACKEND_EMULATED)
 #include "torch/device/emulated.h"
 #else
@@ -56,7 +55,8 @@ class Launch {
     }
     // A wait for what was found is not allowed while a graph is captured.
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    if (findings && cudaStreamIsCapturing(call_.stream, &capture) == cudaSuccess && capture == cudaStreamCaptureStatusNone) {
+    if (findings && cudaStreamIsCapturing(call_.stream, &capture) == cudaSuccess &&
+        capture == cudaStreamCaptureStatusNone) {
       findings_ = empty({1}, ScalarType::Int);
       call_.findings = static_cast<int32_t*>(findings_.data_ptr());
       check(cuda::check_error("lowbit", "cudaMemsetAsync", cudaMemsetAsync(call_.findings, 0, 4, call_.stream)));
@@ -75,10 +75,13 @@ class Launch {
       return invalid(op, ": ", argument, " must be finite, got a NaN or an infinity; replace it with torch.nan_to_num");
     }
     if (bits & cuda::kScaleOverflow) {
-      return invalid(op, ": ", argument, " must be small enough for its scales, got one that overflows; use scale_dtype=torch.float32");
+      return invalid(op, ": ", argument,
+                     " must be small enough for its scales, got one that overflows; use scale_dtype=torch.float32");
     }
-    if (bits & cuda::kBadCode) return invalid(op, ": ", argument, " must hold codes of its format, got another; quantize it anew");
-    if (bits & cuda::kBadScale) return invalid(op, ": scale must be finite, got a NaN or an infinity; quantize the matrix anew");
+    if (bits & cuda::kBadCode)
+      return invalid(op, ": ", argument, " must hold codes of its format, got another; quantize it anew");
+    if (bits & cuda::kBadScale)
+      return invalid(op, ": scale must be finite, got a NaN or an infinity; quantize the matrix anew");
     return Status();
   }
 
@@ -218,8 +221,13 @@ Status dequant_gemm_input_grad(const GemmArgs&) { return not_on_cuda(); }
 Status grouped(cpu::Family, const GemmArgs*, int64_t) { return not_on_cuda(); }
 Status grouped_input_grad(const GemmArgs*, int64_t) { return not_on_cuda(); }
 Status grouped_at_once(const GemmArgs& args, const ExpertSteps& steps, const Tensor& offs) {
-  const cuda::GroupedRows rows{static_cast<const int32_t*>(offs.data_ptr()), static_cast<int32_t>(offs.numel()),
-                               steps.codes, steps.scale, steps.second, steps.zero, steps.bias};
+  const cuda::GroupedRows rows{static_cast<const int32_t*>(offs.data_ptr()),
+                               static_cast<int32_t>(offs.numel()),
+                               steps.codes,
+                               steps.scale,
+                               steps.second,
+                               steps.zero,
+                               steps.bias};
   Launch launch(0);
   return cuda::run_gemm("grouped_gemm", args, &rows, launch.call());
 }

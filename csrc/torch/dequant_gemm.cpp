@@ -86,8 +86,8 @@ void view_outliers(const char* op, const Extras& x, int64_t rows, int64_t k, Ext
   int64_t at = 0;
   for (int64_t r = 0; r <= rows; ++r) {
     if (offsets[r] < at || (r == 0 && offsets[r] != 0) || (r == rows && offsets[r] != count)) {
-      check(invalid(op, ": outlier_offsets must ascend from 0 to the number of outliers ", count, ", got ",
-                    offsets[r], " at row ", r, "; they are the rows of the weight, compressed (CSR)"));
+      check(invalid(op, ": outlier_offsets must ascend from 0 to the number of outliers ", count, ", got ", offsets[r],
+                    " at row ", r, "; they are the rows of the weight, compressed (CSR)"));
     }
     at = offsets[r];
   }

@@ -1,9 +1,10 @@
-#include "torch/backend.h"
 #include "torch/gemm_call.h"
 
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
+
+#include "torch/backend.h"
 
 namespace lowbit::bind {
 namespace {

@@ -147,7 +147,7 @@ Tensor unpack_foreign(Order order, const ElementFormat& f, const std::string& la
   Tensor out = batch.make({rows, cols}, ScalarType::Byte);
   for (int64_t b = 0; b < batch.count; ++b) {
     check(backend::kernels().unpack_order(order, f, at(in, b * batch.step(in)), rows, cols,
-                                 reinterpret_cast<uint8_t*>(to(out, b * rows * cols)), torch_parallel()));
+                                          reinterpret_cast<uint8_t*>(to(out, b * rows * cols)), torch_parallel()));
   }
   return out;
 }
@@ -185,7 +185,8 @@ Tensor prepack(const Tensor& w, std::string format, int64_t cols) {
   Tensor out = batch.make({ceil_div(codes.rows, kTileRows), ceil_div(cols, kTileCols), 8 * f.bits}, ScalarType::Byte);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));
-    check(backend::kernels().prepack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
+    check(
+        backend::kernels().prepack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
   }
   return out;
 }

@@ -281,7 +281,8 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
       plain.layout = Layout::kPlain;
       plain.rows = rows;
       plain.cols = plain.row_stride = q.cols;
-      check(backend::kernels().prepack(plain, reinterpret_cast<uint8_t*>(bytes(tiles, b * step(tiles))), torch_parallel()));
+      check(backend::kernels().prepack(plain, reinterpret_cast<uint8_t*>(bytes(tiles, b * step(tiles))),
+                                       torch_parallel()));
     }
   }
   return {tiles, scale_out, zero_out, scale2_out};

@@ -29,7 +29,9 @@ bool holds_bytes(ScalarType t, const ElementFormat& f) {
 
 // `t` itself when its last dimension can be read with a unit stride, else a contiguous copy.
 Tensor readable(const Tensor& t) {
-  return t.dim() == 0 || t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) <= 1 ? t : backend::visible(torch::stable::contiguous(t));
+  return t.dim() == 0 || t.stride(t.dim() - 1) == 1 || t.size(t.dim() - 1) <= 1
+             ? t
+             : backend::visible(torch::stable::contiguous(t));
 }
 
 int64_t expert_step(const Tensor& t) {

@@ -124,7 +124,8 @@ void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tens
   };
   const int64_t count = rows > 0 ? batch : 0;
   // on CUDA the update computes its scales itself
-  for (int64_t e = 0; e < count && backend::kReadsValues; ++e) check(ref::prepare_update(of_expert(e), torch_parallel()));
+  for (int64_t e = 0; e < count && backend::kReadsValues; ++e)
+    check(ref::prepare_update(of_expert(e), torch_parallel()));
   for (int64_t e = 0; e < count; ++e) {
     cpu::ran("stochastic_round_update_:ref");
     check(backend::kernels().stochastic_round_update(of_expert(e), torch_parallel()));

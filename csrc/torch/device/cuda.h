@@ -44,6 +44,8 @@ inline cudaStream_t stream() {
 inline void show(const void*, int64_t, bool) {}
 inline void hide_all() {}
 
-inline Tensor on_host(const Tensor& t) { return torch::stable::to(t, torch::stable::Device(torch::headeronly::DeviceType::CPU)); }
+inline Tensor on_host(const Tensor& t) {
+  return torch::stable::to(t, torch::stable::Device(torch::headeronly::DeviceType::CPU));
+}
 
 }  // namespace lowbit::bind::device
