@@ -29,7 +29,6 @@ Config from_environment() {
       {"order", std::getenv("LOWBIT_EMU_ORDER")},
       {"mma", std::getenv("LOWBIT_EMU_MMA")},
       {"races", std::getenv("LOWBIT_EMU_RACES")},
-      {"bounds", std::getenv("LOWBIT_EMU_BOUNDS")},
       {"uninitialized", std::getenv("LOWBIT_EMU_UNINITIALIZED")},
       {"spin_limit", std::getenv("LOWBIT_EMU_SPIN_LIMIT")},
   };
@@ -121,12 +120,11 @@ std::string set_setting(Config* c, const std::string& name, const std::string& v
   if (name == "order") return set_word(kOrderWords, &c->order, name, value);
   if (name == "mma") return set_word(kMmaWords, &c->mma, name, value);
   if (name == "races") return set_word(kSwitchWords, &c->races, name, value);
-  if (name == "bounds") return set_word(kSwitchWords, &c->bounds, name, value);
   if (name == "uninitialized") return set_word(kUninitializedWords, &c->uninitialized, name, value);
   if (name == "spin_limit") return set_number(&c->spin_limit, 1, ~uint64_t{0}, name, value);
   if (name == "slice") return set_number(&c->slice, 1, 1 << 20, name, value);
   if (name == "fatal_reports") return set_number(&c->fatal_reports, 1, 1 << 20, name, value);
-  return "emu_set: name must be one of arch, sms, threads, seed, order, mma, races, bounds, uninitialized, spin_limit, "
+  return "emu_set: name must be one of arch, sms, threads, seed, order, mma, races, uninitialized, spin_limit, "
          "slice, fatal_reports, got '" +
          name + "'";
 }
@@ -146,8 +144,6 @@ bool get_setting(const Config& c, const std::string& name, std::string* value) {
     *value = word_of(kMmaWords, c.mma);
   else if (name == "races")
     *value = word_of(kSwitchWords, c.races);
-  else if (name == "bounds")
-    *value = word_of(kSwitchWords, c.bounds);
   else if (name == "uninitialized")
     *value = word_of(kUninitializedWords, c.uninitialized);
   else if (name == "spin_limit")

@@ -19,7 +19,6 @@ struct Config {
   BlockOrder order = BlockOrder::kRandom;
   MmaModel mma = MmaModel::kExact;
   bool races = true;
-  bool bounds = true;
   Uninitialized uninitialized = Uninitialized::kReportAtLoad;
   uint64_t spin_limit = 4'000'000;  // warp steps of a launch without progress before kEndlessSpin
   int slice = 64;                   // warp steps before the next runnable warp has its turn

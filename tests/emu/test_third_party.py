@@ -31,7 +31,7 @@ class Gemm:
     arch: str = "80"
     operator: str = "OpMultiplyAdd"
     stages: int = 3
-    # values of A and B: whole numbers so small that every sum is exact in the accumulator
+    # values of A and B: whole numbers so small that every sum is exact in the accumulator, as tensor cores keep it too
     least: int = -3
     most: int = 3
     dtype: Any = field(default=None, compare=False)
@@ -82,9 +82,10 @@ def shapes(gemm: Gemm) -> list[tuple[int, int, int]]:
     return [(64, 64, gemm.tile_k), (128, 64, 4 * gemm.tile_k), (72, 100, 2 * gemm.tile_k + access)]
 
 
+@pytest.mark.parametrize("mma", ["exact", "hardware"])
 @pytest.mark.parametrize("case", range(3))
 @pytest.mark.parametrize("gemm", GEMMS, ids=lambda gemm: gemm.name)
-def test_cutlass_gemm(gemm: Gemm, case: int) -> None:
+def test_cutlass_gemm(gemm: Gemm, case: int, mma: str) -> None:
     m, n, k = shapes(gemm)[case]
     rng = np.random.default_rng(case)
     a, b = (rng.integers(gemm.least, gemm.most + 1, (rows, k)) for rows in (m, n))
@@ -92,7 +93,7 @@ def test_cutlass_gemm(gemm: Gemm, case: int) -> None:
     assert np.abs(expected).max() < 2**24
     sums = np.int32 if gemm.accumulator == "int" else np.float32
     on_device = [*(emulator.array(packed(x, gemm)) for x in (a, b)), emulator.empty((m, n), sums)]
-    with emulator.settings(arch=gemm.arch, seed=case, **CARRIED), emulator.silent():
+    with emulator.settings(arch=gemm.arch, seed=case, mma=mma, **CARRIED), emulator.silent():
         assert library(gemm).gemm(m, n, k, *(ctypes.c_void_p(x.pointer) for x in on_device)) == 0
         launches = emulator.counts()
     got = on_device[-1].get()

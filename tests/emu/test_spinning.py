@@ -1,0 +1,174 @@
+"""Threads that wait by spinning have their turn; the order of blocks and the host threads that run them."""
+
+import numpy as np
+import pytest
+from emu.engine_kernel import kernel, line_of, run, words
+
+# ---- waiting by spinning
+
+# The lanes that spin stand at the lower pc; the lane that lets them go must have its turn all the same.
+SPIN_WARP = kernel("""
+  setp.eq.u32 %p1, %r1, 7;
+  @%p1 bra SET;
+WAIT:
+  ld.relaxed.gpu.global.u32 %r5, [%rd1+256];
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  bra JOIN;
+SET:
+  st.relaxed.gpu.global.u32 [%rd1+256], 5;
+  mov.u32 %r5, 5;
+JOIN:
+  st.global.u32 [%rd2], %r5;
+  ret;
+""")
+
+
+def test_lanes_of_a_warp_may_wait_for_another():
+    out = words(65)
+    assert run(SPIN_WARP, 1, 64, out) == []
+    np.testing.assert_array_equal(out, 5)
+
+
+# A lock of each lane of each warp of each block.
+LOCK = kernel("""
+  mov.u32 %r5, 0;
+TRY:
+  atom.acquire.gpu.global.cas.b32 %r6, [%rd1], 0, 1;
+  setp.ne.u32 %p1, %r6, 0;
+  @%p1 bra TRY;
+  ld.global.u32 %r7, [%rd1+4];
+  add.u32 %r7, %r7, 1;
+  st.global.u32 [%rd1+4], %r7;
+  st.release.gpu.global.u32 [%rd1], 0;
+  ret;
+""")
+
+
+def test_spin_lock():
+    out = words(2)
+    assert run(LOCK, 3, 64, out) == []
+    np.testing.assert_array_equal(out, [0, 192])
+
+
+# Every block waits for the one with the next lower number, whichever starts first.
+CHAIN = kernel("""
+  setp.ne.u32 %p1, %r1, 0;
+  @%p1 exit;
+  mul.wide.u32 %rd4, %r2, 4;
+  add.u64 %rd5, %rd1, %rd4;
+  mov.u32 %r6, 1;
+  setp.eq.u32 %p2, %r2, 0;
+  @%p2 bra TELL;
+WAIT:
+  ld.acquire.gpu.global.u32 %r6, [%rd5+-4];
+  setp.eq.u32 %p3, %r6, 0;
+  @%p3 nanosleep.u32 100;
+  @%p3 bra WAIT;
+  add.u32 %r6, %r6, %r2;
+TELL:
+  st.release.gpu.global.u32 [%rd5], %r6;
+  ret;
+""")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_of_the_window_wait_for_each_other(seed):
+    out = words(16)
+    assert run(CHAIN, 16, 64, out, seed=seed) == []
+    np.testing.assert_array_equal(out, 1 + np.cumsum(np.arange(16)))
+
+
+def test_a_spin_that_never_ends():
+    source = CHAIN.replace("st.release.gpu.global.u32 [%rd5], %r6", "mov.u32 %r6, 0")
+    (report,) = run(source, 2, 32, words(16), spin_limit=20000)
+    assert report["finding"] == "endless_spin"
+    assert report["block"] == [1, 0, 0]
+    assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+
+
+def test_a_long_computation_is_no_spin():
+    source = kernel("""
+  mov.u32 %r5, 0;
+  mov.u32 %r6, 1;
+LOOP:
+  mad.lo.u32 %r6, %r6, 5, 1;
+  add.u32 %r5, %r5, 1;
+  setp.lt.u32 %p1, %r5, 2000;
+  @%p1 bra LOOP;
+  st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    out = words(8 * 64)
+    assert run(source, 8, 64, out, spin_limit=2000) == []
+    value = 1
+    for _ in range(2000):
+        value = (value * 5 + 1) % 2**32
+    np.testing.assert_array_equal(out, value)
+
+
+TWO_WAYS = "setp.lt.u32 %p4, %r1, 5;"
+
+
+@pytest.mark.parametrize("inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", TWO_WAYS])
+def test_spins_of_every_shape_end(inside):
+    """Every warp waits for a word that nobody writes; the lanes of the last shape come back by two ways."""
+    source = kernel(f"""
+WAIT:
+  {inside}
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  {"@%p4 bra AGAIN;" if inside is TWO_WAYS else ""}
+  add.u32 %r6, %r5, %r1;
+AGAIN:
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  st.global.u32 [%rd2], %r6;
+  ret;
+""")
+    (report,) = run(source, 6, 96, words(6 * 96), spin_limit=50000)
+    assert report["finding"] == "endless_spin"
+    assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+
+
+def test_a_spin_that_counts_its_turns_ends():
+    source = kernel("""
+  mov.u32 %r6, 0;
+WAIT:
+  add.u32 %r6, %r6, 1;
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+  ret;
+""")
+    (report,) = run(source, 1, 32, words(32), spin_limit=1000)
+    assert report["finding"] == "endless_spin"
+
+
+# ---- seeds and host threads
+
+TICKET = kernel("""
+  setp.ne.u32 %p1, %r1, 0;
+  @%p1 exit;
+  mul.wide.u32 %rd4, %r2, 4;
+  add.u64 %rd5, %rd1, %rd4;
+  atom.relaxed.gpu.global.add.u32 %r6, [%rd1+1024], 1;
+  st.global.u32 [%rd5], %r6;
+  ret;
+""")
+
+
+def tickets(**settings):
+    out = words(257)
+    assert run(TICKET, 256, 32, out, threads=1, **settings) == []
+    assert out[256] == 256
+    np.testing.assert_array_equal(np.sort(out[:256]), np.arange(256))
+    return out[:256]
+
+
+def test_the_order_of_blocks():
+    ascending = tickets(order="ascending")
+    # The window is filled in order, whose turn it is within it is drawn: no block is a whole window ahead.
+    assert np.abs(ascending.astype(int) - np.arange(256)).max() <= 128
+    orders = {tuple(tickets(order="random", seed=s)) for s in range(3)}
+    assert len(orders) == 3
+    assert tuple(ascending) not in orders
