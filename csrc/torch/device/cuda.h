@@ -1,7 +1,6 @@
 // CUDA as the bindings see it: whose tensors, which device, which stream. device/emulated.h is the other version.
 #pragma once
 
-#define USE_CUDA  // declares the CUDA part of the shim
 #include <cuda_runtime_api.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
