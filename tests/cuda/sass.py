@@ -1,4 +1,4 @@
-"""The machine code of the CUDA kernels: what ptxas made of them, by cuobjdump and nvdisasm, and what each must contain."""
+"""The machine code of the CUDA kernels: what ptxas made of them, by cuobjdump, and what each must contain."""
 
 from __future__ import annotations
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 
 import pytest
-from emu import emulator
-
 from cuda.kernels import ARCHS, library
+from emu import emulator
 
 
 def select(sm: int) -> str:
@@ -24,8 +23,8 @@ def test_built() -> None:
 
 @pytest.mark.parametrize(
     ("sm", "code"),
-    [(75, ""), (80, "80"), (86, "80"), (87, "80"), (89, "89"), (90, "90"), (100, ""), (103, ""), (110, ""), (120, "120f"),
-     (121, "120f"), (130, "")],
+    [(75, ""), (80, "80"), (86, "80"), (87, "80"), (89, "89"), (90, "90"), (100, ""), (103, ""), (110, ""),
+     (120, "120f"), (121, "120f"), (130, "")],
 )  # fmt: skip
 def test_selection(sm: int, code: str) -> None:
     """As the driver picks machine code; embedded PTX is never compiled for a device that was not meant."""

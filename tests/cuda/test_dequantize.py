@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
+from cuda.kernels import Call, CDequantize, CValues, CWeight, Device, on, unwritten
 from lowbit import ops
 from torch import Tensor
-
-from cuda.kernels import Call, CDequantize, CValues, CWeight, Device, on, unwritten
 
 NONE = CValues(None, 0)
 

@@ -6,10 +6,9 @@ import mmap
 
 import numpy as np
 import torch
+from cuda.kernels import Call, CHadamard, CMatrix, CQuantize, CValues, Device, on, unwritten, workspace
 from emu import emulator
 from lowbit import ops
-
-from cuda.kernels import Call, CHadamard, CMatrix, CQuantize, CValues, Device, on, unwritten, workspace
 
 STRIDE = 2**31 + 64  # elements between two rows: 4.3 GB of bfloat16
 
@@ -38,4 +37,5 @@ def test_rows_far_apart() -> None:
     with on("90"):
         Call(0).run("lowbit_cuda_hadamard", args)
     assert torch.equal(out.get(), near.get())
-    assert torch.equal(codes.get(), like[0]) and torch.equal(scale.get(), like[1])
+    assert torch.equal(codes.get(), like[0])
+    assert torch.equal(scale.get(), like[1])
