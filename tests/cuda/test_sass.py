@@ -49,6 +49,13 @@ def test_kernels_are_made_of_what_they_should(built: Path, arch: str) -> None:
     assert not bad, "\n".join(bad)
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_instances_are_few(built: Path, arch: str) -> None:
+    for family, (rows, most) in sass.FAMILIES.items():
+        names = [n for n in sass.kernels(built, arch) if any(re.fullmatch(row.kernel, n) for row in rows)]
+        assert len(names) <= most, f"{family} has {len(names)} kernels"
+
+
 def test_a_fault_is_seen() -> None:
     kernel = sass.Kernel("k", Counter({"LDG.E.128.CONSTANT": 1, "STL.64": 1}), registers=40, local=8)
     assert kernel.has("LDG.E.128")
