@@ -33,7 +33,7 @@ export REQUIREMENTS
 GROUPS = $$($(BIN)/python -c "$$REQUIREMENTS" $(1))
 
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f -not -path 'csrc/emu/*')
-CPP := $(shell find csrc -name '*.cpp' -o -name '*.h')
+CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test build emu lint fmt bench docs check-abi gpu-check clean
 .DEFAULT_GOAL := demo

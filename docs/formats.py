@@ -11,7 +11,8 @@ HEAD = """# Number formats
 A format string of an op is an element format or a named block format, then how elements share a scale: `int4:g64`
 (groups of 64 along K), `int4:row`, `int4:tensor`, `float8_e4m3fn:b128x128` (squares), with `/` the format of the scales
 where these are codes too (`uint2:g16/uint4:g16`; they have scales of their own and no zero point), with `@` a layout
-(`int4:g64@tile16`). The grammar stands in `csrc/common/spec.h`, the layouts in `csrc/formats/layout.h`.
+(`int4:g64@tile16`, what CPUs read; `@mma64`, what tensor cores read). The grammar stands in `csrc/common/spec.h`, the
+layouts in `csrc/formats/layout.h`.
 
 ## Element formats
 

@@ -105,7 +105,7 @@ def as_layout(element: str, codes: np.ndarray, layout: str) -> torch.Tensor:
     if layout == "plain":
         return torch.from_numpy(codes)
     packed = canonical(element, codes)
-    return packed if layout == "canonical" else torch.ops.lowbit.prepack(packed, element, codes.shape[1])
+    return packed if layout == "canonical" else torch.ops.lowbit.prepack(packed, element, codes.shape[1], layout=layout)
 
 
 def operand(

@@ -10,6 +10,13 @@
 
 namespace lowbit {
 
+// A tile of the tiled layouts has 16 rows, so many columns and so many bytes.
+constexpr int64_t tile_cols(Layout tiled) { return tiled == Layout::kMma64 ? kMmaCols : kTileCols; }
+constexpr int64_t tile_bytes(Layout tiled, int bits) { return tile_cols(tiled) * 2 * bits; }
+constexpr int64_t tiled_bytes(Layout tiled, int bits, int64_t rows, int64_t cols) {
+  return tiled == Layout::kMma64 ? mma64_bytes(bits, rows, cols) : tile16_bytes(bits, rows, cols);
+}
+
 // Codes of rows x cols elements.
 struct Codes {
   const void* data = nullptr;

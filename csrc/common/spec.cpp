@@ -82,11 +82,13 @@ Status parse_spec(const char* op, const char* argument, std::string_view text, S
     const std::string_view layout = text.substr(at + 1);
     if (layout == "tile16") {
       out->layout = Layout::kTile16;
+    } else if (layout == "mma64") {
+      out->layout = Layout::kMma64;
     } else if (layout == "plain") {
       out->layout = Layout::kPlain;
     } else if (layout != "canonical") {
       return invalid(op, ": ", argument, " must end in a known layout, got \"@", std::string(layout), "\" in \"",
-                     std::string(whole), "\"; use \"@tile16\" for a prepacked weight, or leave it out");
+                     std::string(whole), "\"; use \"@tile16\" or \"@mma64\" for a prepacked weight, or leave it out");
     }
     text = text.substr(0, at);
   }

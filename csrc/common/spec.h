@@ -32,9 +32,12 @@ struct Block {
   constexpr bool operator==(const Block& o) const { return rows == o.rows && cols == o.cols; }
 };
 
-// kCanonical and kTile16: formats/layout.h. kPlain: one code per byte, [rows, cols]; bits above the format's are
-// ignored.
+// kCanonical, kTile16 and kMma64: formats/layout.h. kPlain: one code per byte, [rows, cols]; bits above the format's
+// are ignored.
 enum class Layout : uint8_t { kCanonical, kPlain, kTile16, kMma64 };
+
+// Prepacked: whole tiles of 16 rows.
+constexpr bool is_tiled(Layout l) { return l == Layout::kTile16 || l == Layout::kMma64; }
 
 struct Spec {
   const ElementFormat* element = nullptr;

@@ -140,8 +140,8 @@ bool sliceable(const GemmArgs& a) {
 
 Codes rows_from(Codes c, int64_t r) {
   const auto* base = static_cast<const char*>(c.data);
-  if (c.layout == Layout::kTile16) {
-    c.data = base + tile16_bytes(c.format->bits, r, c.cols);
+  if (is_tiled(c.layout)) {
+    c.data = base + tiled_bytes(c.layout, c.format->bits, r, c.cols);
   } else {
     const bool words = c.layout == Layout::kCanonical && canonical(*c.format) == Canonical::kPlanes;
     c.data = base + r * c.row_stride * (words ? 4 : 1);

@@ -39,6 +39,16 @@ const Arch* select_arch(BuiltArchs built, int sm) {
   return best;
 }
 
+Status require_arch(const char* op, int sm, Arch* code) {
+  const Arch* found = select_arch(built_archs(), sm);
+  if (found == nullptr) {
+    return unsupported(op, ": the device must be one that the kernels were built for (", list(built_archs()),
+                       "), got sm_", sm, "; build with LOWBIT_CUDA_ARCHS=", sm, " or move the tensors to the CPU");
+  }
+  *code = *found;
+  return Status();
+}
+
 Status current_device(const char* op, Device* device) {
   int major = 0, minor = 0, multiprocessors = 0, per_block = 0, per_multiprocessor = 0;
   cudaError_t error = cudaGetDevice(&device->index);
@@ -63,14 +73,7 @@ Status current_device(const char* op, Device* device) {
   device->multiprocessors = multiprocessors;
   device->shared_per_block = per_block;
   device->shared_per_multiprocessor = per_multiprocessor;
-  const Arch* code = select_arch(built_archs(), device->sm);
-  if (code == nullptr) {
-    return unsupported(op, ": the device must be one that the kernels were built for (", list(built_archs()),
-                       "), got sm_", device->sm, "; build with LOWBIT_CUDA_ARCHS=", device->sm,
-                       " or move the tensors to the CPU");
-  }
-  device->code = *code;
-  return Status();
+  return require_arch(op, device->sm, &device->code);
 }
 
 }  // namespace lowbit::cuda

@@ -26,6 +26,9 @@ BuiltArchs built_archs();  // as LOWBIT_CUDA_ARCHS lists them
 // nullptr: none.
 const Arch* select_arch(BuiltArchs built, int sm);
 
+// Refuses, in the name of `op`, a device that no built architecture fits; else gives the code that it runs.
+Status require_arch(const char* op, int sm, Arch* code);
+
 struct Device {
   int index = 0;
   int sm = 0;  // compute capability, 10 * major + minor
@@ -35,7 +38,7 @@ struct Device {
   int64_t shared_per_multiprocessor = 0;
 };
 
-// The current device. Refuses, in the name of `op`, one that no built architecture fits.
+// The current device, by require_arch.
 Status current_device(const char* op, Device* device);
 
 }  // namespace lowbit::cuda

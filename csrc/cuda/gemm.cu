@@ -115,6 +115,35 @@ void cut_k(GemmEngine engine, GemmParams* p) {
   if (p->w.is_complex && p->k / 2 % kStepSlots != 0) p->slots = 4;
 }
 
+// Whether the parts are all alike, which the loops need no walk for: segments at multiples of 64 columns, those of all
+// scales beginning where the least ones do. `cut_units`: parts end at units too.
+void even_parts(GemmParams* p, bool cut_units) {
+  int32_t least = 0;
+  for (const int32_t cut : p->cuts) least = cut > 0 && (least == 0 || cut < least) ? cut : least;
+  p->segment = least;
+  p->part = least == 0 ? p->k : least;
+  if (cut_units) p->part = std::min(p->part, p->unit);
+  p->part = static_cast<int32_t>(round_up(p->part, kStepSlots));
+  p->even = p->linear && !p->w.is_complex && p->w_terms == 1 && p->x_terms == 1 && p->unit % kStepSlots == 0;
+  for (const int32_t cut : p->cuts) p->even = p->even && cut % kStepSlots == 0 && (cut == 0 || cut % least == 0);
+  if (cut_units && least > 0) p->even = p->even && (p->unit % least == 0 || least % p->unit == 0);
+}
+
+// |byte| of an operand of the integer path (ByteMap), at most.
+int64_t widest_byte(const Operand& o, const ElementFormat& f) {
+  if (f.is_complex()) return 1;
+  if (f.is_float()) return static_cast<int64_t>(decode(f, max_code(f)) * static_cast<float>(1 << o.bytes.shift));
+  return f.bits == 8 ? 128 : widest_difference(f, BlockValues());
+}
+
+// |value - zero| in its unit, at most; a zero point counts as one of the range of the codes.
+int64_t widest_value(const Operand& o, const ElementFormat& f, const BlockValues& zero) {
+  if (f.is_complex()) return 1;
+  if (f.is_float()) return widest_byte(o, f) * (o.has_zero ? 2 : 1);
+  return o.has_zero && !o.zero_is_float ? widest_difference(f, is_byte(zero.dtype) ? zero : BlockValues()) * 2
+                                        : widest_difference(f, BlockValues());
+}
+
 // Decoding of mma64 weights in registers. False where they take the way through rows.
 bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p) {
   const ElementFormat& f = *args.w.codes.format;
@@ -224,14 +253,24 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   const GemmKernels* kernels = kernels_of(args, *plan);
   int32_t longest = p.k;
   for (const int32_t cut : p.cuts) longest = cut > 0 ? std::min(longest, cut) : longest;
-  plan->narrow = grouped == nullptr && (m <= kNarrowRows || (integer && longest > kLongestSegment));
+  int64_t longest_segment = kLongestSegment;
+  if (integer) {
+    const ElementFormat& wf = *args.w.codes.format;
+    const ElementFormat& xf = *args.xq->codes.format;
+    const int64_t bytes_product =
+        std::max(widest_byte(p.w, wf), p.w.bytes.factor == 1 ? int64_t{0} : int64_t{128}) * widest_byte(p.x, xf);
+    p.small_sums = args.w.high == nullptr && longest * bytes_product < 1 << 22;
+    const int64_t product = widest_value(p.w, wf, args.w.zero) * widest_value(p.x, xf, args.xq->zero);
+    longest_segment = std::min<int64_t>(longest_segment, INT32_MAX / product);
+  }
+  plan->narrow = grouped == nullptr && (m <= kNarrowRows || (integer && longest > longest_segment));
   plan->splits = 1;
   if (grouped != nullptr) {
     p.offs = grouped->offs, p.experts = grouped->experts;
     p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
     p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
-    if (integer && longest > kLongestSegment) {
-      return unsupported(op, ": K under one scale must be at most ", kLongestSegment, ", got ", longest,
+    if (integer && longest > longest_segment) {
+      return unsupported(op, ": K under one scale must be at most ", longest_segment, ", got ", longest,
                          "; use scales of groups");
     }
   }
@@ -249,6 +288,7 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     room = fits(false, 0);
     plan->narrow = !room && grouped == nullptr;
   }
+  even_parts(&p, !integer || plan->narrow);
   if (plan->narrow) {
     const int64_t tiles = ceil_div(n, kNarrowTile) * ceil_div(m, kNarrowColumns);
     const int64_t units = ceil_div(k, p.unit);

@@ -160,16 +160,17 @@ __device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint
   for (int i = 0; i < kOutputs; ++i) sum[i] += from_bits(to_bits(v) ^ (bits << (31 - i) & 0x80000000u));
 }
 
-// `group` blocks of m * 2^log2 columns in shared memory. Blocks are padded to whole vectors.
+// `group` blocks of m * 2^log2 columns in shared memory, `stride` words from one to the next: whole vectors, and for
+// the additions of H_m, where a warp may reach from one block to the next, their columns in different banks.
 template <bool kTensor>
-__global__ void __launch_bounds__(kMaxThreads)
-    in_shared(const Transform t, const int log2, const int group, const Divisor vectors, const Signs signs) {
+__global__ void __launch_bounds__(kMaxThreads) in_shared(const Transform t, const int log2, const int group,
+                                                         const int stride, const Divisor vectors, const Signs signs) {
   extern __shared__ float4 memory[];
   auto* const shared = reinterpret_cast<float*>(memory);
-  const int32_t padded = vectors.size * kVector, all = group * vectors.size, power = 1 << log2;
+  const int32_t all = group * vectors.size, power = 1 << log2;
   const int32_t first = static_cast<int32_t>(blockIdx.x) * group;
   const auto thread = static_cast<int32_t>(threadIdx.x), threads = static_cast<int32_t>(blockDim.x);
-  auto* const bits = reinterpret_cast<uint16_t*>(shared + all * kVector);
+  auto* const bits = reinterpret_cast<uint16_t*>(shared + group * stride);
   for (int32_t i = thread; i < signs.order * signs.tiles; i += threads) bits[i] = signs.bits[i];
 #pragma unroll 1
   for (int32_t from = 0; from < all; from += threads) {  // all lanes of a warp shuffle
@@ -177,7 +178,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     float v[kVector];
     const bool valid = u < all && first + g < t.blocks;
     load_transformed<kTensor>(t, valid ? t.block(first + g) : Transform::Block{0, 0}, at, valid, power, v);
-    if (u < all) put_vector(shared, u * kVector, v);
+    if (u < all) put_vector(shared, g * stride + at, v);
   }
   butterflies_of_block(shared, all * kVector, log2);
   if (signs.order == 1) {
@@ -186,7 +187,7 @@ __global__ void __launch_bounds__(kMaxThreads)
       const int32_t g = vectors(u);
       if (first + g >= t.blocks) break;
       float v[kVector];
-      get_vector(shared, u * kVector, v);
+      get_vector(shared, g * stride + (u - g * vectors.size) * kVector, v);
       t.store(t.block(first + g), (u - g * vectors.size) * kVector, v);
     }
     return;
@@ -203,7 +204,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     float sum[kOutputs] = {};
 #pragma unroll 4
     for (int32_t a = 0; a < signs.order; ++a) {
-      add_signed(sum, shared[place(g * padded + (a << log2) + column)], bits[a * signs.tiles + tile]);
+      add_signed(sum, shared[place(g * stride + (a << log2) + column)], bits[a * signs.tiles + tile]);
     }
     const Transform::Block b = t.block(first + g);
 #pragma unroll
@@ -361,11 +362,15 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   const int64_t vectors = ceil_divide(t.size, kVector);
   const int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
   const int64_t all = group * vectors;
+  // only blocks that lie one behind the other (power >= 32) have butterflies beyond a warp
+  const int power = 1 << plan.log2;
+  const bool skewed = plan.m > 1 && group > 1 && power >= 4 && power < 32;
+  const int64_t stride = vectors * kVector + (skewed ? (32 + power - vectors * kVector % 32) % 32 : 0);
   const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
   const auto kernel = on_tensor_cores(t, int64_t{1} << plan.log2) ? in_shared<true> : in_shared<false>;
   return launch(kOp, kernel, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
-                dim3(static_cast<unsigned>(threads)), 4 * all * kVector + round_up(2 * signs.count(), 4), call.stream,
-                t, plan.log2, group, Divisor(vectors), signs);
+                dim3(static_cast<unsigned>(threads)), 4 * group * stride + round_up(2 * signs.count(), 4), call.stream,
+                t, plan.log2, group, static_cast<int>(stride), Divisor(vectors), signs);
 }
 
 Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, const Call& call) {

@@ -146,7 +146,7 @@ __global__ void __maxnreg__(64) extents(const Input in, const ExtentJob job) {
 
 // Scales that are there.
 template <class Coder, bool kStochastic>
-__global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 24 : 0))
+__global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 32 : 0))
     with_values(const Input in, const Output<Coder> out, const DeviceValues scale, const DeviceValues zero,
                 const Tiling tiling, int32_t* findings) {
   extern __shared__ float4 shared[];

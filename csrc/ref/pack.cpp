@@ -127,13 +127,14 @@ Status unpack_order(Order order, const ElementFormat& f, const void* packed, int
   return Status();
 }
 
-Status prepack(const Codes& codes, uint8_t* out, const Parallel& parallel) {
+Status prepack(const Codes& codes, Layout layout, uint8_t* out, const Parallel& parallel) {
   const int bits = codes.format->bits;
-  zero_bytes(out, tile16_bytes(bits, codes.rows, codes.cols));
+  const auto put = layout == Layout::kMma64 ? mma64_put : tile16_put;
+  zero_bytes(out, tiled_bytes(layout, bits, codes.rows, codes.cols));
   // a tile row belongs to one range: its bytes are or-ed into
   parallel(ceil_div(codes.rows, kTileRows), 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin * kTileRows; r < end * kTileRows && r < codes.rows; ++r) {
-      for (int64_t c = 0; c < codes.cols; ++c) tile16_put(bits, out, codes.cols, r, c, codes.code(r, c));
+      for (int64_t c = 0; c < codes.cols; ++c) put(bits, out, codes.cols, r, c, codes.code(r, c));
     }
   });
   return Status();

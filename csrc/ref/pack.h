@@ -1,5 +1,6 @@
-// Layout changes of one matrix: plain codes [rows, cols] <-> canonical, tile16 and the orders of other libraries
-// (formats/layout.h states each); truncation to the first planes. Outputs are contiguous and may be uninitialized.
+// Layout changes of one matrix: plain codes [rows, cols] <-> canonical, tile16, mma64 and the orders of other
+// libraries (formats/layout.h states each); truncation to the first planes. Outputs are contiguous and may be
+// uninitialized.
 #pragma once
 
 #include "common/parallel.h"
@@ -20,8 +21,8 @@ Status pack_order(Order order, const ElementFormat& f, const uint8_t* codes, int
 Status unpack_order(Order order, const ElementFormat& f, const void* packed, int64_t rows, int64_t cols, uint8_t* out,
                     const Parallel& parallel);
 
-// Canonical or plain codes -> tile16 (tile16_bytes() bytes), and back to canonical.
-Status prepack(const Codes& codes, uint8_t* out, const Parallel& parallel);
+// Codes of any layout -> `layout`, kTile16 or kMma64 (tiled_bytes() bytes), and from either back to canonical.
+Status prepack(const Codes& codes, Layout layout, uint8_t* out, const Parallel& parallel);
 Status unprepack(const Codes& tiles, void* out, const Parallel& parallel);
 
 // The format of `bits` bits that the first planes of `f` are codes of, or nullptr: signed, unsigned and bipolar

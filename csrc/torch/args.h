@@ -104,7 +104,7 @@ void block_values(const QArgs& args, int64_t rows, int64_t cols, bool with_exper
 BlockValues values_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat* format,
                         Block block, int64_t rows, int64_t cols, int64_t lead, bool zero, Tensor* hold);
 
-// The rank that codes of `f` have in layout `layout` without an expert dimension (3 for planes and tile16, else 2).
+// The rank that codes of `f` have in layout `layout` without an expert dimension (3 for planes and tiles, else 2).
 int64_t codes_rank(const ElementFormat& f, Layout layout);
 
 // The layout of a code tensor: `spec.layout`, or kPlain where an int8/uint8 tensor holds a format whose canonical
@@ -112,7 +112,7 @@ int64_t codes_rank(const ElementFormat& f, Layout layout);
 Layout layout_of(const Spec& spec, const Tensor& codes);
 
 // Views `t` as codes of `cols` columns under `lead` leading dimensions, of which the view is the first matrix; rows are
-// unknown for tile16 (0). Copied into `hold` when the last dimension is not contiguous.
+// unknown for tiles (0). Copied into `hold` when the last dimension is not contiguous.
 Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,
                  int64_t cols, int64_t lead, Tensor* hold);
 

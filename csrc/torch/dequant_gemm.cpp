@@ -120,9 +120,8 @@ void view_weight(const char* op, GemmCall* call, const QArgs& w, const Extras& x
   call->weight(w, any_high ? k - view_high(op, call->w_spec(), x, k, hold, &parts) : -1);
   QMatrix& matrix = call->args.w;
   if (any_high) {
-    const int64_t rows =
-        hold->high.layout == Layout::kTile16 ? ceil_div(matrix.codes.rows, kTileRows) : matrix.codes.rows;
-    const int64_t high_rows = hold->high.layout == Layout::kTile16 ? hold->codes.size(0) : hold->high.rows;
+    const int64_t rows = is_tiled(hold->high.layout) ? ceil_div(matrix.codes.rows, kTileRows) : matrix.codes.rows;
+    const int64_t high_rows = is_tiled(hold->high.layout) ? hold->codes.size(0) : hold->high.rows;
     if (rows != high_rows) {
       check(invalid(op, ": w_high must have the rows of w, got ", high_rows, " for ", rows,
                     "; both hold groups of the same rows"));

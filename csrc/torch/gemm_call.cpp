@@ -132,7 +132,7 @@ void GemmCall::coded_x(const QArgs& x, int64_t k) {
   args.k = k;
   Spec spec;
   check(parse_spec(op_, "x_format", x.format, &spec));
-  if (spec.element->is_complex() || spec.layout == Layout::kTile16) {
+  if (spec.element->is_complex() || is_tiled(spec.layout)) {
     check(invalid(op_, ": x_format must be a real format in the canonical or plain layout, got \"",
                   std::string(x.format), "\"; complex and prepacked operands go to w"));
   }
@@ -158,7 +158,7 @@ void GemmCall::quantize_x(const QArgs& x) {
   dynamic_ = true;
   check(parse_spec(op_, "x_format", x.format, &x_.spec));
   const Spec& spec = x_.spec;
-  if (spec.element->is_complex() || spec.element->kind == Kind::kCodebook || spec.layout == Layout::kTile16) {
+  if (spec.element->is_complex() || spec.element->kind == Kind::kCodebook || is_tiled(spec.layout)) {
     check(invalid(op_, ": x_format must be an integer, float or nf4 format when x is float, got \"",
                   std::string(x.format), "\"; quantize x with lowbit.ops.quantize first"));
   }

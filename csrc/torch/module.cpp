@@ -81,7 +81,7 @@ py::dict record(const BlockFormat& b) {
 }
 
 py::dict record(const Spec& s) {
-  constexpr const char* layouts[] = {"canonical", "plain", "tile16"};
+  constexpr const char* layouts[] = {"canonical", "plain", "tile16", "mma64"};
   py::dict d;
   d["element"] = s.element->name;
   d["named"] = s.named != nullptr ? py::object(py::str(s.named->name)) : py::none();

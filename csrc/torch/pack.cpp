@@ -73,7 +73,7 @@ bool find_order(const char* op, const std::string& layout, const ElementFormat& 
   return true;
 }
 
-// Canonical or plain (or tile16) codes of any number of leading dimensions, the last matrix dimensions contiguous where
+// Canonical, plain or tiled codes of any number of leading dimensions, the last matrix dimensions contiguous where
 // there is more than one matrix.
 Codes batched_codes(const char* op, const char* name, const Tensor& t, const ElementFormat& f, Layout layout,
                     int64_t cols, Tensor* hold) {
@@ -169,24 +169,30 @@ Tensor unpack(const Tensor& packed, std::string format, int64_t cols, std::strin
   return out;
 }
 
-Tensor prepack(const Tensor& w, std::string format, int64_t cols) {
+Tensor prepack(const Tensor& w, std::string format, int64_t cols, std::string to_layout) {
   Spec spec;
   check(parse_spec("prepack", "format", format, &spec));
   check_count("prepack", "k", cols);
-  const Layout layout = layout_of(spec, w);
-  if (layout == Layout::kTile16) {
+  if (to_layout != "tile16" && to_layout != "mma64") {
+    check(invalid("prepack: layout must be \"tile16\" or \"mma64\", got \"", to_layout,
+                  "\"; the first is for CPUs, the second for tensor cores"));
+  }
+  const Layout layout = layout_of(spec, w), target = to_layout == "mma64" ? Layout::kMma64 : Layout::kTile16;
+  if (is_tiled(layout)) {
     check(invalid("prepack: format must name the layout of w before, got \"", format,
-                  "\"; leave \"@tile16\" out, or keep w if it is prepacked already"));
+                  "\"; leave the layout out, or keep w if it is prepacked already"));
   }
   const ElementFormat& f = *spec.element;
   Tensor hold;
   Codes codes = batched_codes("prepack", "w", w, f, layout, cols, &hold);
   const Batch batch(hold, codes_rank(f, layout));
-  Tensor out = batch.make({ceil_div(codes.rows, kTileRows), ceil_div(cols, kTileCols), 8 * f.bits}, ScalarType::Byte);
+  Tensor out =
+      batch.make({ceil_div(codes.rows, kTileRows), ceil_div(cols, tile_cols(target)), tile_bytes(target, f.bits)},
+                 ScalarType::Byte);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));
-    check(
-        backend::kernels().prepack(codes, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))), torch_parallel()));
+    check(backend::kernels().prepack(codes, target, reinterpret_cast<uint8_t*>(to(out, b * batch.step(out))),
+                                     torch_parallel()));
   }
   return out;
 }
@@ -198,7 +204,8 @@ Tensor unprepack(const Tensor& w, std::string format, int64_t rows, int64_t cols
   check_count("unprepack", "k", cols);
   const ElementFormat& f = *spec.element;
   Tensor hold;
-  Codes codes = batched_codes("unprepack", "w", w, f, Layout::kTile16, cols, &hold);
+  const Layout layout = spec.layout == Layout::kMma64 ? Layout::kMma64 : Layout::kTile16;
+  Codes codes = batched_codes("unprepack", "w", w, f, layout, cols, &hold);
   if (hold.size(hold.dim() - 3) != ceil_div(rows, kTileRows)) {
     check(invalid("unprepack: n must fit the tiles of 16 rows in w, got n = ", rows, " for w of shape ", shape(w),
                   "; give the n it was prepacked with"));
@@ -275,7 +282,7 @@ std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, Op
                   "\"; dequantize the scale codes and leave their format out, or leave scale out and multiply scale2"));
   }
   const Layout layout = layout_of(spec, w);
-  if (layout == Layout::kTile16) {
+  if (is_tiled(layout)) {
     check(invalid("truncate: w must be canonical or plain, got format \"", format, "\"; unprepack it first"));
   }
   const int64_t rank = codes_rank(f, layout);

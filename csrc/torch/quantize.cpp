@@ -52,7 +52,8 @@ Layout layout_asked(const std::string& layout, const Spec& spec) {
   if (layout == "canonical") return spec.layout;
   if (layout == "plain") return Layout::kPlain;
   if (layout == "tile16") return Layout::kTile16;
-  check(invalid("quantize: layout must be \"canonical\", \"plain\" or \"tile16\", got \"", layout,
+  if (layout == "mma64") return Layout::kMma64;
+  check(invalid("quantize: layout must be \"canonical\", \"plain\", \"tile16\" or \"mma64\", got \"", layout,
                 "\"; leave it out for the canonical layout"));
   return Layout::kCanonical;
 }
@@ -211,7 +212,7 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
   const bool planes = canonical(*spec.element) == Canonical::kPlanes && q.layout == Layout::kCanonical;
   const bool coded_planes = spec.scale != nullptr && canonical(*spec.scale) == Canonical::kPlanes;
   const bool tall = q.batch > 1 && spec.block.rows == 1 && !planes && !coded_planes && !spec.scale_has_scale &&
-                    q.layout != Layout::kTile16 && !spec.element->is_complex() && (!scale || scale->dim() <= 2) &&
+                    !is_tiled(q.layout) && !spec.element->is_complex() && (!scale || scale->dim() <= 2) &&
                     (!zero || zero->dim() <= 2);
   const int64_t count = tall ? 1 : q.batch, rows = tall ? q.batch * q.rows : q.rows;
 
@@ -247,9 +248,12 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
                      ? empty(join(q.lead, canonical_sizes(f, q.rows, q.cols)), canonical_type(f))
                      : empty(join(q.lead, {q.rows, q.cols}),
                              sign && q.layout == Layout::kPlain ? ScalarType::Char : ScalarType::Byte);
-  const int64_t tile_cols = ceil_div(q.cols, kTileCols), tile_rows = ceil_div(rows, kTileRows);
-  Tensor tiles =
-      q.layout == Layout::kTile16 ? empty(join(q.lead, {tile_rows, tile_cols, 8 * f.bits}), ScalarType::Byte) : codes;
+  Tensor tiles = codes;
+  if (is_tiled(q.layout)) {
+    tiles = empty(
+        join(q.lead, {ceil_div(rows, kTileRows), ceil_div(q.cols, tile_cols(q.layout)), tile_bytes(q.layout, f.bits)}),
+        ScalarType::Byte);
+  }
   auto step = [&](const Tensor& t) {
     return t.numel() / std::max<int64_t>(count, 1) * static_cast<int64_t>(t.element_size());
   };
@@ -274,14 +278,14 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
     if (scale && backend::kReadsValues) check(ref::check_given(args));
     cpu::ran("quantize:ref");
     check(backend::kernels().quantize(args, torch_parallel()));
-    if (q.layout == Layout::kTile16) {
+    if (is_tiled(q.layout)) {
       Codes plain;
       plain.data = args.codes;
       plain.format = &f;
       plain.layout = Layout::kPlain;
       plain.rows = rows;
       plain.cols = plain.row_stride = q.cols;
-      check(backend::kernels().prepack(plain, reinterpret_cast<uint8_t*>(bytes(tiles, b * step(tiles))),
+      check(backend::kernels().prepack(plain, q.layout, reinterpret_cast<uint8_t*>(bytes(tiles, b * step(tiles))),
                                        torch_parallel()));
     }
   }

@@ -15,7 +15,7 @@ Layout layout_of(const Spec& spec, const Tensor& codes) {
 }
 
 int64_t codes_rank(const ElementFormat& f, Layout layout) {
-  if (layout == Layout::kTile16) return 3;
+  if (is_tiled(layout)) return 3;
   return layout == Layout::kCanonical && canonical(f) == Canonical::kPlanes ? 3 : 2;
 }
 
@@ -59,11 +59,12 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   c.format = &f;
   c.layout = layout;
   c.cols = cols;
-  if (layout == Layout::kTile16) {
+  if (is_tiled(layout)) {
+    const int64_t tiles = ceil_div(cols, tile_cols(layout)), bytes = tile_bytes(layout, f.bits);
     *hold = t.is_contiguous() ? t : backend::visible(torch::stable::contiguous(t));
-    if (t.size(lead + 1) != ceil_div(cols, kTileCols) || t.size(lead + 2) != 8 * f.bits) {
-      check(invalid(op, ": ", name, " must be [rows / 16, ", ceil_div(cols, kTileCols), ", ", 8 * f.bits,
-                    "] for K = ", cols, " in format ", f.name, "@tile16, got shape ", shape(t),
+    if (t.size(lead + 1) != tiles || t.size(lead + 2) != bytes) {
+      check(invalid(op, ": ", name, " must be [rows / 16, ", tiles, ", ", bytes, "] for K = ", cols, " in format ",
+                    f.name, layout == Layout::kMma64 ? "@mma64" : "@tile16", ", got shape ", shape(t),
                     "; prepack it with lowbit.ops.prepack"));
     }
     c.data = hold->data_ptr();
@@ -249,7 +250,7 @@ QView quantized(const QArgs& a, int64_t cols, bool with_experts, Hold* hold, int
   m.codes = codes_view(a.op, name, a.codes, *spec.element, layout_of(spec, a.codes), code_cols < 0 ? cols : code_cols,
                        with_experts ? 1 : 0, &hold->codes);
   m.codes.codebook = codebook_of(a.op, a.argument("table"), *spec.element, a.table, &hold->table);
-  if (m.codes.layout == Layout::kTile16) {
+  if (is_tiled(m.codes.layout)) {
     m.codes.rows = tiled_rows(a, spec, with_experts ? 1 : 0, hold->codes.size(with_experts ? 1 : 0));
   }
   block_values(a, m.codes.rows, cols, with_experts, hold, &view);

@@ -19,7 +19,7 @@ LOWBIT_LIBRARY(m) {
   // layouts
   m.def("pack(Tensor codes, str format, *, str layout=\"canonical\") -> Tensor");
   m.def("unpack(Tensor packed, str format, SymInt k, *, str layout=\"canonical\") -> Tensor");
-  m.def("prepack(Tensor w, str format, SymInt k) -> Tensor");
+  m.def("prepack(Tensor w, str format, SymInt k, *, str layout=\"tile16\") -> Tensor");
   m.def("unprepack(Tensor w, str format, SymInt n, SymInt k) -> Tensor");
   m.def("truncate(Tensor w, Tensor? scale, Tensor? zero, str format, int bits) -> (Tensor, Tensor, Tensor)");
 

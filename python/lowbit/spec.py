@@ -38,7 +38,7 @@ class FormatSpec:
     scale: str | None  # the element format of coded scales; None: float scales
     scale_block: tuple[int, int] | None  # scales (rows, columns) under one scale of their own, 0: all; None: no such
     unit: float  # an element's value is its code's value times this
-    layout: str  # canonical, plain, tile16
+    layout: str  # canonical, plain, tile16, mma64
 
     @staticmethod
     @lru_cache(maxsize=256)

@@ -21,7 +21,7 @@ def _refuse(argument: str, rule: str, got: object, way_out: str) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuantTensor:
-    """Codes and scales of a matrix [rows, cols], in one layout: canonical (what checkpoints hold), or tile16 (what
+    """Codes and scales of a matrix [rows, cols], in one layout: canonical (what checkpoints hold), or a tiled one (what
     kernels read, from `prepack`).
 
     Args:
@@ -145,18 +145,18 @@ class QuantTensor:
         scale_is_rows = self.scale is not None and self.scale.dim() >= 2
         return self.spec.block_rows == 1 and not self.spec.is_complex and scale_is_rows and min(self.shape) > 0
 
-    def prepack(self) -> QuantTensor:
+    def prepack(self, layout: str = "tile16") -> QuantTensor:
         """The same weight in the layout that kernels read; itself where it has none."""
         if self.layout != "canonical" or not self.can_prepack:
             return self
-        codes = torch.ops.lowbit.prepack(self.codes, self.spec.element, self.shape[1])
-        return dataclasses.replace(self, codes=codes, spec=self.spec.with_layout("tile16"))
+        codes = torch.ops.lowbit.prepack(self.codes, self.spec.element, self.shape[1], layout=layout)
+        return dataclasses.replace(self, codes=codes, spec=self.spec.with_layout(layout))
 
     def canonical(self) -> QuantTensor:
         """The same weight in the layout that checkpoints hold, by the inverse of `prepack`."""
         if self.layout == "canonical":
             return self
-        codes = torch.ops.lowbit.unprepack(self.codes, self.spec.element, *self.shape)
+        codes = torch.ops.lowbit.unprepack(self.codes, f"{self.spec.element}@{self.layout}", *self.shape)
         return dataclasses.replace(self, codes=codes, spec=self.spec.with_layout("canonical"))
 
     def to(self, device: torch.device | str) -> QuantTensor:

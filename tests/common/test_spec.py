@@ -15,6 +15,7 @@ PLAIN = {"named": None, "scale": None, "scale_block": None, "unit": 1.0, "layout
         ("int4:g64", {"element": "int4", "block": (1, 64)}),
         ("float8_e4m3fn:b128x128", {"element": "float8_e4m3fn", "block": (128, 128)}),
         ("ternary:b1x7", {"element": "ternary", "block": (1, 7)}),
+        ("int4:g64@mma64", {"element": "int4", "block": (1, 64), "layout": "mma64"}),
         ("int4:g64@tile16", {"element": "int4", "block": (1, 64), "layout": "tile16"}),
         ("nf4@plain", {"element": "nf4", "block": (1, 0), "layout": "plain"}),
         ("nf4@canonical", {"element": "nf4", "block": (1, 0)}),

@@ -16,7 +16,7 @@ FAST = [name for name in _C.isa_list() if name != "ref"]
 INTEGER = [n for n, f in RECORDS.items() if f["int8_shift"] >= 0]
 REAL = [n for n, f in RECORDS.items() if f["kind"] not in ("complex", "codebook") and f["specials"] != "power"]
 BLOCKS = {f["name"]: f["element"] for f in _C.block_formats()}
-LAYOUTS = ["canonical", "plain", "tile16"]
+LAYOUTS = ["canonical", "plain", "tile16", "mma64"]
 ROWS = [0, 1, 2, 3, 4, 8, 17, 64, 129]
 
 op = torch.ops.lowbit
@@ -59,12 +59,12 @@ class Operand:
             self.packed = padded[:, : self.cols]
         else:
             self.packed = op.pack(self.codes, self.name)
-            if self.layout == "tile16":
-                self.packed = op.prepack(self.packed, self.name, self.cols)
+            if self.layout != "canonical":
+                self.packed = op.prepack(self.packed, self.name, self.cols, layout=self.layout)
 
     @property
     def format(self) -> str:
-        suffix = "@tile16" if self.layout == "tile16" else "@plain" if self.layout == "plain" else ""
+        suffix = "" if self.layout == "canonical" else f"@{self.layout}"
         return f"{self.name}:{f'g{self.group}' if self.group else 'row'}{suffix}"
 
     def spread(self, t: torch.Tensor) -> torch.Tensor:

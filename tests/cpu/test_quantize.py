@@ -62,9 +62,9 @@ def test_quantize_has_the_bits_of_the_reference(tuned, format, layout):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("layout", ["canonical", "plain", "tile16"])
+@pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 def test_dequantize_has_the_bits_of_the_reference(tuned, format, layout):
-    if layout == "tile16" and format in ("int2:b16x512", "int4:tensor"):
+    if layout in ("tile16", "mma64") and format in ("int2:b16x512", "int4:tensor"):
         layout = "canonical"  # tiles take one scale row a row
     asymmetric = format.startswith("uint")
     for i, shape in enumerate(SHAPES):

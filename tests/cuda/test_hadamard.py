@@ -5,23 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cuda.kernels import Call, CHadamard, Device, KernelError, on, unwritten, workspace
 from oracle import hadamard as oracle
 from torch import Tensor
 
-from cuda.kernels import Call, CHadamard, Device, KernelError, on, unwritten, workspace
-
 
 def hadamard(
-    x: Tensor, block: int, arch: str = "80", mma: str = "exact", *, sign: Tensor | None = None, scale: float = 1.0,
-    transpose: bool = False, dtype: torch.dtype | None = None, in_place: bool = False,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    block: int,
+    arch: str = "80",
+    mma: str = "exact",
+    *,
+    sign: Tensor | None = None,
+    scale: float = 1.0,
+    transpose: bool = False,
+    dtype: torch.dtype | None = None,
+    in_place: bool = False,
+) -> Tensor:
     device = Device(x)
     out = device if in_place else unwritten(torch.empty(x.shape, dtype=dtype or x.dtype))
     signs = Device(sign) if sign is not None else None
     args = CHadamard(
-        device.matrix(), out.matrix(), block, signs.pointer if signs else None, len(sign) if sign is not None else 0, scale,
+        device.matrix(),
+        out.matrix(),
+        block,
+        signs.pointer if signs else None,
+        len(sign) if sign is not None else 0,
+        scale,
         transpose,
-    )  # fmt: skip
+    )
     with on(arch, mma=mma):
         assert not Call(workspace("lowbit_cuda_hadamard_workspace", args)).run("lowbit_cuda_hadamard", args)
     return out.get()

@@ -8,10 +8,9 @@ from typing import Any
 import lowbit._C as _C
 import pytest
 import torch
+from cuda.kernels import Call, CDequantize, CQuantize, CValues, CWeight, Device, KernelError, on, unwritten, workspace
 from lowbit import ops
 from torch import Tensor
-
-from cuda.kernels import Call, CDequantize, CQuantize, CValues, CWeight, Device, KernelError, on, unwritten, workspace
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +37,7 @@ def table_of(format: str) -> Tensor | None:
 
 
 def quantize(
-    x: Tensor, format: str, arch: str = "80", *, device_seed: bool = False, **options: Any
+    x: Tensor, format: str, arch: str = "80", *, device_seed: bool = False, run: int = 0, **options: Any
 ) -> tuple[list[Tensor], set[str]]:
     """As ops.quantize of one matrix, on the emulated device; and the findings."""
     like = ops.quantize(x, format, **options)  # shapes and dtypes
@@ -50,22 +49,33 @@ def quantize(
     scale, zero, scale2 = (
         (Device(options[n]) if options.get(n) is not None else None) if given else (unwritten(t) if t.numel() else None)
         for n, t in zip(("scale", "zero", "scale2"), like[1:], strict=True)
-    )  # fmt: skip
+    )
     table = Device(options["table"]) if options.get("table") is not None else None
     none = CValues(None, 0)
     args = CQuantize(
-        device.matrix(), format.encode(), table.pointer if table else None, codes.pointer,
-        scale.values() if scale else none, scale2.values() if scale2 else none, zero.values() if zero else none,
-        rows, cols, given, options.get("asymmetric", False), options.get("rounding") == "stochastic",
-        *((seed.tolist() if not device_seed else (0, 0)) if seed is not None else (0, 0)), 0, options.get("hadamard", 0),
+        device.matrix(),
+        format.encode(),
+        table.pointer if table else None,
+        codes.pointer,
+        scale.values() if scale else none,
+        scale2.values() if scale2 else none,
+        zero.values() if zero else none,
+        rows,
+        cols,
+        given,
+        options.get("asymmetric", False),
+        options.get("rounding") == "stochastic",
+        *((seed.tolist() if not device_seed else (0, 0)) if seed is not None else (0, 0)),
+        0,
+        options.get("hadamard", 0),
         options.get("layout") == "plain",
-    )  # fmt: skip
+    )
     if scale and like[1].dtype not in (torch.float32, torch.bfloat16, torch.float16) and not given:
         args.scale = CValues(scale.pointer, 0)
     call = Call(
         workspace("lowbit_cuda_quantize_workspace", args), seed.tolist() if device_seed and seed is not None else None
     )
-    with on(arch):
+    with on(arch, run):
         found = call.run("lowbit_cuda_quantize", args)
     return [
         codes.get(),
@@ -75,7 +85,7 @@ def quantize(
 
 def assert_same(got: list[Tensor], want: tuple[Tensor, ...]) -> None:
     for name, a, b in zip(("codes", "scale", "zero", "scale2"), got, want, strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape, name
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
         assert bytes(a.contiguous().untyped_storage()) == bytes(b.contiguous().untyped_storage()), name
 
 
@@ -90,10 +100,25 @@ def check(x: Tensor, format: str, arch: str = "80", **options: Any) -> None:
 
 
 NAMES = [
-    *(f"{kind}{bits}" for kind in ("int", "uint", "bipolar") for bits in range(1, 9)), "ternary", "nf4",
-    "float3_e1m1fn", "float3_e2m0fn", "float4_e2m1fn", "float4_e3m0fn", "float5_e2m2fn", "float6_e2m3fn", "float6_e3m2fn",
-    "float7_e3m3fn", "float8_e3m4", "float8_e4m3fn", "float8_e5m2", "float8_e7m0fn", "float8_e8m0fnu", "table3", "table8",
-]  # fmt: skip
+    *(f"{kind}{bits}" for kind in ("int", "uint", "bipolar") for bits in range(1, 9)),
+    "ternary",
+    "nf4",
+    "float3_e1m1fn",
+    "float3_e2m0fn",
+    "float4_e2m1fn",
+    "float4_e3m0fn",
+    "float5_e2m2fn",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float7_e3m3fn",
+    "float8_e3m4",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e7m0fn",
+    "float8_e8m0fnu",
+    "table3",
+    "table8",
+]
 SEED = torch.tensor([7, 2**40])
 
 
@@ -117,12 +142,40 @@ def test_every_block_rule(element: str, block: str) -> None:
 
 @pytest.mark.parametrize(
     "format",
-    ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "nvint4", "uint2:g16/uint4:g16", "int4:g32/float8_e4m3fn",
-     "int3:g16/float6_e3m2fn:row", "int4:b4x16/float4_e2m1fn:tensor", "uint4:g8/nf4:g4", "int5:row/int4:tensor"],
-)  # fmt: skip
+    [
+        "mxfp8_e4m3",
+        "mxfp8_e5m2",
+        "mxfp6_e2m3",
+        "mxfp4",
+        "mxint8",
+        "nvfp4",
+        "nvint4",
+        "uint2:g16/uint4:g16",
+        "int4:g32/float8_e4m3fn",
+        "int3:g16/float6_e3m2fn:row",
+        "int4:b4x16/float4_e2m1fn:tensor",
+        "uint4:g8/nf4:g4",
+        "int5:row/int4:tensor",
+    ],
+)
 def test_coded_scales(format: str) -> None:
     for rows, cols in ((5, 200), (4, 1000)):
         check(values(rows, cols, torch.bfloat16, cols), format)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 17, 64, 129])
+def test_rows(rows: int) -> None:
+    for cols in (1, 31, 65):
+        for format in ("int4:g32", "int8", "float8_e4m3fn:tensor", "mxfp4"):
+            check(values(rows, cols, torch.bfloat16, rows), format)
+
+
+def test_the_same_bits_in_any_order_of_blocks() -> None:
+    x = values(40, 600, torch.float32)
+    for format in ("int4:g32", "int8:tensor", "nvfp4"):
+        runs = [quantize(x, format, run=seed, rounding="stochastic", seed=SEED)[0] for seed in (1, 2, 3)]
+        for run in runs[1:]:
+            assert_same(run, tuple(runs[0]))
 
 
 @pytest.mark.parametrize("arch", ["89", "90", "120f"])
@@ -175,7 +228,8 @@ def test_complex() -> None:
 
 def test_no_rows() -> None:
     got, found = quantize(torch.zeros(0, 64), "int4:g32")
-    assert not found and got[0].numel() == 0
+    assert not found
+    assert got[0].numel() == 0
 
 
 def test_findings() -> None:
@@ -202,19 +256,26 @@ def _unchecked(x: Tensor, format: str, scale_dtype: torch.dtype = torch.float32)
 
 def test_refusals() -> None:
     x = values(4, 64, torch.float32)
-    with pytest.raises(KernelError, match="quantize: workspace must have"):
-        like = ops.quantize(x, "int4:tensor")
-        codes, scale, none = unwritten(like[0]), unwritten(like[1]), CValues(None, 0)
-        device = Device(x)
-        args = CQuantize(
-            device.matrix(), b"int4:tensor", None, codes.pointer, scale.values(), none, none, 4, 64, *[0] * 8
-        )
-        with on("80"):
-            Call(0).run("lowbit_cuda_quantize", args)
+    like = ops.quantize(x, "int4:tensor")
+    codes, scale, none = unwritten(like[0]), unwritten(like[1]), CValues(None, 0)
+    device = Device(x)
+    args = CQuantize(device.matrix(), b"int4:tensor", None, codes.pointer, scale.values(), none, none, 4, 64, *[0] * 8)
+    call = Call(0)
+    with on("80"), pytest.raises(KernelError, match="quantize: workspace must have"):
+        call.run("lowbit_cuda_quantize", args)
 
 
-def dequantize(codes: Tensor, format: str, k: int, rows: int, dtype: torch.dtype, arch: str, *, ids: Tensor | None = None,
-               **parts: Tensor | None) -> tuple[Tensor, set[str]]:  # fmt: skip
+def dequantize(
+    codes: Tensor,
+    format: str,
+    k: int,
+    rows: int,
+    dtype: torch.dtype,
+    arch: str,
+    *,
+    ids: Tensor | None = None,
+    **parts: Tensor | None,
+) -> tuple[Tensor, set[str]]:
     on_device = {n: Device(t) for n, t in parts.items() if t is not None and t.numel()}
     complex_ = format.startswith("complex")
     w = Device(codes)
@@ -222,8 +283,10 @@ def dequantize(codes: Tensor, format: str, k: int, rows: int, dtype: torch.dtype
     out = unwritten(torch.empty(len(ids) if ids is not None else rows, 2 * k if complex_ else k, dtype=dtype))
 
     def values_of(name: str) -> CValues:
-        return on_device[name].values() if name in on_device and on_device[name].like.dtype in DTYPE_VALUES else CValues(
-            on_device[name].pointer if name in on_device else None, 0)  # fmt: skip
+        if name not in on_device:
+            return CValues(None, 0)
+        is_value = on_device[name].like.dtype in DTYPE_VALUES
+        return on_device[name].values() if is_value else CValues(on_device[name].pointer, 0)
 
     scale = values_of("scale")
     imaginary = CValues(None, 0)
@@ -231,8 +294,18 @@ def dequantize(codes: Tensor, format: str, k: int, rows: int, dtype: torch.dtype
         half = on_device["scale"].like.numel() // 2 * on_device["scale"].like.element_size()
         imaginary = CValues(on_device["scale"].pointer + half, scale.dtype)
     table = on_device.get("table")
-    weight = CWeight(format.encode(), table.pointer if table else None, w.pointer, scale, values_of("scale2"), imaginary,
-                     values_of("zero"), rows, k, codes.dtype in (torch.int8, torch.uint8) and codes.shape[-1] == k)  # fmt: skip
+    weight = CWeight(
+        format.encode(),
+        table.pointer if table else None,
+        w.pointer,
+        scale,
+        values_of("scale2"),
+        imaginary,
+        values_of("zero"),
+        rows,
+        k,
+        codes.dtype in (torch.int8, torch.uint8) and codes.shape[-1] == k,
+    )
     args = CDequantize(
         weight, row_ids.pointer if row_ids else None, out.matrix(), None, None, None, 0, None, None, None, 0, 0, 0
     )

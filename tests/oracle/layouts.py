@@ -71,3 +71,26 @@ def tile16(codes: np.ndarray, bits: int) -> np.ndarray:
     eights = elements.reshape(tiles, quads, 8, 1, 8)
     bit = eights >> np.arange(bits, dtype=np.uint8).reshape(bits, 1) & 1
     return np.packbits(bit, axis=-1, bitorder="little").reshape(tiles, quads, 8 * bits)
+
+
+def mma64(codes: np.ndarray, bits: int) -> np.ndarray:
+    """[ceil(rows / 16), ceil(K / 64), 128 bits] uint8: tiles of 16 rows x 64 columns, a lane's codes after another's.
+
+    Code 4 i + j of lane l is row l / 4 + 8 (i % 2), column 16 (i / 2) + 4 (l % 4) + j; the bits of a code are fields of
+    4, 2 and 1 bits from the low end up, a field [32 lanes][f words]."""
+    rows, k = codes.shape
+    down, across = -(-rows // 16), -(-k // 64)
+    padded = np.zeros((down * 16, across * 64), np.uint8)
+    padded[:rows, :k] = codes
+    # (row half, row, chunk of 16 columns, t, j) to lane (row, t), i (chunk, row half), j
+    tiles = padded.reshape(down, 2, 8, across, 4, 4, 4).transpose(0, 3, 2, 5, 4, 1, 6).reshape(down, across, 32, 8, 4)
+    if bits == 8:
+        return tiles.reshape(down, across, 32, 2, 16).transpose(0, 1, 3, 2, 4).reshape(down, across, 1024)
+    fields, low = [], 0
+    for f in (4, 2, 1):
+        if bits & f:
+            part = (tiles >> low & ((1 << f) - 1)).reshape(down, across, 32, f, 8 // f, 4)
+            shifts = np.arange(0, 8, f, dtype=np.uint8).reshape(8 // f, 1)
+            fields.append((part << shifts).sum(-2, dtype=np.uint8).reshape(down, across, 128 * f))
+            low += f
+    return np.concatenate(fields, -1)

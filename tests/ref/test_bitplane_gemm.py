@@ -70,7 +70,7 @@ def test_output_dtypes(isa, dtype):
 
 
 @pytest.mark.parametrize("layouts", [("plain", "canonical"), ("canonical", "plain"), ("plain", "plain"),
-                                     ("canonical", "tile16")], ids="-".join)  # fmt: skip
+                                     ("canonical", "tile16"), ("canonical", "mma64")], ids="-".join)  # fmt: skip
 @pytest.mark.parametrize(
     "formats", [("int8", "int2:g16"), ("uint4:g32", "bipolar3"), ("ternary", "ternary")], ids="-".join
 )

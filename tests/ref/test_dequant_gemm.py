@@ -63,7 +63,7 @@ def test_without_scales(isa, zero):
     check(activations(rng, 3, 70), operand(rng, "ternary:g32", 6, 70, scaled=False, zero=zero))
 
 
-@pytest.mark.parametrize("layout", ["plain", "tile16"])
+@pytest.mark.parametrize("layout", ["plain", "tile16", "mma64"])
 @pytest.mark.parametrize("element", ["int1", "int3", "uint8", "ternary", "nf4", "table4", "float4_e2m1fn",
                                      "float8_e4m3fn", "float6_e3m2fn", "float7_e3m3fn"])  # fmt: skip
 def test_every_layout_gives_the_same(isa, element, layout):
@@ -109,7 +109,7 @@ def mixed(rng: np.random.Generator, element: str, n: int, k: int, group: int, hi
     return w, {"w_high": high_part.codes, "high_groups": torch.tensor(high, dtype=torch.int32)}
 
 
-@pytest.mark.parametrize("layout", ["canonical", "plain", "tile16"])
+@pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 @pytest.mark.parametrize("element", ["uint2", "int2", "int4", "bipolar1"])
 @pytest.mark.parametrize("high", [[0], [1, 2], [3], [0, 3], [0, 1, 2, 3], []], ids=str)
 def test_groups_of_two_widths(isa, element, high, layout):

@@ -81,7 +81,8 @@ def test_float_zero_point_of_x_takes_the_float_path(isa):
     assert_near(run(x, w), x.matrix, w.matrix)
 
 
-@pytest.mark.parametrize("layouts", [("plain", "canonical"), ("canonical", "plain"), ("plain", "tile16")])
+@pytest.mark.parametrize("layouts", [("plain", "canonical"), ("canonical", "plain"), ("plain", "tile16"),
+                                     ("canonical", "mma64")])  # fmt: skip
 @pytest.mark.parametrize(
     "formats", [("int8", "int3:g32"), ("nvfp4", "float4_e2m1fn:g16"), ("int5", "uint8")], ids="-".join
 )

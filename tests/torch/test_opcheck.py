@@ -67,6 +67,7 @@ BIAS, SIGN = floats(N), floats(K).sign()
 IDS = torch.tensor([[0, N - 1, 2]])
 W3, S3 = ops.pack(codes(3, N, K), "int3"), scales(N, 3)  # int3:g32
 W3_TILES = ops.prepack(W3, "int3", K)
+W3_MMA = ops.prepack(W3, "int3", K, layout="mma64")
 W4 = ops.pack(codes(4, N, K), "float4_e2m1fn")
 W4_SCALE, W4_SCALE2 = ops.pack(codes(7, N, 5), "float8_e4m3fn").clamp(max=0x7E), scales(1, 1)  # nvfp4
 W2 = ops.pack(codes(2, N, K - 16), "uint2")  # four of five groups of 16; the other is in W2_HIGH
@@ -91,7 +92,9 @@ CASES = [
     Case("unpack", ops.unpack.default, lambda like: (like(W3), "int3", K)),
     Case("prepack", ops.prepack.default, lambda like: (like(W3), "int3:g32", K)),
     Case("prepack plain", ops.prepack.default, lambda like: (like(codes(3, N, K)), "int3:g32", K)),
+    Case("prepack mma64", ops.prepack.default, lambda like: (like(W3), "int3:g32", K), {"layout": "mma64"}),
     Case("unprepack", ops.unprepack.default, lambda like: (W3_TILES, "int3:g32", N, K)),
+    Case("unprepack mma64", ops.unprepack.default, lambda like: (W3_MMA, "int3:g32@mma64", N, K)),
     Case("truncate", ops.truncate.default, lambda like: (like(W3), S3, None, "int3:g32", 2)),
     Case("truncate alone", ops.truncate.default, lambda like: (like(W3), None, None, "int3:g32", 1)),
     Case("quantize", ops.quantize.default, lambda like: (like(X), "int4:g32")),

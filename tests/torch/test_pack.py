@@ -36,17 +36,19 @@ def canonical(name: str, codes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_canonical_and_tile16_of_every_format(isa, name):
+def test_canonical_and_tiles_of_every_format(isa, name):
     bits = FORMATS[name]["bits"]
     for seed, (rows, k) in enumerate(SHAPES):
         codes = random_codes(name, rows, k, seed=seed)
         packed = OPS.pack(codes, name)
         np.testing.assert_array_equal(packed.numpy(), canonical(name, codes.numpy()))
         assert torch.equal(OPS.unpack(packed, name, k), codes)
-        tiles = OPS.prepack(packed, name, k)
-        np.testing.assert_array_equal(tiles.numpy(), layouts.tile16(codes.numpy(), bits))
-        assert torch.equal(OPS.prepack(codes, name + "@plain", k), tiles)
-        assert torch.equal(OPS.unprepack(tiles, name, rows, k), packed)
+        for layout, expected in (("tile16", layouts.tile16), ("mma64", layouts.mma64)):
+            tiles = OPS.prepack(packed, name, k, layout=layout)
+            np.testing.assert_array_equal(tiles.numpy(), expected(codes.numpy(), bits))
+            assert torch.equal(OPS.prepack(codes, name + "@plain", k, layout=layout), tiles)
+            assert torch.equal(OPS.unprepack(tiles, f"{name}@{layout}", rows, k), packed)
+        assert torch.equal(OPS.unprepack(OPS.prepack(packed, name, k), name, rows, k), packed)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -116,12 +118,13 @@ def test_bits_past_the_matrix_do_not_matter(isa, name, k):
     assert dirty.shape == packed.shape
     assert not torch.equal(dirty, packed)
     assert torch.equal(OPS.unpack(dirty, name, k), codes)
-    tiles = OPS.prepack(dirty, name, k)
-    assert torch.equal(tiles, OPS.prepack(packed, name, k))
-    k4 = -(-k // 4) * 4
-    dirty_tiles = OPS.prepack(OPS.pack(full[:, :k4], name), name, k4)
-    assert not torch.equal(dirty_tiles, tiles)
-    assert torch.equal(OPS.unprepack(dirty_tiles, name, 21, k), packed)
+    for layout, width in (("tile16", 4), ("mma64", 64)):
+        tiles = OPS.prepack(dirty, name, k, layout=layout)
+        assert torch.equal(tiles, OPS.prepack(packed, name, k, layout=layout))
+        whole = -(-k // width) * width
+        dirty_tiles = OPS.prepack(OPS.pack(full[:, :whole], name), name, whole, layout=layout)
+        assert not torch.equal(dirty_tiles, tiles)
+        assert torch.equal(OPS.unprepack(dirty_tiles, f"{name}@{layout}", 21, k), packed)
 
 
 @pytest.mark.parametrize("rows", [5, 400])
@@ -211,6 +214,12 @@ SCALE = torch.ones(6, 1)
             lambda: OPS.prepack(PLANES, "int4@tile16", 10),
             r'prepack: format must name the layout of w before, got "int4@tile16"',
         ),
+        (
+            lambda: OPS.prepack(PLANES, "int4", 10, layout="mma32"),
+            r'prepack: layout must be "tile16" or "mma64", got "mma32"',
+        ),
+        (lambda: OPS.prepack(TILES, "int4@mma64", 10), r"prepack: format must name the layout of w before"),
+        (lambda: OPS.unprepack(TILES, "int4@mma64", 16, 10), r"unprepack: w must be \[rows / 16, 1, 512\] for K = 10"),
         (lambda: OPS.prepack(U8, "int4", 11), r"prepack: w must have 11 bytes|prepack: w must have 11 words"),
         (lambda: OPS.prepack(PLANES, "int4", -3), r"prepack: k must be at least 0, got -3"),
         (lambda: OPS.prepack(PLANES.long(), "int4", 10), r"prepack: w must be int32 planes for format int4, got int64"),

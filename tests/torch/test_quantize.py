@@ -18,13 +18,13 @@ def values(parts, format, k, **kwargs):
 
 
 @pytest.mark.parametrize("format", ALL)
-@pytest.mark.parametrize("layout", ["canonical", "plain", "tile16"])
+@pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 def test_opcheck(format, layout):
     x = torch.randn(2, 5, 37)[:, :, 1:]
     torch.library.opcheck(ops.quantize.default, (x, format), {"layout": layout}, test_utils=CHECKS)
     codes, scale, _, scale2 = ops.quantize(x, format, layout=layout)
     args = (codes, scale, None, f"{format}@{layout}", 36)
-    if layout != "tile16" or "b2x16" not in format:
+    if layout in ("canonical", "plain") or "b2x16" not in format:
         kwargs = {"scale2": scale2 if scale2.numel() else None}
         torch.library.opcheck(ops.dequantize.default, args, kwargs, test_utils=CHECKS)
 
@@ -96,7 +96,7 @@ def test_any_stride(isa, format):
 @pytest.mark.parametrize("format", ["int8", "int4:g8", "nvfp4", "float8_e4m3fn:b128x128"])
 @pytest.mark.parametrize("shape", [(0, 36), (2, 0, 36), (0, 3, 36)])
 def test_empty_batches(isa, format, shape):
-    for layout in ("canonical", "plain", "tile16"):
+    for layout in ("canonical", "plain", "tile16", "mma64"):
         parts = ops.quantize(torch.randn(shape), format, layout=layout)
         if layout == "canonical":
             assert ops.dequantize(parts[0], parts[1], None, format, 36,
@@ -107,13 +107,13 @@ def test_embedding_takes_rows(isa):
     x = torch.randn(20, 50)
     ids = torch.tensor([[3, 0], [19, 3], [7, 7]])
     for format in ["int8", "int4:g16", "float6_e3m2fn:g8", "nf4:row", "mxfp4"]:
-        for layout in ("canonical", "plain", "tile16"):
+        for layout in ("canonical", "plain", "tile16", "mma64"):
             w, scale, _, _ = ops.quantize(x, format, layout=layout)
             want = ops.dequantize(w, scale, None, f"{format}@{layout}", 50)[ids]
             for kind in (torch.int64, torch.int32):
                 assert torch.equal(ops.embedding(ids.to(kind), w, scale, None, f"{format}@{layout}", 50), want)
-    assert ops.embedding(ids[:0], w, scale, None, "mxfp4@tile16", 50).shape == (0, 2, 50)
-    assert ops.embedding(ids[0, 0], w, scale, None, "mxfp4@tile16", 50).shape == (50,)
+    assert ops.embedding(ids[:0], w, scale, None, f"mxfp4@{layout}", 50).shape == (0, 2, 50)
+    assert ops.embedding(ids[0, 0], w, scale, None, f"mxfp4@{layout}", 50).shape == (50,)
 
 
 def test_the_thread_count_does_not_matter(isa):
@@ -136,7 +136,7 @@ ERRORS = [
     (lambda: ops.quantize(X.double(), "int4"), "x must be float32, bfloat16 or float16, got float64"),
     (lambda: ops.quantize(X[0], "int4"), r"x must be \[..., rows, K\], got shape \[64\]"),
     (lambda: ops.quantize(X[:, :0], "int4"), "x must have at least 1 column"),
-    (lambda: ops.quantize(X, "int4", layout="tiles"), 'layout must be "canonical", "plain" or "tile16", got "tiles"'),
+    (lambda: ops.quantize(X, "int4", layout="tiles"), 'layout must be .*"tile16" or "mma64", got "tiles"'),
     (lambda: ops.quantize(X, "int4", scale_dtype=torch.int8), "scale_dtype must be float32, .* got int8"),
     (lambda: ops.quantize(X, "int4", rounding="up"), 'rounding must be "nearest" or "stochastic", got "up"'),
     (lambda: ops.quantize(X, "int4", rounding="stochastic"), "seed must be given for stochastic rounding, got None"),

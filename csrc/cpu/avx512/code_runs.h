@@ -6,6 +6,7 @@
 
 #include "common/qmatrix.h"
 #include "cpu/avx512/code_rows.h"
+#include "cpu/avx512/mma_tiles.h"
 
 namespace lowbit::avx512 {
 namespace {
@@ -73,8 +74,18 @@ inline void load_tiled(const Codes& codes, int64_t r, int64_t c, Run& v) {
   for (int i = 0; i < 8; ++i) v[i] = _mm512_load_si512(quads + 16 * i);
 }
 
+// The same of mma64 tiles.
+inline void load_mma_tiled(const Codes& codes, int64_t r, int64_t c, Run& v) {
+  alignas(64) uint32_t quads[kBlock / 4];
+  const MmaQuads from(codes);
+  const int64_t n = std::min<int64_t>(kBlock / 4, (codes.cols - c + 3) / 4);
+  for (int64_t q = 0; q < kBlock / 4; ++q) quads[q] = q < n ? from.get(r, c / 4 + q) : 0u;
+  for (int i = 0; i < 8; ++i) v[i] = _mm512_load_si512(quads + 16 * i);
+}
+
 inline void load_run(const Codes& codes, Canonical kind, int64_t r, int64_t c, Run& v) {
   if (codes.layout == Layout::kTile16) return load_tiled(codes, r, c, v);
+  if (codes.layout == Layout::kMma64) return load_mma_tiled(codes, r, c, v);
   with_rows(codes, kind, [&](const auto& rows) { rows.load(r, c, v); });
 }
 inline void store_run(const Codes& codes, Canonical kind, int64_t r, int64_t c, const Run& v) {

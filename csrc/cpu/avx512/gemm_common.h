@@ -9,7 +9,7 @@ namespace lowbit::avx512 {
 void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
 
 // The raw codes of 16 rows and `quads` quads from quad `quad` in the order of tile16 tiles, 64 bytes a quad; codes of
-// any layout but tile16. Rows past the matrix repeat the last.
+// any layout but tile16. Rows past the matrix repeat the last, or are 0 (mma64).
 void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out);
 
 extern const cpu::Engine kInt8Engine;

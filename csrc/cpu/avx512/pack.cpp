@@ -184,7 +184,7 @@ Status pack(const ElementFormat& f, const uint8_t* codes, int64_t row_stride, in
 }
 
 Status unpack(const Codes& packed, uint8_t* out, const Parallel& parallel) {
-  if (packed.layout == Layout::kTile16) return ref::unpack(packed, out, parallel);
+  if (packed.layout == Layout::kTile16 || packed.layout == Layout::kMma64) return ref::unpack(packed, out, parallel);
   with_rows(packed, [&](auto from, auto) {
     copy_rows(from, ByteRows<8>{out, packed.cols, packed.cols}, packed.rows, packed.cols, parallel);
   });
@@ -192,7 +192,9 @@ Status unpack(const Codes& packed, uint8_t* out, const Parallel& parallel) {
   return Status();
 }
 
-Status prepack(const Codes& codes, uint8_t* out, const Parallel& parallel) {
+Status prepack(const Codes& codes, Layout layout, uint8_t* out, const Parallel& parallel) {
+  // mma64 is for other processors
+  if (layout != Layout::kTile16) return ref::prepack(codes, layout, out, parallel);
   with_rows(codes, [&](auto from, auto bits) {
     prepack_rows<decltype(bits)::value>(from, out, codes.rows, codes.cols, parallel);
   });
@@ -201,6 +203,7 @@ Status prepack(const Codes& codes, uint8_t* out, const Parallel& parallel) {
 }
 
 Status unprepack(const Codes& tiles, void* out, const Parallel& parallel) {
+  if (tiles.layout != Layout::kTile16) return ref::unprepack(tiles, out, parallel);
   with_rows(contiguous_view(*tiles.format, out, tiles.rows, tiles.cols), [&](auto to, auto bits) {
     const auto* from = static_cast<const uint8_t*>(tiles.data);
     unprepack_rows<decltype(bits)::value>(from, to, tiles.rows, tiles.cols, parallel);

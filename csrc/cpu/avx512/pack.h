@@ -12,7 +12,7 @@ Status pack_order(Order order, const ElementFormat& f, const uint8_t* codes, int
                   int64_t cols, void* out, const Parallel& parallel);
 Status unpack_order(Order order, const ElementFormat& f, const void* packed, int64_t rows, int64_t cols, uint8_t* out,
                     const Parallel& parallel);
-Status prepack(const Codes& codes, uint8_t* out, const Parallel& parallel);
+Status prepack(const Codes& codes, Layout layout, uint8_t* out, const Parallel& parallel);
 Status unprepack(const Codes& tiles, void* out, const Parallel& parallel);
 
 }  // namespace lowbit::avx512

@@ -3,6 +3,7 @@
 
 #include "cpu/avx512/decode.h"
 #include "cpu/avx512/gemm_common.h"
+#include "cpu/avx512/mma_tiles.h"
 #include "cpu/avx512/transpose.h"
 
 namespace lowbit::avx512 {
@@ -106,6 +107,18 @@ void unpack_tile_row(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_
     _mm512_store_si512(tile, decoder(tiles + q * 8 * kBits, false));
     const int64_t take = 4 - in < n - done ? 4 - in : n - done;
     std::memcpy(out + done, tile + 4 * (r % 16) + in, static_cast<size_t>(take));
+    done += take;
+  }
+}
+
+// Columns [c, c + n) of a row of mma64 tiles.
+void unpack_mma_row(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
+  const MmaQuads from(codes);
+  for (int64_t done = 0; done < n;) {
+    const int64_t q = (c + done) / 4, in = (c + done) % 4;
+    const uint32_t quad = from.get(r, q) >> (8 * in);
+    const int64_t take = 4 - in < n - done ? 4 - in : n - done;
+    std::memcpy(out + done, &quad, static_cast<size_t>(take));
     done += take;
   }
 }
@@ -217,6 +230,7 @@ void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
       default: return unpack_tile_row<8>(codes, r, c, n, out);
     }
   }
+  if (codes.layout == Layout::kMma64) return unpack_mma_row(codes, r, c, n, out);
   const auto each = [&](auto read) {
     const auto* row = static_cast<const uint8_t*>(codes.data) + r * codes.row_stride;
     for (int64_t i = 0; i < n; i += 64) {
@@ -234,6 +248,11 @@ void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
 }
 
 void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out) {
+  if (codes.layout == Layout::kMma64) {
+    const MmaQuads from(codes);
+    for (int32_t q = 0; q < quads; ++q) _mm512_storeu_si512(out + 64 * q, from.column(row, quad + q));
+    return;
+  }
   if (codes.layout == Layout::kPlain)
     return unpack_row_quads(codes, row, quad, quads, PlainRow(codes.format->bits), out);
   switch (kind_of(codes)) {

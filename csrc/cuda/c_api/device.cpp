@@ -28,3 +28,9 @@ extern "C" LOWBIT_EXPORT int lowbit_cuda_device(const char* op, char* error, int
   cuda::Device device;
   return cuda::answer(cuda::current_device(op, &device), error, error_size);
 }
+
+// The refusal of a device of compute capability `sm`.
+extern "C" LOWBIT_EXPORT int lowbit_cuda_refusal(const char* op, int sm, char* error, int64_t error_size) {
+  cuda::Arch code;
+  return cuda::answer(cuda::require_arch(op, sm, &code), error, error_size);
+}

@@ -41,13 +41,6 @@ LOWBIT_MMA_INT(mma_m16n8k32_s8u8, "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s
 LOWBIT_MMA_INT(mma_m16n8k32_u8s8, "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32")
 LOWBIT_MMA_INT(mma_m16n8k32_u8u8, "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32")
 
-// K of 16: half the operands.
-__device__ __forceinline__ void mma_m16n8k16_s8s8(int32_t (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-               : "r"(a0), "r"(a1), "r"(b));
-}
-
 #if LOWBIT_HAS_S4_MMA
 LOWBIT_MMA_INT(mma_m16n8k64_s4s4, "mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32")
 LOWBIT_MMA_INT(mma_m16n8k64_s4u4, "mma.sync.aligned.m16n8k64.row.col.s32.s4.u4.s32")

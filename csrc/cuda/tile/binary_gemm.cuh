@@ -234,7 +234,8 @@ class BinaryGemm {
     const int row = static_cast<int>(threadIdx.x) % Binary::kRowsW;
 #pragma unroll 1
     for (int m = static_cast<int>(threadIdx.x) / Binary::kRowsW; is_output(m, n0 + row); m += kRowsAtOnce) {
-      finish(p.gemm, m0 + m, n0 + row, 0, results[m * Binary::kRowsW + row]);
+      finish(p.gemm, m0 + m, n0 + row, last_scale(p.gemm, nullptr, m0 + m), bias_at(p.gemm, n0 + row, 0),
+             results[m * Binary::kRowsW + row]);
     }
   }
 

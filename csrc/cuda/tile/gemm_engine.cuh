@@ -18,9 +18,6 @@ struct Int8Engine {
   static __device__ __forceinline__ void multiply(Sum (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     ptx::mma_m16n8k32_s8s8(d, a, b);
   }
-  static __device__ __forceinline__ void multiply_half(Sum (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
-    ptx::mma_m16n8k16_s8s8(d, a0, a1, b);
-  }
 };
 
 // 16-bit floats, fp32 sums.

@@ -87,13 +87,15 @@ class NarrowGemm {
     }
     fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
     ahead_unit = unit_begin + warp;
-    if (lane == 0) {
+    ahead_column = ahead_unit * p.unit;
+    ahead_left = p.part;
+    if (lane == 0 && !p.even) {
       start(ahead_unit);
       for (int i = 0; i <= p.stages; ++i) next(i);
     }
     __syncthreads();
 #pragma unroll 1
-    for (int32_t s = 0; s < p.stages - 1; ++s) fetch(s, s);
+    for (int32_t s = 0; s < p.stages - 1; ++s) values_store(s, fetch(s, s), s);
     stage = 0, ahead_stage = p.stages - 1;
     float y = 0.0f;
     int64_t total = 0;
@@ -120,7 +122,7 @@ class NarrowGemm {
       join(units, &y, &total);
     }
     const int32_t n = n0 + static_cast<int32_t>(threadIdx.x % 16), m = m0 + static_cast<int32_t>(threadIdx.x / 16);
-    if (n < p.n && m < p.m) finish(p, m, n, 0, y);
+    if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, shared.tables.x_scale, m), bias_at(p, n, 0), y);
   }
 
  private:
@@ -153,46 +155,84 @@ class NarrowGemm {
            (warp * p.stages + which) * p.slots;
   }
 
-  // Brings step s of the warp into stage `to`.
-  __device__ __forceinline__ void fetch(int32_t s, int to) {
-    const Step& step = shared.steps[warp][s & (kStepRing - 1)];
-    if (step.pieces[0].length != 0) {
+  // Brings step s of the warp into stage `to`, and its first scales into registers. Their column, -1: none are needed.
+  __device__ __forceinline__ int32_t fetch(int32_t s, int to) {
+    const Step* step = p.even ? nullptr : &shared.steps[warp][s & (kStepRing - 1)];
+    int32_t column = -1, needs = -1;
+    if (step != nullptr) {
+      if (step->pieces[0].length != 0) column = step->pieces[0].column;
+      needs = step->slot_column[0];
+    } else if (ahead_unit < unit_end) {
+      column = ahead_column;
+      const int32_t end = min(p.k, (ahead_unit + 1) * p.unit);
+      ahead_column += kStepSlots, ahead_left -= kStepSlots;
+      if (ahead_left <= 0 || ahead_column >= end || (!E::kInteger && p.w.has_zero)) needs = column;
+      if (ahead_left <= 0) ahead_left = p.part;
+      if (ahead_column >= end) {
+        ahead_unit += Narrow::kWarps;
+        ahead_column = ahead_unit * p.unit;
+        ahead_left = p.part;
+      }
+    }
+    if (column >= 0) {
+      values_load(needs);
       if constexpr (kBits > 0) {
-        const int32_t column = step.pieces[0].column;
         copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, 1, column / kStepSlots,
                             weights(to), lane, 32);
       } else {
-        stage_rows<E>(p.w, 0, 0, shared.tables.w[0], p.w_terms, n0, Narrow::kRowsW, p.n, step, p.chunk, weights(to),
-                      lane, 32);
+        stage_rows<E, 32>(p, shared.tables, true, 0, n0, Narrow::kRowsW, p.n, step, column, weights(to));
       }
       if (p.x_async) {
-        copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, step.pieces[0].column / kStepSlots, rows(to), lane, 32);
+        copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, column / kStepSlots, rows(to), lane, 32);
       } else {
-        stage_rows<E>(p.x, 0, 0, shared.tables.x, p.x_terms, m0, Narrow::kRowsX, p.m, step, p.chunk, rows(to), lane,
-                      32);
+        stage_rows<E, 32>(p, shared.tables, false, 0, m0, Narrow::kRowsX, p.m, step, column, rows(to));
       }
-      values(step, scales(to));
     }
     ptx::cp_async_commit_group();
+    return needs;
   }
 
-  // Lanes 0..15 have the rows of w, 16..23 those of x.
-  __device__ __forceinline__ void values(const Step& step, NarrowScales* to) {
+  // Lanes 0..15 have the rows of w, 16..23 those of x. The first scales of a step, mostly its only ones, go through
+  // registers, so that their loads are under way while the step before is multiplied.
+  struct Scales {
+    float scale, w_zero;
+    int32_t zero;
+  };
+  __device__ __forceinline__ void values_load(int32_t c) {
+    if (c < 0) return;
     const int row = lane % 16;
-    const int32_t r = min(n0 + row, p.n - 1), m = min(m0 + row, p.m - 1);
-#pragma unroll 1
-    for (int i = 0; i < 4 && step.slot_column[i] >= 0; ++i) {
-      const int32_t c = step.slot_column[i];
-      if (lane < 16) {
-        to[i].w[row] = p.w.scale_at(r, c) * (E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f);
-        const auto unit = static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
-        to[i].w_zero[row] = (!E::kInteger || p.w.zero_is_float) ? p.w.zero_at(r, c) * unit : 0.0f;
-        to[i].w_int[row] = E::kInteger ? p.w.integer_zero_at(r, c) * (1 << p.w.bytes.shift) : 0;
-      } else if (lane < 24) {
-        to[i].x[row] =
-            p.x_scale_joins ? p.x.scale_at(m, c) * (E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f) : 1.0f;
-        to[i].x_int[row] = E::kInteger ? p.x.integer_zero_at(m, c) * (1 << p.x.bytes.shift) : 0;
+    if (lane < 16) {
+      const int32_t r = min(n0 + row, p.n - 1);
+      loaded.scale = p.w.scale_from(shared.tables.w_scale, r, c);
+      if (p.w.has_zero) {
+        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c);
+        if (E::kInteger) loaded.zero = p.w.integer_zero_at(r, c);
       }
+    } else if (lane < 24) {
+      const int32_t m = min(m0 + row, p.m - 1);
+      if (p.x_scale_joins) loaded.scale = p.x.scale_from(shared.tables.x_scale, m, c);
+      if (E::kInteger) loaded.zero = p.x.integer_zero_at(m, c);
+    }
+  }
+  __device__ __forceinline__ void values_store(int32_t s, int32_t c, int to) {
+    if (c < 0) return;
+    const Step* step = p.even ? nullptr : &shared.steps[warp][s & (kStepRing - 1)];
+    const int row = lane % 16, shift = lane < 16 ? p.w.bytes.shift : p.x.bytes.shift;
+    const float down = E::kInteger ? power_of_two(-shift) : 1.0f;
+    const auto up = static_cast<float>(E::kInteger ? 1 << shift : 1);
+    NarrowScales* v = scales(to);
+#pragma unroll 1
+    for (int i = 0;; ++i, ++v) {
+      if (lane < 16) {
+        v->w[row] = loaded.scale * down;
+        v->w_zero[row] = loaded.w_zero * up;
+        v->w_int[row] = loaded.zero * (1 << shift);
+      } else if (lane < 24) {
+        v->x[row] = p.x_scale_joins ? loaded.scale * down : 1.0f;
+        v->x_int[row] = loaded.zero * (1 << shift);
+      }
+      if (step == nullptr || i == 3 || step->slot_column[i + 1] < 0) break;
+      values_load(step->slot_column[i + 1]);
     }
   }
 
@@ -200,61 +240,101 @@ class NarrowGemm {
 
   __device__ __forceinline__ void unit(int32_t u, int32_t place) {
     PartRecord* record = records + static_cast<int64_t>(place) * p.unit_parts;
+    column = u * p.unit;
+    left = p.part;
+#pragma unroll 1
     for (bool more = true; more; ++at) {
       wait_stages(p.stages - 2);
       __syncwarp();
-      if (lane == 0) next(at + p.stages + 1);
-      const Step& step = shared.steps[warp][at & (kStepRing - 1)];
-      fetch(at + p.stages - 1, ahead_stage);
-      more = compute(step, &record);
+      if (lane == 0 && !p.even) next(at + p.stages + 1);
+      const int32_t needs = fetch(at + p.stages - 1, ahead_stage);
+      more = compute(u, &record);
+      values_store(at + p.stages - 1, needs, ahead_stage);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
       ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
   }
 
-  // False behind the last piece of the unit.
-  __device__ __forceinline__ bool compute(const Step& step, PartRecord** record) {
+  using Words = uint32_t[kBits > 0 ? kBits : 1];
+
+  // As in the wide loop.
+  template <bool kSums, bool kEven>
+  __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
+                                           const NarrowScales& values) {
     const int g = lane / 4, t = lane % 4;
+    const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
+#pragma unroll 1
+    for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
+      uint32_t a[4];
+      if constexpr (kBits > 0) {
+        float zero[2] = {0.0f, 0.0f};
+        if (!E::kInteger && p.w.has_zero) zero[0] = values.w_zero[g], zero[1] = values.w_zero[g + 8];
+        weight_fragment<E, kBits>(p, words, group, chunk == 32, zero, a);
+      } else {
+        row_fragment<E>(chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, piece, lane, a);
+      }
+      if constexpr (kSums) {
+        const int low = static_cast<int>(ones(length - 4 * t)), high = static_cast<int>(ones(length - 16 - 4 * t));
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          w_sums[h] = __dp4a(static_cast<int>(a[h]), low, w_sums[h]);
+          w_sums[h] = __dp4a(static_cast<int>(a[2 + h]), high, w_sums[h]);
+        }
+      }
+#pragma unroll 1
+      for (int tx = 0; tx < (kEven ? 1 : min(p.x_terms, kMaxTerms - tw)); ++tx) {
+        uint32_t b[2];
+        x_fragment<E, (kBits > 0)>(chunk, rows(stage) + tx * Narrow::kRowsX * 8, piece, lane, length, flip, b);
+        if constexpr (kSums) {
+          x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
+          x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
+        }
+        E::multiply(sum, a, b);
+      }
+    }
+  }
+
+  // False behind the last step of the unit.
+  __device__ __forceinline__ bool compute(int32_t u, PartRecord** record) {
     const NarrowScales* values = scales(stage);
-    uint32_t words[kBits > 0 ? kBits : 1];
+    const bool sums = E::kInteger && (p.w_sums || p.x_sums);
+    Words words;
     if constexpr (kBits > 0) load_words<kBits>(reinterpret_cast<const uint32_t*>(weights(stage)), lane, words);
+    if (p.even) {
+      constexpr int kPieces = E::kBytes ? 2 : 4, kChunk = kStepSlots / kPieces;
+      const int32_t length = min(kStepSlots, p.k - column), end = min(p.k, (u + 1) * p.unit);
+#pragma unroll
+      for (int j = 0; j < kPieces; ++j) {
+        if (sums) {
+          if constexpr (E::kInteger)
+            multiply<true, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
+        } else {
+          multiply<false, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
+        }
+      }
+      left -= kStepSlots, column += kStepSlots;
+      const bool last = column >= end;
+      if (left <= 0 || last) {
+        const bool segment = column >= p.k || (p.segment != 0 && column % p.segment == 0);
+        save(p.part - left - kStepSlots + length, segment, last, *values, *record);
+        ++*record;
+        left = p.part;
+      }
+      return !last;
+    }
+    const Step& step = shared.steps[warp][at & (kStepRing - 1)];
     const int pieces = kStepSlots / p.chunk;
 #pragma unroll 1
     for (int j = 0; j < pieces; ++j) {
       const Piece piece = step.pieces[j];
       if (piece.length == 0) return false;
-      for (int tw = 0; tw < p.w_terms; ++tw) {
-        uint32_t a[4];
-        if constexpr (kBits > 0) {
-          float zero[2] = {0.0f, 0.0f};
-          if (!E::kInteger && p.w.has_zero)
-            zero[0] = values[piece.slot].w_zero[g], zero[1] = values[piece.slot].w_zero[g + 8];
-          weight_fragment<E, kBits>(p, words, j, zero, a);
-        } else {
-          row_fragment<E>(p.chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, j, lane, a);
-        }
-        if (E::kInteger && p.w_sums) {
-          const int low = static_cast<int>(ones(piece.length - 4 * t)),
-                    high = static_cast<int>(ones(piece.length - 16 - 4 * t));
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            w_sums[h] = __dp4a(static_cast<int>(a[h]), low, w_sums[h]);
-            if (p.chunk == 32) w_sums[h] = __dp4a(static_cast<int>(a[2 + h]), high, w_sums[h]);
-          }
-        }
-        for (int tx = 0; tx < p.x_terms && tw + tx < kMaxTerms; ++tx) {
-          uint32_t b[2];
-          const uint32_t flip = p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
-          x_fragment<E, (kBits > 0)>(p.chunk, rows(stage) + tx * Narrow::kRowsX * 8, j, lane, piece.length, flip, b);
-          if (E::kInteger && p.x_sums) {
-            x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
-            if (p.chunk == 32) x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
-          }
-          multiply<E>(p.chunk, sum, a, b);
-        }
+      multiply<E::kInteger, false>(words, 0, p.chunk, j, piece.length, values[piece.slot]);
+      if constexpr (kBits > 0) {
+        advance_words<kBits>(words);
+        if (p.chunk == 32) advance_words<kBits>(words);
       }
       if (piece.joins) {
-        save(piece, values[piece.slot], *record);
+        save(piece.joined, piece.segment, piece.last, values[piece.slot], *record);
         ++*record;
         if (piece.last) return false;
       }
@@ -262,7 +342,8 @@ class NarrowGemm {
     return true;
   }
 
-  __device__ __forceinline__ void save(const Piece& piece, const NarrowScales& scales, PartRecord* to) {
+  __device__ __forceinline__ void save(int32_t length, bool segment, bool last, const NarrowScales& scales,
+                                       PartRecord* to) {
     const int g = lane / 4, t = lane % 4, row = lane % 16;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
@@ -274,7 +355,7 @@ class NarrowGemm {
       }
       sum[e] = 0;
     }
-    if (E::kInteger) {  // over the four lanes of a row
+    if (E::kInteger && (p.w_sums || p.x_sums)) {  // over the four lanes of a row
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 1);
@@ -295,7 +376,7 @@ class NarrowGemm {
       to->x_scale[row] = scales.x[row];
       to->x_zero[row] = scales.x_int[row];
     }
-    if (lane == 0) to->length = piece.joined, to->segment = piece.segment, to->last = piece.last;
+    if (lane == 0) to->length = length, to->segment = segment, to->last = last;
   }
 
   // The records of `count` units in order, one output a thread. `total`: the integers of a segment that is not over.
@@ -308,19 +389,19 @@ class NarrowGemm {
         float scale = r->w_scale[row];
         if (p.x_scale_joins) scale *= r->x_scale[col];
         if constexpr (E::kInteger) {
-          const JoinValues v{scale,         r->w_float_zero[row], r->w_zero[row], r->x_zero[col],
-                             r->w_sum[row], r->x_sum[col],        r->length};
+          JoinValues v{scale, r->w_float_zero[row], r->w_zero[row], r->x_zero[col], 0, 0, r->length};
+          if (p.w_sums || p.x_sums) v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
           *total += corrected(p, r->sums[col][row], v);
           sum_x += v.x_sum;
-          length += v.length;
+          sum_length += v.length;
           if (p.raw) {
             *y = from_bits(to_bits(*y) + static_cast<uint32_t>(*total));
             *total = 0;
           } else if (r->segment) {
             JoinValues whole = v;
-            whole.x_sum = sum_x, whole.length = length;
+            whole.x_sum = sum_x, whole.length = sum_length;
             *y = joined(p, *total, whole, *y);
-            *total = 0, sum_x = 0, length = 0;
+            *total = 0, sum_x = 0, sum_length = 0;
           }
         } else {
           *y = __fmaf_rn(__int_as_float(r->sums[col][row]), scale, *y);
@@ -337,14 +418,16 @@ class NarrowGemm {
   uint4* data;
   PartRecord* records;
   Walker walker;  // of lane 0
-  int32_t units, unit_begin, unit_end, ahead_unit, at, stage, ahead_stage;
+  int32_t units, unit_begin, unit_end, at, stage, ahead_stage;
+  int32_t ahead_unit, ahead_column, ahead_left, column, left;  // p.even: places and columns of the part left
+  Scales loaded = {};
   Sum sum[4] = {};
   int32_t w_sums[2] = {}, x_sum = 0;
-  mutable int32_t sum_x = 0, length = 0;
+  mutable int32_t sum_x = 0, sum_length = 0;
 };
 
 template <class E, int kBits>
-__global__ void __launch_bounds__(Narrow::kThreads) gemm_narrow(const __grid_constant__ GemmParams p) {
+__global__ void __launch_bounds__(Narrow::kThreads, 3) gemm_narrow(const __grid_constant__ GemmParams p) {
   if constexpr (is_native<E>()) {
     extern __shared__ __align__(128) uint8_t memory[];
     NarrowGemm<E, kBits>(p, reinterpret_cast<NarrowShared<E, kBits>*>(memory)).run();

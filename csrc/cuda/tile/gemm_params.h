@@ -22,11 +22,15 @@ struct GemmParams {
   int32_t unit, chunk;
   int32_t stages, slots;  // 2 .. kMostStages steps in shared memory; segments that a step can meet, 1 .. 4
   bool linear;
-  bool x_async;         // rows of x are copied as they lie
-  bool x_scale_joins;   // x's scale changes along K
-  bool x_scaled;        // x is quantized: its scale, or 2^-shift
-  bool w_sums, x_sums;  // the correction of zero points and offsets needs the sums of bytes
-  bool raw;             // int32 out
+  // All parts have `part` columns, a multiple of 64, but for the last: the loops need no walk. Then there is one term.
+  bool even;
+  int32_t part, segment;  // segment: columns, 0: all
+  bool small_sums;        // of bytes: every sum of a segment is below 2^22
+  bool x_async;           // rows of x are copied as they lie
+  bool x_scale_joins;     // x's scale changes along K
+  bool x_scaled;          // x is quantized: its scale, or 2^-shift
+  bool w_sums, x_sums;    // the correction of zero points and offsets needs the sums of bytes
+  bool raw;               // int32 out
   int32_t x_terms, w_terms;
   // decoding of mma64 weights (tile/weight_words.cuh)
   uint32_t sign_weight, flip;

@@ -50,9 +50,9 @@ struct Walker {
         limit = p.k / 2;
       }
     }
-#pragma unroll
-    for (int i = 0; i < kMaxCuts; ++i) {
-      if (p.cuts[i] > 0) limit = min(limit, begin + ((c - begin) / p.cuts[i] + 1) * p.cuts[i]);
+#pragma unroll 1
+    for (int i = 0; i < kMaxCuts && p.cuts[i] > 0; ++i) {
+      limit = min(limit, begin + ((c - begin) / p.cuts[i] + 1) * p.cuts[i]);
     }
     return limit;
   }
@@ -62,7 +62,7 @@ struct Walker {
     const int pieces = kStepSlots / p.chunk;
 #pragma unroll
     for (int i = 0; i < 4; ++i) step->slot_column[i] = -1;
-#pragma unroll
+#pragma unroll 1
     for (int i = 0; i < 4; ++i) {
       Piece q{};
       q.column = column;
@@ -109,6 +109,7 @@ struct Tables {
   using Entry = typename std::conditional<E::kBytes, uint8_t, float>::type;
   Entry w[2][256];
   Entry x[256];
+  float w_scale[256], x_scale[256];  // of coded scales
 };
 
 template <class Entry>
@@ -136,12 +137,22 @@ __device__ __noinline__ void fill_table(const CodeSource& source, const ByteMap&
   }
 }
 
+__device__ __noinline__ inline void fill_scale_table(const DeviceValues& source, float* table, int thread,
+                                                     int threads) {
+  const uint32_t mask = (1u << source.format.row.bits) - 1u;
+  for (int i = thread; i < 256; i += threads) {
+    table[i] = decode_one(source.format, static_cast<uint32_t>(i) & mask, source.codebook);
+  }
+}
+
 template <class E>
 __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, int thread, int threads) {
   constexpr bool codes = E::kBytes && !E::kInteger;  // multiplied as they are
   fill_table(p.w.low, p.w.bytes, codes, t->w[0], thread, threads);
   if (p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
   if (p.x.dense.data == nullptr) fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
+  if (p.w.scale_kind == ScaleKind::kCoded) fill_scale_table(p.w.scale, t->w_scale, thread, threads);
+  if (p.x.scale_kind == ScaleKind::kCoded) fill_scale_table(p.x.scale, t->x_scale, thread, threads);
 }
 
 // ---- rows in shared memory
@@ -154,20 +165,26 @@ __device__ __forceinline__ int chunk_at(int row, int chunk) {
   return row * 8 + (chunk ^ (row % 4 * 2 + row / 4 % 2));
 }
 
-// Rows row0 .. row0 + count - 1 of an operand through registers; rows past the operand and slots past a piece are
-// zeros.
-template <class E>
-__device__ __noinline__ void stage_rows(const Operand& o, int64_t o_step, int64_t zero_step,
-                                        const typename Tables<E>::Entry* table, int terms, int32_t row0, int count,
-                                        int32_t row_end, const Step& step, int chunk, uint4* to, int thread,
-                                        int threads) {
+// Rows row0 .. row0 + count - 1 of w or x through registers, by kThreads threads; rows from row_end on and slots past a
+// piece are zeros. Without a step the slots are the columns from `column` on. (Few arguments: more go by the stack.)
+template <class E, int kThreads>
+__device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& tables, bool is_w, int32_t expert,
+                                        int32_t row0, int count, int32_t row_end, const Step* step, int32_t column,
+                                        uint4* to) {
+  const Operand& o = is_w ? p.w : p.x;
+  const int64_t o_step = is_w ? expert * p.w_step : 0, zero_step = is_w ? expert * p.w_zero_step : 0;
+  const typename Tables<E>::Entry* table = is_w ? tables.w[0] : tables.x;
+  const int terms = is_w ? p.w_terms : p.x_terms, chunk = p.chunk;
 #pragma unroll 1
-  for (int at = thread; at < count * 4; at += threads) {
+  for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 4; at += kThreads) {
     const int row = at / 4, slot = at % 4 * 16;
-    const Piece& piece = step.pieces[slot / chunk];
-    const int off = slot % chunk;
-    const int n = max(0, min(16, piece.length - off));
-    const int32_t r = row0 + row, c = piece.column + off;
+    int32_t c = column + slot, left = o.cols - c;
+    if (step != nullptr) {
+      const Piece& piece = step->pieces[slot / chunk];
+      c = piece.column + slot % chunk, left = piece.length - slot % chunk;
+    }
+    const int n = max(0, min(16, left));
+    const int32_t r = row0 + row;
     const bool live = r < row_end && n > 0;
     Codes16 codes;
     const typename Tables<E>::Entry* entries = table;
@@ -250,31 +267,24 @@ __device__ __forceinline__ uint32_t ones(int length) {
   return length >= 4 ? 0x01010101u : length <= 0 ? 0u : 0x01010101u & ((1u << (8 * length)) - 1u);
 }
 
-// A of a tile of 16 rows from mma64 words. zero: those of rows l / 4 and l / 4 + 8, floats only.
+// A of a tile of 16 rows from mma64 words: bytes of the columns 16 `group` .. + 31 (`upper` false: + 15, zeros above),
+// floats of 16 columns. `group` is a constant. zero: those of rows l / 4 and l / 4 + 8, floats only.
 template <class E, int kBits>
-__device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint32_t (&words)[kBits], int piece,
-                                                const float (&zero)[2], uint32_t (&a)[4]) {
+__device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint32_t (&words)[kBits], int group,
+                                                bool upper, const float (&zero)[2], uint32_t (&a)[4]) {
   if constexpr (E::kBytes) {
-    const int first = p.chunk == 32 ? 4 * piece : 2 * piece;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (i < 2 || p.chunk == 32) {
-        uint32_t codes = 0;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {  // constant indices
-          if (j == first + i) codes = code_bytes<kBits>(words, j);
-        }
+      a[i] = 0;
+      if (i < 2 || upper) {
+        const uint32_t codes = code_bytes<kBits>(words, 2 * group + i);
         a[i] = kBits == 4 && p.w_float ? e2m1_bytes(codes) : integer_bytes<kBits>(codes, p.sign_weight, p.flip);
       }
     }
   } else {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      uint32_t codes = 0;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (j == piece) codes = code_bytes<kBits>(words, 2 * j + i);
-      }
+      const uint32_t codes = code_bytes<kBits>(words, 2 * group + i);
       uint32_t pair[2];
       const auto offset = static_cast<float>(p.flip & 0xffu);  // 2^(bits - 1) of signed codes
       if ((kBits == 4 || kBits == 6) && p.w_float) {
@@ -305,7 +315,7 @@ __device__ __forceinline__ void row_fragment(int chunk, const uint4* rows, int r
   if (E::kBytes && chunk == 16) {
     uint32_t r[2];
     ptx::ldmatrix_x2(r, ptx::shared_address(rows + chunk_at<E>(row + lane % 16, piece)));
-    a[0] = r[0], a[1] = r[1];
+    a[0] = r[0], a[1] = r[1], a[2] = a[3] = 0;
     return;
   }
   const Chunk at = a_chunk(lane);
@@ -375,18 +385,6 @@ __device__ __forceinline__ void x_fragment(int chunk, const uint4* rows, int pie
   }
 }
 
-template <class E>
-__device__ __forceinline__ void multiply(int chunk, typename E::Sum (&d)[4], const uint32_t (&a)[4],
-                                         const uint32_t (&b)[2]) {
-  if constexpr (E::kInteger) {
-    if (chunk == 16) {
-      E::multiply_half(d, a[0], a[1], b[0]);
-      return;
-    }
-  }
-  E::multiply(d, a, b);
-}
-
 // ---- the join (ref/gemm_args.h)
 
 // What one output needs of a part.
@@ -420,7 +418,7 @@ __device__ __forceinline__ float joined(const GemmParams& p, int64_t total, cons
   return y;
 }
 
-// Both at once, out of line: the way of zero points, offsets and raw sums.
+// Both at once, out of line.
 __device__ __noinline__ inline float join_corrected(const GemmParams& p, int32_t dot, JoinValues v, float y) {
   const int64_t total = corrected(p, dot, v);
   return p.raw ? from_bits(to_bits(y) + static_cast<uint32_t>(total)) : joined(p, total, v, y);
@@ -434,22 +432,32 @@ __device__ __noinline__ inline float x_value(const GemmParams& p, int32_t m, int
   return p.x.scale_at(m, c) * (value_of(p.x.low, codes.word[0] & 0xffu) - p.x.zero_at(m, c));
 }
 
-// After the last part: x's scale, outliers, bias, the output. `expert`: whose bias.
-__device__ __noinline__ inline void finish(const GemmParams& p, int32_t m, int32_t n, int32_t expert, float y) {
+__device__ __noinline__ inline float add_outliers(const GemmParams& p, int32_t m, int32_t n, float y) {
+  for (int32_t e = p.outliers.offsets[n]; e < p.outliers.offsets[n + 1]; ++e) {
+    y = __fmaf_rn(x_value(p, m, p.outliers.cols[e]), load_value(p.outliers.values, p.outliers.dtype, e), y);
+  }
+  return y;
+}
+
+__device__ __forceinline__ float bias_at(const GemmParams& p, int32_t n, int32_t expert) {
+  if (p.bias == nullptr) return 0.0f;
+  return load_value(static_cast<const uint8_t*>(p.bias) + expert * p.bias_step, p.bias_dtype, n * p.bias_stride);
+}
+// What y is multiplied with after the last part.
+__device__ __forceinline__ float last_scale(const GemmParams& p, const float* table, int32_t m) {
+  return p.x_scaled && !p.x_scale_joins ? p.x.scale_from(table, m, 0) * power_of_two(-p.x.bytes.shift) : 1.0f;
+}
+
+// After the last part: x's scale, outliers, bias, the output.
+__device__ __forceinline__ void finish(const GemmParams& p, int32_t m, int32_t n, float scale, float bias, float y) {
   const int64_t at = m * p.out.row_stride + n * p.out.col_stride;
   if (p.raw) {
     static_cast<int32_t*>(p.out.data)[at] = static_cast<int32_t>(to_bits(y));
     return;
   }
-  if (p.x_scaled && !p.x_scale_joins) y *= p.x.scale_at(m, 0) * power_of_two(-p.x.bytes.shift);
-  if (p.outliers.offsets != nullptr) {
-    for (int32_t e = p.outliers.offsets[n]; e < p.outliers.offsets[n + 1]; ++e) {
-      y = __fmaf_rn(x_value(p, m, p.outliers.cols[e]), load_value(p.outliers.values, p.outliers.dtype, e), y);
-    }
-  }
-  if (p.bias != nullptr) {
-    y += load_value(static_cast<const uint8_t*>(p.bias) + expert * p.bias_step, p.bias_dtype, n * p.bias_stride);
-  }
+  if (p.x_scaled && !p.x_scale_joins) y *= scale;
+  if (p.outliers.offsets != nullptr) y = add_outliers(p, m, n, y);
+  if (p.bias != nullptr) y += bias;
   store_value(p.out.data, p.out.dtype, at, y);
 }
 

@@ -36,9 +36,7 @@ template <class E, int kBits>
 struct WideShared {
   Step steps[kStepRing];
   Tables<E> tables;
-  // of integer engines: see join_out_of_line
-  int32_t sums[E::kInteger ? 8 : 1][Wide::kThreads];
-  float results[E::kInteger ? 8 : 1][Wide::kThreads];
+  float last_scale[Wide::kRowsX];
 
   static constexpr int64_t weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
@@ -65,30 +63,47 @@ class WideGemm {
   __device__ __forceinline__ void run() {
     n0 = static_cast<int32_t>(blockIdx.x) * Wide::kRowsW;
     if (!place(static_cast<int32_t>(blockIdx.y))) return;
-    if (threadIdx.x == 0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread == 0 && !p.even) {
       walker.start(p, 0, p.k, !E::kInteger);
       for (int i = 0; i <= p.stages; ++i) walker.next(p, !E::kInteger, &shared.steps[i]);
     }
-    fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Wide::kThreads);
+    fill_tables(p, &shared.tables, thread, Wide::kThreads);
+    clear_sums();
     __syncthreads();
+    if (thread < Wide::kRowsX) {
+      shared.last_scale[thread] = last_scale(p, shared.tables.x_scale, min(m0 + thread, row_end - 1));
+    }
     // steps before 0 only fill
-    int stage = 1, ahead_stage = 0;  // of steps s and s + stages - 1; stage 1 - stages + stages = 1
+    const int32_t steps = (p.k + kStepSlots - 1) / kStepSlots;
+    int32_t left = p.part, ahead_left = p.part;  // columns of the part from this step on, p.even
+    int stage = 1, ahead_stage = 0;              // of steps s and s + stages - 1; stage 1 - stages + stages = 1
 #pragma unroll 1
     for (int32_t s = 1 - p.stages;; ++s) {
+      const int32_t a = s + p.stages - 1;
       const Step& step = shared.steps[s & (kStepRing - 1)];
-      const Step& ahead = shared.steps[(s + p.stages - 1) & (kStepRing - 1)];
+      const Step& ahead = shared.steps[a & (kStepRing - 1)];
       if (s >= 0) {
         wait_stages(p.stages - 2);
         __syncthreads();
-        if (step.pieces[0].length == 0) break;  // the same for all
+        if (p.even ? s == steps : step.pieces[0].length == 0) break;  // the same for all
         // seen by all behind the next barrier; nobody reads its place before
-        if (threadIdx.x == 0) walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
+        if (thread == 0 && !p.even) walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
       }
-      scales_load(ahead.slot_column[0]);
-      fill(ahead, s + p.stages - 1, ahead_stage);
+      const bool more = p.even ? a < steps : ahead.pieces[0].length != 0;
+      int32_t column = -1;  // whose scales step a needs
+      if (p.even) {
+        ahead_left -= kStepSlots;
+        if (more && (ahead_left <= 0 || a == steps - 1 || (!E::kInteger && p.w.has_zero))) column = a * kStepSlots;
+        if (ahead_left <= 0) ahead_left = p.part;
+      } else {
+        column = ahead.slot_column[0];
+      }
+      scales_load(column);
+      if (more) fill(ahead, a, ahead_stage);
       ptx::cp_async_commit_group();
-      if (s >= 0) compute(step, stage);
-      scales_store(ahead, ahead_stage);
+      if (s >= 0) compute(step, s, stage, &left);
+      scales_store(ahead, column, ahead_stage);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
       ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
@@ -126,20 +141,19 @@ class WideGemm {
   __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
 
   __device__ __forceinline__ void fill(const Step& step, int32_t s, int stage) {
-    if (step.pieces[0].length == 0) return;
     const int thread = static_cast<int>(threadIdx.x);
     if constexpr (kBits > 0) {
       copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
                           Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
     } else {
-      stage_rows<E>(p.w, expert * p.w_step, expert * p.w_zero_step, shared.tables.w[0], p.w_terms, n0, Wide::kRowsW,
-                    p.n, step, p.chunk, weights(stage), thread, Wide::kThreads);
+      stage_rows<E, Wide::kThreads>(p, shared.tables, true, expert, n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
+                                    s * kStepSlots, weights(stage));
     }
     if (p.x_async) {
       copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end, s, rows(stage), thread, Wide::kThreads);
     } else {
-      stage_rows<E>(p.x, 0, 0, shared.tables.x, p.x_terms, m0, Wide::kRowsX, row_end, step, p.chunk, rows(stage),
-                    thread, Wide::kThreads);
+      stage_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0, Wide::kRowsX, row_end, p.even ? nullptr : &step,
+                                    s * kStepSlots, rows(stage));
     }
   }
 
@@ -156,43 +170,110 @@ class WideGemm {
     if (c < 0) return;
     const int thread = static_cast<int>(threadIdx.x);
     const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end - 1);
-    loaded.w = p.w.scale_at(r, c, expert * p.w_scale_step, expert * p.w_second_step);
+    loaded.w = p.w.scale_from(shared.tables.w_scale, r, c, expert * p.w_scale_step, expert * p.w_second_step);
     if (p.w.has_zero) {
       if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c, expert * p.w_zero_step);
       if (E::kInteger) loaded.w_int = p.w.integer_zero_at(r, c, expert * p.w_zero_step);
     }
     if (has_x_values()) {
-      loaded.x = p.x_scale_joins ? p.x.scale_at(m, c) : 1.0f;
+      if (p.x_scale_joins) loaded.x = p.x.scale_from(shared.tables.x_scale, m, c);
       if (E::kInteger) loaded.x_int = p.x.integer_zero_at(m, c);
     }
   }
-  __device__ __forceinline__ void scales_store(const Step& step, int stage) {
+  __device__ __forceinline__ void scales_store(const Step& step, int32_t c, int stage) {
+    if (c < 0) return;
     WideScales* to = scales(stage);
     const int thread = static_cast<int>(threadIdx.x);
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
 #pragma unroll 1
-    for (int i = 0; i < 4 && step.slot_column[i] >= 0; ++i) {
-      if (i > 0) scales_load(step.slot_column[i]);
-      to[i].w[thread] = loaded.w * w_unit;
+    for (int i = 0;; ++i, ++to) {
+      to->w[thread] = loaded.w * w_unit;
       if (p.w.has_zero) {
         if (!E::kInteger || p.w.zero_is_float) {
-          to[i].w_zero[thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
+          to->w_zero[thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
         }
-        if (E::kInteger) to[i].w_int[thread] = loaded.w_int * (1 << p.w.bytes.shift);
+        if (E::kInteger) to->w_int[thread] = loaded.w_int * (1 << p.w.bytes.shift);
       }
       if (has_x_values()) {
-        to[i].x[thread] = loaded.x * x_unit;
-        if (E::kInteger) to[i].x_int[thread] = loaded.x_int * (1 << p.x.bytes.shift);
+        to->x[thread] = loaded.x * x_unit;
+        if (E::kInteger) to->x_int[thread] = loaded.x_int * (1 << p.x.bytes.shift);
+      }
+      if (p.even || i == 3 || step.slot_column[i + 1] < 0) break;
+      scales_load(step.slot_column[i + 1]);
+    }
+  }
+
+  __device__ __forceinline__ void clear_sums() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int q = 0; q < 8; ++q) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[i][q][e] = first_sum();
+      }
+    }
+  }
+  // Small integer sums count from here: as a float it is 1.5 * 2^23, so that a subtraction converts.
+  static constexpr int32_t kMagic = 0x4b400000;
+  __device__ __forceinline__ Sum first_sum() const {
+    if constexpr (E::kInteger) return p.small_sums ? kMagic : 0;
+    return Sum(0);
+  }
+
+  using Words = uint32_t[2][kBits > 0 ? kBits : 1];
+
+  // Multiplies the piece of `chunk` columns from slot `piece` * chunk on. Its weights stand at `group` of the words.
+  // kSums: sums of bytes are taken too, and x may be unsigned. kEven: there is one term.
+  template <bool kSums, bool kEven>
+  __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
+                                           const WideScales& values, int stage) {
+    const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
+#pragma unroll 1
+    for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
+      uint32_t a[2][4];
+      if constexpr (kBits > 0) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float zero[2] = {0.0f, 0.0f};
+          if (!E::kInteger && p.w.has_zero) {
+            const int row = 32 * warp + 16 * i + lane / 4;
+            zero[0] = values.w_zero[row], zero[1] = values.w_zero[row + 8];
+          }
+          weight_fragment<E, kBits>(p, words[i], group, chunk == 32, zero, a[i]);
+        }
+      } else {  // one after the other: in a loop that is left to itself `a` lies in memory
+        const uint4* w = weights(stage) + tw * Wide::kRowsW * 8;
+        row_fragment<E>(chunk, w, 32 * warp, piece, lane, a[0]);
+        row_fragment<E>(chunk, w, 32 * warp + 16, piece, lane, a[1]);
+      }
+      if constexpr (kSums) add_weight_sums(a, length, lane % 4);
+#pragma unroll 1
+      for (int tx = 0; tx < (kEven ? 1 : min(p.x_terms, kMaxTerms - tw)); ++tx) {
+        const uint4* x = rows(stage) + tx * Wide::kRowsX * 8;
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {
+          uint32_t b[2][2];
+          x_fragments<E, (kBits > 0)>(chunk, x, 16 * q, piece, lane, length, flip, b);
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            if constexpr (kSums) {
+              x_sums[2 * q + h] = __dp4a(static_cast<int>(b[h][0]), 0x01010101, x_sums[2 * q + h]);
+              x_sums[2 * q + h] = __dp4a(static_cast<int>(b[h][1]), 0x01010101, x_sums[2 * q + h]);
+            }
+#pragma unroll
+            for (int i = 0; i < 2; ++i) E::multiply(sum[i][2 * q + h], a[i], b[h]);
+          }
+        }
       }
     }
   }
 
-  __device__ __forceinline__ void compute(const Step& step, int stage) {
+  __device__ __forceinline__ void compute(const Step& step, int32_t s, int stage, int32_t* left) {
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-    const int g = lane / 4, t = lane % 4;
     const WideScales* values = scales(stage);
-    uint32_t words[2][kBits > 0 ? kBits : 1];
+    Words words;
     if constexpr (kBits > 0) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -200,47 +281,58 @@ class WideGemm {
                           words[i]);
       }
     }
-    const int pieces = kStepSlots / p.chunk;
+    const bool sums = E::kInteger && (p.w_sums || p.x_sums);
+    int piece = 0;
 #pragma unroll 1
-    for (int j = 0; j < pieces; ++j) {
-      const Piece piece = step.pieces[j];
-      if (piece.length == 0) break;
-      for (int tw = 0; tw < p.w_terms; ++tw) {
-        uint32_t a[2][4];
+    for (bool over = false; !over;) {
+      bool joins;
+      int32_t joined;
+      const WideScales* of = values;
+      if (p.even) {
+        const int32_t length = min(kStepSlots, p.k - s * kStepSlots);
+        if (sums) {
+          if constexpr (E::kInteger) multiply_step<true>(words, length, *values, stage);
+        } else {
+          multiply_step<false>(words, length, *values, stage);
+        }
+        *left -= kStepSlots;
+        joins = *left <= 0 || (s + 1) * kStepSlots >= p.k;
+        joined = p.part - *left - kStepSlots + length;
+        if (joins) *left = p.part;
+        over = true;
+      } else {
+        const Piece at = step.pieces[piece];
+        if (at.length == 0) break;
+        of = values + at.slot;
+        multiply<E::kInteger, false>(words, 0, p.chunk, piece, at.length, *of, stage);
+        if constexpr (kBits > 0) {
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          if constexpr (kBits > 0) {
-            float zero[2] = {0.0f, 0.0f};
-            if (!E::kInteger && p.w.has_zero) {
-              const int row = 32 * warp + 16 * i + g;
-              zero[0] = values[piece.slot].w_zero[row], zero[1] = values[piece.slot].w_zero[row + 8];
-            }
-            weight_fragment<E, kBits>(p, words[i], j, zero, a[i]);
-          } else {
-            row_fragment<E>(p.chunk, weights(stage) + tw * Wide::kRowsW * 8, 32 * warp + 16 * i, j, lane, a[i]);
+          for (int i = 0; i < 2; ++i) {
+            advance_words<kBits>(words[i]);
+            if (p.chunk == 32) advance_words<kBits>(words[i]);
           }
         }
-        if (E::kInteger && p.w_sums) add_weight_sums(a, piece.length, t);
-        for (int tx = 0; tx < p.x_terms && tw + tx < kMaxTerms; ++tx) {
-          const uint4* x = rows(stage) + tx * Wide::kRowsX * 8;
-#pragma unroll
-          for (int q = 0; q < 4; ++q) {
-            uint32_t b[2][2];
-            const uint32_t flip = p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
-            x_fragments<E, (kBits > 0)>(p.chunk, x, 16 * q, j, lane, piece.length, flip, b);
-#pragma unroll
-            for (int h = 0; h < 2; ++h) {
-              if (E::kInteger && p.x_sums) {
-                x_sums[2 * q + h] = __dp4a(static_cast<int>(b[h][0]), 0x01010101, x_sums[2 * q + h]);
-                if (p.chunk == 32) x_sums[2 * q + h] = __dp4a(static_cast<int>(b[h][1]), 0x01010101, x_sums[2 * q + h]);
-              }
-#pragma unroll
-              for (int i = 0; i < 2; ++i) multiply<E>(p.chunk, sum[i][2 * q + h], a[i], b[h]);
-            }
-          }
+        joins = at.joins != 0, joined = at.joined;
+        over = ++piece == kStepSlots / p.chunk;
+      }
+      if (joins) {
+        if (E::kInteger && (sums || p.raw || p.w.bytes.factor * p.x.bytes.factor != 1)) {
+          if constexpr (E::kInteger) join_corrected(joined, *of, lane, warp);
+        } else if (E::kInteger && p.small_sums) {
+          join<true>(*of, lane, warp);
+        } else {
+          join<false>(*of, lane, warp);
         }
       }
-      if (piece.joins) join(piece, values[piece.slot], lane, warp);
+    }
+  }
+  template <bool kSums>
+  __device__ __forceinline__ void multiply_step(const Words& words, int32_t length, const WideScales& values,
+                                                int stage) {
+    constexpr int kPieces = E::kBytes ? 2 : 4, kChunk = kStepSlots / kPieces;
+#pragma unroll
+    for (int j = 0; j < kPieces; ++j) {
+      multiply<kSums, true>(words, j * kChunk / 16, kChunk, j, length - kChunk * j, values, stage);
     }
   }
 
@@ -251,20 +343,57 @@ class WideGemm {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         w_sums[i][h] = __dp4a(static_cast<int>(a[i][h]), low, w_sums[i][h]);
-        if (p.chunk == 32) w_sums[i][h] = __dp4a(static_cast<int>(a[i][2 + h]), high, w_sums[i][h]);
+        w_sums[i][h] = __dp4a(static_cast<int>(a[i][2 + h]), high, w_sums[i][h]);
       }
     }
   }
 
-  __device__ __forceinline__ void join(const Piece& piece, const WideScales& scales, int lane, int warp) {
+  __device__ __forceinline__ float number(Sum v, bool small) const {
+    if constexpr (E::kInteger) return small ? from_bits(static_cast<uint32_t>(v)) - 12582912.0f : static_cast<float>(v);
+    return static_cast<float>(v);
+  }
+
+  template <bool kSmall>
+  __device__ __forceinline__ void join(const WideScales& scales, int lane, int warp) {
     const int g = lane / 4, t = lane % 4;
-    const bool sums = E::kInteger && (p.w_sums || p.x_sums);
-    const bool factors = p.w.bytes.factor * p.x.bytes.factor != 1;
-    if (sums) {  // over the four lanes of a row
+    float w[2][2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) w[i][h] = scales.w[32 * warp + 16 * i + g + 8 * h];
+    }
+#pragma unroll
+    for (int q = 0; q < 8; ++q) {
+      const float2 x = p.x_scale_joins ? reinterpret_cast<const float2*>(scales.x)[4 * q + t] : make_float2(1.0f, 1.0f);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
+        for (int e = 0; e < 4; ++e) {
+          const float scale = w[i][e / 2] * (e % 2 ? x.y : x.x);
+          result[i][q][e] = __fmaf_rn(number(sum[i][q][e], kSmall), scale, result[i][q][e]);
+          sum[i][q][e] = kSmall ? static_cast<Sum>(kMagic) : Sum(0);
+        }
+      }
+    }
+  }
+
+  // With zero points, offsets or factors, or to int32. A sum of a segment is exact in int32 (plan_gemm sees to it), so
+  // everything is computed modulo 2^32.
+  __device__ __forceinline__ void join_corrected(int32_t length, const WideScales& scales, int lane, int warp) {
+    const int g = lane / 4, t = lane % 4;
+    const bool sums = p.w_sums || p.x_sums;
+    const int32_t fw = p.w.bytes.factor, fx = p.x.bytes.factor;
+    float w[2][2], w_float_zero[2][2];
+    int32_t ow[2][2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int row = 32 * warp + 16 * i + g + 8 * h;
+        w[i][h] = scales.w[row];
+        w_float_zero[i][h] = p.w.zero_is_float ? scales.w_zero[row] : 0.0f;
+        ow[i][h] = p.w.bytes.offset + (p.w.has_zero && !p.w.zero_is_float ? scales.w_int[row] : 0);
+        if (sums) {  // over the four lanes of a row
           w_sums[i][h] += __shfl_xor_sync(0xffffffffu, w_sums[i][h], 1);
           w_sums[i][h] += __shfl_xor_sync(0xffffffffu, w_sums[i][h], 2);
         }
@@ -272,65 +401,41 @@ class WideGemm {
     }
 #pragma unroll
     for (int q = 0; q < 8; ++q) {
-      int32_t x_sum[2] = {0, 0};
+      int32_t v = x_sums[q];
+      x_sums[q] = 0;
       if (sums) {
-        int32_t v = x_sums[q];
         v += __shfl_xor_sync(0xffffffffu, v, 1);
         v += __shfl_xor_sync(0xffffffffu, v, 2);
-        x_sum[0] = __shfl_sync(0xffffffffu, v, 8 * t);
-        x_sum[1] = __shfl_sync(0xffffffffu, v, 8 * t + 4);
-        x_sums[q] = 0;
-      }
-      if (E::kInteger && (sums || p.raw || factors)) {
-        join_out_of_line(q, piece, scales, lane, warp, x_sum);
-        continue;
       }
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
+      for (int j = 0; j < 2; ++j) {
+        const int col = 8 * q + 2 * t + j;
+        const float x = p.x_scale_joins ? scales.x[col] : 1.0f;
+        const int32_t ox = sums ? p.x.bytes.offset + scales.x_int[col] : 0;
+        // sum (x byte - its offset and zero), times -1
+        const int32_t x_sum = sums ? length * ox - fx * __shfl_sync(0xffffffffu, v, 8 * t + 4 * j) : 0;
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          float scale = scales.w[32 * warp + 16 * i + g + 8 * (e / 2)];
-          if (p.x_scale_joins) scale *= scales.x[8 * q + 2 * t + e % 2];
-          result[i][q][e] = __fmaf_rn(static_cast<float>(sum[i][q][e]), scale, result[i][q][e]);
-          sum[i][q][e] = 0;
+        for (int i = 0; i < 2; ++i) {
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            const int e = 2 * h + j;
+            const int32_t total = (sum[i][q][e] - first_sum()) * (fw * fx) + x_sum * ow[i][h] - fw * ox * w_sums[i][h];
+            float y = result[i][q][e];
+            if (p.raw) {
+              y = from_bits(to_bits(y) + static_cast<uint32_t>(total));
+            } else {
+              const float scale = w[i][h] * x;
+              y = __fmaf_rn(static_cast<float>(total), scale, y);
+              if (p.w.zero_is_float) y = __fmaf_rn(static_cast<float>(-x_sum), -(scale * w_float_zero[i][h]), y);
+            }
+            result[i][q][e] = y;
+            sum[i][q][e] = first_sum();
+          }
         }
       }
     }
 #pragma unroll
     for (int i = 0; i < 2; ++i) w_sums[i][0] = w_sums[i][1] = 0;
-  }
-
-  // The eight sums of fragment q of x by way of shared memory, so that the long arithmetic stands in a loop.
-  __device__ __forceinline__ void join_out_of_line(int q, const Piece& piece, const WideScales& scales, int lane,
-                                                   int warp, const int32_t (&x_sum)[2]) {
-    int32_t (*sums)[Wide::kThreads] = shared.sums;
-    float (*ys)[Wide::kThreads] = shared.results;
-    const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      sums[j][thread] = static_cast<int32_t>(sum[j / 4][q][j % 4]);
-      ys[j][thread] = result[j / 4][q][j % 4];
-      sum[j / 4][q][j % 4] = 0;
-    }
-#pragma unroll 1
-    for (int j = 0; j < 8; ++j) {
-      const int half = j % 4 / 2;
-      const int row = 32 * warp + 16 * (j / 4) + lane / 4 + 8 * half, col = 8 * q + lane % 4 * 2 + j % 2;
-      JoinValues v{};
-      v.scale = scales.w[row];
-      if (p.x_scale_joins) v.scale *= scales.x[col];
-      v.length = piece.joined;
-      if (p.w_sums || p.x_sums) {
-        if (p.w.has_zero && !p.w.zero_is_float) v.w_zero = scales.w_int[row];
-        if (p.w.zero_is_float) v.w_float_zero = scales.w_zero[row];
-        v.x_zero = scales.x_int[col];
-        v.x_sum = j % 2 ? x_sum[1] : x_sum[0];
-        v.w_sum = j < 4 ? (half ? w_sums[0][1] : w_sums[0][0]) : (half ? w_sums[1][1] : w_sums[1][0]);
-      }
-      ys[j][thread] = join_corrected(p, sums[j][thread], v, ys[j][thread]);
-    }
-#pragma unroll
-    for (int j = 0; j < 8; ++j) result[j / 4][q][j % 4] = ys[j][thread];
   }
 
   // Through shared memory: neighbouring threads then write neighbouring columns of the output, and the rest of the
@@ -354,9 +459,10 @@ class WideGemm {
     __syncthreads();
     const int32_t n = n0 + static_cast<int32_t>(threadIdx.x);
     if (n >= p.n) return;
+    const float bias = bias_at(p, n, expert);
 #pragma unroll 1
     for (int row = 0; row < Wide::kRowsX && m0 + row < row_end; ++row) {
-      finish(p, m0 + row, n, expert, tile[row * kStride + static_cast<int>(threadIdx.x)]);
+      finish(p, m0 + row, n, shared.last_scale[row], bias, tile[row * kStride + static_cast<int>(threadIdx.x)]);
     }
   }
 
@@ -365,8 +471,8 @@ class WideGemm {
   uint4* data;
   Walker walker;  // of thread 0
   int32_t n0, m0, row_end, expert;
-  Scales loaded;
-  Sum sum[2][8][4] = {};
+  Scales loaded = {};
+  Sum sum[2][8][4];
   float result[2][8][4] = {};
   int32_t w_sums[2][2] = {}, x_sums[8] = {};
 };

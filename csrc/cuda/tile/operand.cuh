@@ -93,12 +93,29 @@ struct CodeSource {
 // Parts of a complex weight as a real matrix [[Re, -Im], [Im, Re]].
 enum class Part : uint8_t { kReal, kMinusImaginary, kImaginary };
 
+// How scales are read. All but kOther: by a few instructions that stand in the loop; kCoded is one byte a code, looked
+// up in a table of the values.
+enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kCoded, kOther };
+
+inline ScaleKind scale_kind_of(const DeviceValues& v, bool is_complex) {
+  if (v.data == nullptr) return ScaleKind::kNone;
+  if (is_complex || (v.has_second && v.second_dtype != DType::kF32)) return ScaleKind::kOther;
+  if (v.coded) return v.codes.kind == Canonical::kBytes ? ScaleKind::kCoded : ScaleKind::kOther;
+  switch (v.dtype) {
+    case DType::kF32: return ScaleKind::kFloat32;
+    case DType::kBF16: return ScaleKind::kBFloat16;
+    case DType::kF16: return ScaleKind::kHalf;
+    default: return ScaleKind::kOther;
+  }
+}
+
 // x (quantized or dense) or w.
 struct Operand {
   CodeSource low, high;                  // high: the wide groups of a mixed matrix
   const int32_t* high_groups = nullptr;  // device, ascending
   int32_t high_count = 0, group = 0;
   DeviceValues scale, scale_imaginary, zero;
+  ScaleKind scale_kind = ScaleKind::kNone;
   bool has_zero = false, zero_is_float = false, is_complex = false;
   Matrix dense;  // data == nullptr: codes
   bool dense_aligned = false;
@@ -131,6 +148,7 @@ struct Operand {
       is_complex = true;
       rows *= 2, cols *= 2;
     }
+    scale_kind = scale_kind_of(scale, is_complex);
   }
 
   __device__ __forceinline__ Part part(int32_t r, int32_t c) const {
@@ -149,6 +167,30 @@ struct Operand {
     s.codes.data = static_cast<uint8_t*>(s.codes.data) + step;
     s.second = static_cast<const uint8_t*>(s.second) + second_step;
     return s.at(r, c);
+  }
+  // The same for the common kinds in place; `table`: the values of coded scales.
+  __device__ __forceinline__ float scale_from(const float* table, int32_t r, int32_t c, int64_t step = 0,
+                                              int64_t second_step = 0) const {
+    if (scale_kind == ScaleKind::kNone) return 1.0f;
+    if (scale_kind == ScaleKind::kOther) return scale_at(r, c, step, second_step);
+    const int64_t i = scale.block_rows(r), j = scale.block_cols(c);
+    const auto* base = static_cast<const uint8_t*>(scale.data) + step;
+    float v;
+    if (scale_kind == ScaleKind::kCoded) {
+      v = table[base[i * scale.codes.row_stride + j]];
+    } else {
+      const int64_t at = i * scale.row_stride + j * scale.col_stride;
+      v = scale_kind == ScaleKind::kFloat32    ? reinterpret_cast<const float*>(base)[at]
+          : scale_kind == ScaleKind::kBFloat16 ? bf16_value(reinterpret_cast<const uint16_t*>(base)[at])
+                                               : f16_value(reinterpret_cast<const uint16_t*>(base)[at]);
+    }
+    if (scale.has_second) {
+      const auto* second = reinterpret_cast<const float*>(static_cast<const uint8_t*>(scale.second) + second_step);
+      v *= second[scale.second_rows(static_cast<int32_t>(i)) * scale.second_row_stride +
+                  scale.second_cols(static_cast<int32_t>(j)) * scale.second_col_stride] *
+           scale.second_unit;
+    }
+    return v * scale.unit;
   }
   __device__ __noinline__ float zero_at(int32_t r, int32_t c, int64_t step = 0) const {
     if (!has_zero) return 0.0f;

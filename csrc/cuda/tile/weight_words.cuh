@@ -56,6 +56,27 @@ __device__ __forceinline__ uint32_t code_bytes(const uint32_t (&w)[kBits], int i
   }
 }
 
+// Moves the codes of the next 16 columns to the place of the first: a loop over them then has constant indices.
+template <int kBits>
+__device__ __forceinline__ void advance_words(uint32_t (&w)[kBits]) {
+  if constexpr (kBits == 8) {
+#pragma unroll
+    for (int i = 0; i < 6; ++i) w[i] = w[i + 2];
+  } else {
+    int low = 0;
+    if constexpr ((kBits & 4) != 0) {
+      w[0] = w[1], w[1] = w[2], w[2] = w[3];
+      low = 4;
+    }
+    if constexpr ((kBits & 2) != 0) {
+      w[low] = (w[low] >> 4 & 0x0f0f0f0fu) | (w[low + 1] << 4 & 0xf0f0f0f0u);
+      w[low + 1] >>= 4;
+      low += 2;
+    }
+    if constexpr ((kBits & 1) != 0) w[low] >>= 2;
+  }
+}
+
 // ---- bytes to multiply
 
 // Integer codes: sign-extended where `sign_weight` is 256 - 2^kBits (signed), as they are where it is 0; of 8 bits with

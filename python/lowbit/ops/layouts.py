@@ -46,19 +46,22 @@ def unpack(packed: Tensor, format: str, k: int, *, layout: str = "canonical") ->
     return _ops.unpack.default(packed, format, k, layout=layout)
 
 
-def prepack(w: Tensor, format: str, k: int) -> Tensor:
-    """Codes in the order that kernels read, for the `w` argument of the GEMM ops with "@tile16" after the format.
+def prepack(w: Tensor, format: str, k: int, *, layout: str = "tile16") -> Tensor:
+    """Codes in the order that kernels read: the `w` of the GEMM ops with "@tile16" ("@mma64") after the format.
 
     Args:
         w: canonical or plain codes of N x k elements, with or without a leading dimension of experts.
         format: the format string of the weight; only its element matters here.
         k: columns.
+        layout: "tile16", what CPUs read, or "mma64", what tensor cores read (`csrc/formats/layout.h`). Every kernel
+            computes with either, and to the same bits.
 
     Returns:
-        uint8 `[..., ceil(N / 16), ceil(k / 4), 8 bits]`: tiles of 16 rows by 4 columns (`csrc/formats/layout.h`).
-        It is padded to whole tiles: N is known from the weight's scales afterwards, `[N, groups]`.
+        uint8 `[..., ceil(N / 16), ceil(k / 4), 8 bits]`: tiles of 16 rows by 4 columns; "mma64":
+        `[..., ceil(N / 16), ceil(k / 64), 128 bits]`, tiles of 64 columns. Both are padded to whole tiles: N is known
+        from the weight's scales afterwards, `[N, groups]`.
     """
-    return _ops.prepack.default(w, format, k)
+    return _ops.prepack.default(w, format, k, layout=layout)
 
 
 def unprepack(w: Tensor, format: str, n: int, k: int) -> Tensor:
@@ -66,7 +69,8 @@ def unprepack(w: Tensor, format: str, n: int, k: int) -> Tensor:
 
     Args:
         w: what `prepack` returned.
-        format: an element format or format string; only the element matters here.
+        format: an element format or format string; its element and layout matter here ("int4@mma64"; without a
+            layout: tile16).
         n, k: rows and columns; tiles are padded, so their shape does not tell.
 
     Returns:
@@ -133,10 +137,12 @@ def _(
     w: Tensor,
     format: str,
     k: int,
+    *,
+    layout: str = "tile16",
 ) -> Tensor:
     spec = shapes.parse("prepack", format, "format")
-    tiles = [shapes.blocks(w.size(-2), shapes.TILE_ROWS), shapes.blocks(k, shapes.TILE_COLS)]
-    return w.new_empty([*shapes.batch(spec, w), *tiles, 8 * spec.bits], dtype=torch.uint8)
+    tiles = shapes.tiles(layout, spec.element, w.size(-2), k)
+    return w.new_empty([*shapes.batch(spec, w), *tiles], dtype=torch.uint8)
 
 
 @shapes.register_fake("lowbit::unprepack")

@@ -44,7 +44,7 @@ def quantize(
             two up to 4096 that divides K.
         scale_dtype: of computed float scales; None: float32.
         layout: "canonical"; "plain" for one code per byte (int8 for signed and ternary integers, else uint8);
-            "tile16" for a weight that is prepacked at once.
+            "tile16" or "mma64" for a weight that is prepacked at once.
 
     Returns:
         codes, scale `[..., rows, groups]`, zero (uint8, like scale), scale2. What the format does not have, or what was
@@ -146,8 +146,8 @@ def _(
     layout = spec.layout if layout == "canonical" else layout
     if layout == "plain":
         codes = x.new_empty(list(size), dtype=shapes.plain_dtype(spec.element))
-    elif layout == "tile16":
-        codes = x.new_empty([*lead, *shapes.tile16(spec.element, n, k)], dtype=torch.uint8)
+    elif layout in shapes.TILE_COLS:
+        codes = x.new_empty([*lead, *shapes.tiles(layout, spec.element, n, k)], dtype=torch.uint8)
     else:
         codes_size, dtype = shapes.canonical(spec.element, n, k)
         codes = x.new_empty([*lead, *codes_size], dtype=dtype)

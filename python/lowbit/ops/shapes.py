@@ -14,7 +14,8 @@ from lowbit.spec import FormatSpec
 _ELEMENTS = {row["name"]: row for row in _C.element_formats()}
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-TILE_ROWS, TILE_COLS = 16, 4  # of the layout tile16, formats/layout.h
+TILE_ROWS = 16
+TILE_COLS = {"tile16": 4, "mma64": 64}  # of the tiled layouts, formats/layout.h
 Fake = TypeVar("Fake", bound=Callable[..., Any])
 
 
@@ -65,9 +66,15 @@ def canonical(element: str, rows: int, cols: int) -> tuple[list[int], torch.dtyp
     return [rows, width[row["layout"]]], torch.uint8
 
 
-def tile16(element: str, rows: int, cols: int) -> list[int]:
-    """Shape of the tile16 codes of rows x cols elements."""
-    return [blocks(rows, TILE_ROWS), blocks(cols, TILE_COLS), 8 * _ELEMENTS[element]["bits"]]
+def tiles(layout: str, element: str, rows: int, cols: int) -> list[int]:
+    """Shape of the tiled codes of rows x cols elements."""
+    if layout not in TILE_COLS:
+        raise ValueError(
+            f'prepack: layout must be "tile16" or "mma64", got "{layout}"; the first is for CPUs, the second for '
+            "tensor cores"
+        )
+    width = TILE_COLS[layout]
+    return [blocks(rows, TILE_ROWS), blocks(cols, width), TILE_ROWS * width // 8 * _ELEMENTS[element]["bits"]]
 
 
 def plain_dtype(element: str) -> torch.dtype:
@@ -85,12 +92,12 @@ def is_plain(spec: FormatSpec, codes: Tensor) -> bool:
 def batch(spec: FormatSpec, codes: Tensor) -> list[int]:
     """The leading dimensions (experts) of codes."""
     planes = spec.canonical_layout == "planes" and not is_plain(spec, codes)
-    return list(codes.shape[: -3 if planes or spec.layout == "tile16" else -2])
+    return list(codes.shape[: -3 if planes or spec.layout in TILE_COLS else -2])
 
 
 def rows(op: str, codes: Tensor, scale: Tensor | None, spec: FormatSpec, name: str = "w") -> int:
     """Rows of a code matrix. Tiles are padded to 16 rows: there the scales tell."""
-    if spec.layout != "tile16":
+    if spec.layout not in TILE_COLS:
         return codes.size(-2)
     if scale is None or scale.dim() < 2:
         got = "None" if scale is None else str(list(scale.shape))
