@@ -33,9 +33,10 @@ export REQUIREMENTS
 GROUPS = $$($(BIN)/python -c "$$REQUIREMENTS" $(1))
 
 NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f -not -path 'csrc/emu/*')
-CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+EMULATED := CMakeLists.txt tests/emu/toolchain.py $(shell find csrc -type f)
+CPP := $(shell find csrc tests bench -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test build emu lint fmt bench docs check-abi gpu-check clean
+.PHONY: demo test build emulated lint fmt bench docs check-abi gpu-check clean
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 
@@ -43,15 +44,15 @@ CPP := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '
 demo: $(VENV)/.lowbit $(VENV)/.models
 	$(BIN)/python -m lowbit.demo --out demo
 
-## test: format and type checks, then every test: one process a core, one thread each
-test: lint emu
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+## test: format and type checks, then every test: one process a core, one thread each, of torch and of the emulator.
+## worksteal gives a process whole files while there are many, so that what a file sets up is set up once
+test: lint build/emu/.built
+	OMP_NUM_THREADS=1 LOWBIT_EMU_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 build: $(VENV)/.lowbit
 
-## emu: the PTX emulator of the tests, to build/emu
-emu: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python -m emu.toolchain
+## emulated: the PTX emulator and the CUDA kernels that the tests run on it, to build/emu; nvcc 13 of the PATH or of PyPI
+emulated: build/emu/.built
 
 lint: $(VENV)/.lowbit $(VENV)/.test
 	$(BIN)/ruff check .
@@ -108,6 +109,10 @@ $(VENV)/.models: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.test: pyproject.toml $(VENV)/.models
 	$(PIP) install $(call GROUPS,test lint)
+	touch $@
+
+build/emu/.built: $(EMULATED) $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m emu.toolchain
 	touch $@
 
 # editable: Python files are used where they stand, and a new build follows only a change of the native sources

@@ -1,5 +1,5 @@
-// A GEMM without library: one shared tile, 32-bit loads of the fragments, mma.sync. D[m, n] = A[m, k] * B[n, k]^T with m and
-// n multiples of 64 and k of a tile; a workload of bench/emulator.py.
+// A GEMM without library: one shared tile, 32-bit loads of the fragments, mma.sync. D[m, n] = A[m, k] * B[n, k]^T with
+// m and n multiples of 64 and k of a tile; a workload of bench/emulator.py.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -7,8 +7,9 @@
 
 namespace {
 
-constexpr int kTile = 64, kBytesK = 64, kThreads = 128;  // of the block: 64 x 64 outputs, 64 bytes of each row at a time
-constexpr int kPitch = kBytesK + 16;                     // rows apart by 20 words: fragments meet no bank twice
+// of the block: 64 x 64 outputs, 64 bytes of each row at a time
+constexpr int kTile = 64, kBytesK = 64, kThreads = 128;
+constexpr int kPitch = kBytesK + 16;  // rows apart by 20 words: fragments meet no bank twice
 
 template <class T>
 struct Mma;
@@ -25,9 +26,10 @@ template <>
 struct Mma<half> {
   using Sum = float;
   static __device__ void run(Sum (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
 };
 
@@ -43,8 +45,10 @@ __global__ void __launch_bounds__(kThreads) gemm(int n, int k, const T* a, const
   for (size_t k0 = 0; k0 < row_bytes; k0 += kBytesK) {
     for (int i = threadIdx.x; i < kTile * kBytesK / 16; i += kThreads) {
       const int r = i / (kBytesK / 16), c = i % (kBytesK / 16) * 16;
-      *reinterpret_cast<int4*>(tile_a + r * kPitch + c) = *reinterpret_cast<const int4*>(bytes_a + r * row_bytes + k0 + c);
-      *reinterpret_cast<int4*>(tile_b + r * kPitch + c) = *reinterpret_cast<const int4*>(bytes_b + r * row_bytes + k0 + c);
+      *reinterpret_cast<int4*>(tile_a + r * kPitch + c) =
+          *reinterpret_cast<const int4*>(bytes_a + r * row_bytes + k0 + c);
+      *reinterpret_cast<int4*>(tile_b + r * kPitch + c) =
+          *reinterpret_cast<const int4*>(bytes_b + r * row_bytes + k0 + c);
     }
     __syncthreads();
 #pragma unroll
@@ -81,8 +85,8 @@ __global__ void __launch_bounds__(kThreads) gemm(int n, int k, const T* a, const
 }  // namespace
 
 extern "C" int gemm_s8(int m, int n, int k, const void* a, const void* b, void* d) {
-  gemm<int8_t><<<dim3(n / kTile, m / kTile), kThreads>>>(n, k, static_cast<const int8_t*>(a), static_cast<const int8_t*>(b),
-                                                         static_cast<int*>(d));
+  gemm<int8_t><<<dim3(n / kTile, m / kTile), kThreads>>>(n, k, static_cast<const int8_t*>(a),
+                                                         static_cast<const int8_t*>(b), static_cast<int*>(d));
   return static_cast<int>(cudaDeviceSynchronize());
 }
 

@@ -11,13 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build" / "emu"
+EMULATOR = BUILD / "emu" / "libcudart.so.13"
 TOOLKIT = "cuda-toolkit[nvcc,cudart,cccl,crt]==13.0.*"
 CUTLASS = "nvidia-cutlass==4.2.*"
 
@@ -37,6 +38,11 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
+def _show(command: list[str]) -> None:
+    """_run with the output where a person sees it."""
+    subprocess.run(command, check=True)
+
+
 def _program(name: str, package_folder: str) -> str:
     """cmake or ninja: what the environment variable says, else the one that pip installed, else that of the PATH."""
     given = os.environ.get(name.upper())
@@ -51,47 +57,52 @@ def _program(name: str, package_folder: str) -> str:
         return found
 
 
+def _build(*targets: str, run: Callable[[list[str]], None] = _run) -> None:
+    """Targets of one build folder, which has one configuration for all of them. It is configured when an option has
+    changed; CMake does so by itself when a CMakeLists.txt or the list of files has."""
+    torch = _package_folder("torch")
+    options = [
+        f"-DCMAKE_MAKE_PROGRAM={_program('ninja', 'BIN_DIR')}",
+        "-DLOWBIT_EMU=ON",
+        "-DLOWBIT_CUDA=ON",
+        f"-DLOWBIT_NVCC={nvcc()}",
+        f"-DLOWBIT_OUTPUT={BUILD}",
+        f"-DLOWBIT_TORCH={torch or ''}",
+    ]
+    if archs := os.environ.get("LOWBIT_CUDA_ARCHS"):
+        options.append(f"-DLOWBIT_CUDA_ARCHS={archs}")
+    with _locked("cmake"):
+        cmake, configured = _program("cmake", "CMAKE_BIN_DIR"), BUILD / "options.txt"
+        text = "\n".join([cmake, *options])
+        if not configured.exists() or configured.read_text() != text:
+            configured.unlink(missing_ok=True)
+            run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", *options])
+            configured.write_text(text)
+        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
+        run([cmake, "--build", str(BUILD), "-j", jobs, "--target", *targets])
+
+
 @cache
 def build_emulator() -> Path:
     """The library that stands in for libcudart.so.13."""
     given = os.environ.get("LOWBIT_EMU_LIBRARY")
     if given:
         return Path(given)
-    with _locked("cmake"):
-        cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
-        configure = [cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja"]
-        _run([*configure, f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON"])
-        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
-        _run([cmake, "--build", str(BUILD), "--target", "emu", "-j", jobs])
-    found = sorted(BUILD.rglob("libcudart.so.13"))
-    assert found, "the build left no libcudart.so.13"
-    return found[0]
-
-
-def _build_cuda(target: str, *options: str) -> None:
-    with _locked("cmake"):
-        cmake, ninja = _program("cmake", "CMAKE_BIN_DIR"), _program("ninja", "BIN_DIR")
-        # fmt: off
-        _run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DLOWBIT_EMU=ON",
-              "-DLOWBIT_CUDA=ON", f"-DLOWBIT_NVCC={nvcc()}", f"-DLOWBIT_OUTPUT={BUILD}", *options])
-        # fmt: on
-        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
-        _run([cmake, "--build", str(BUILD), "--target", target, "-j", jobs])
+    _build("emu")
+    return EMULATOR
 
 
 @cache
 def build_cuda_kernels() -> Path:
     """The CUDA kernels with their C entry points, for the architectures of LOWBIT_CUDA_ARCHS or the default ones."""
-    _build_cuda("lowbit_cuda_kernels")
+    _build("lowbit_cuda_kernels")
     return BUILD / "_cuda_kernels.so"
 
 
 @cache
 def build_emulated_ops() -> Path:
     """The ops of the namespace lowbit_emu: the CUDA binding for CPU tensors on an emulated device."""
-    import torch
-
-    _build_cuda("lowbit_emulated_ops", f"-DLOWBIT_TORCH={Path(torch.__file__).parent}")
+    _build("lowbit_emulated_ops")
     return BUILD / "_emulated.so"
 
 
@@ -176,5 +187,11 @@ def compile_cuda(
     return target
 
 
+def main() -> None:
+    """Builds all that the tests ask for, with what the compilers say in sight."""
+    _build("emu", "lowbit_cuda_kernels", "lowbit_emulated_ops", run=_show)
+    cutlass_include()
+
+
 if __name__ == "__main__":
-    print(build_emulator())
+    main()

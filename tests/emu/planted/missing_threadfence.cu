@@ -1,5 +1,5 @@
-// Split-K: every block leaves a partial sum, the last one to arrive adds them up. Without the fence the counter may be seen
-// before the sum that it announces.
+// Split-K: every block leaves a partial sum, the last one to arrive adds them up. Without the fence the counter may be
+// seen before the sum that it announces.
 #include "planted.h"
 
 constexpr int kThreads = 64, kSplits = 5;

@@ -1,5 +1,5 @@
-// Device arrays of the planted bugs. Every source has one bug; with -DREPAIRED it is right. run() gives 0, the CUDA error,
-// or kWrong where the result differs from what the repaired kernel must give.
+// Device arrays of the planted bugs. Every source has one bug; with -DREPAIRED it is right. run() gives 0, the CUDA
+// error, or kWrong where the result differs from what the repaired kernel must give.
 #pragma once
 
 #include <cuda_runtime.h>

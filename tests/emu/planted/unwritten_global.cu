@@ -1,9 +1,7 @@
 // The histogram adds to counters that were allocated but not cleared.
 #include "planted.h"
 
-__global__ void count(const int* in, int* bins) {
-  bins[threadIdx.x] = bins[threadIdx.x] + in[threadIdx.x];
-}
+__global__ void count(const int* in, int* bins) { bins[threadIdx.x] = bins[threadIdx.x] + in[threadIdx.x]; }
 
 extern "C" int run() {
   const Device<int> in(iota(32)), bins(32);

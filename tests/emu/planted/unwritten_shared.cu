@@ -7,7 +7,8 @@ __global__ void sum(const int* in, int* out) {
   __shared__ int tile[kThreads];
   if (threadIdx.x < kCount) tile[threadIdx.x] = in[threadIdx.x];
 #ifdef REPAIRED
-  else tile[threadIdx.x] = 0;
+  else
+    tile[threadIdx.x] = 0;
 #endif
   __syncthreads();
   for (int half = kThreads / 2; half > 0; half /= 2) {

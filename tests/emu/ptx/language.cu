@@ -1,9 +1,10 @@
 // Every construct of the language that nvcc turns into another form of PTX: structs by value, function pointers, switch
 // tables, static, dynamic and constant memory, initialized pointers, local arrays, device printf and inline assembly
 // with scopes, labels and predicates of its own.
-#include <cstdio>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include <cstdio>
 
 struct Record {
   int first;

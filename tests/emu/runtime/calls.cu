@@ -104,7 +104,9 @@ int pass_parameters(double* out) {
   return error;
 }
 
-int launch_unknown() { return static_cast<int>(cudaLaunchKernel(reinterpret_cast<const void*>(&launch_unknown), 1, 1, nullptr)); }
+int launch_unknown() {
+  return static_cast<int>(cudaLaunchKernel(reinterpret_cast<const void*>(&launch_unknown), 1, 1, nullptr));
+}
 
 int copies() {
   char host[64], back[64] = {};
@@ -114,7 +116,8 @@ int copies() {
   if (cudaMemcpyAsync(b, a, 64, cudaMemcpyDeviceToDevice) != cudaSuccess) return 2;
   if (cudaMemset(b + 8, 0x55, 8) != cudaSuccess) return 3;
   if (cudaMemcpy2D(back, 16, b, 32, 16, 2, cudaMemcpyDeviceToHost) != cudaSuccess) return 4;
-  if (std::memcmp(back, host, 8) != 0 || back[8] != 0x55 || back[15] != 0x55 || back[16] != 32 || back[31] != 47) return 5;
+  if (std::memcmp(back, host, 8) != 0 || back[8] != 0x55 || back[15] != 0x55 || back[16] != 32 || back[31] != 47)
+    return 5;
   if (cudaMemcpy(a, host, 65, cudaMemcpyHostToDevice) != cudaErrorInvalidValue) return 6;
   if (cudaMemcpy(back, a + 60, 8, cudaMemcpyDeviceToHost) != cudaErrorInvalidValue) return 7;
   if (cudaMemcpy(a, host, 8, cudaMemcpyDeviceToHost) == cudaSuccess) return 8;
@@ -159,7 +162,8 @@ int streams() {
   if (cudaStreamIsCapturing(s, &status) != cudaSuccess || status != cudaStreamCaptureStatusNone) return 5;
   if (cudaStreamBeginCapture(s, cudaStreamCaptureModeGlobal) != cudaErrorNotSupported) return 6;
   cudaFree(d);
-  if (cudaStreamDestroy(s) != cudaSuccess || cudaEventDestroy(a) != cudaSuccess || cudaEventDestroy(b) != cudaSuccess) return 7;
+  if (cudaStreamDestroy(s) != cudaSuccess || cudaEventDestroy(a) != cudaSuccess || cudaEventDestroy(b) != cudaSuccess)
+    return 7;
   cudaGetLastError();
   return 0;
 }

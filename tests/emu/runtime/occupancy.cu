@@ -13,7 +13,8 @@ __global__ void kernel(int* out) {
 }
 
 extern "C" int blocks(int kind, int threads, int shared, int* emulated, int* calculated) {
-  const void* function = kind == 0 ? reinterpret_cast<const void*>(kernel<32>) : reinterpret_cast<const void*>(kernel<8192>);
+  const void* function =
+      kind == 0 ? reinterpret_cast<const void*>(kernel<32>) : reinterpret_cast<const void*>(kernel<8192>);
   cudaDeviceProp properties;
   cudaFuncAttributes attributes;
   int error = static_cast<int>(cudaGetDeviceProperties(&properties, 0));
@@ -28,13 +29,15 @@ extern "C" int blocks(int kind, int threads, int shared, int* emulated, int* cal
   const cudaOccFuncAttributes occupied(attributes);
   const cudaOccDeviceState state;
   cudaOccResult result;
-  error = cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &occupied, &state, threads, static_cast<size_t>(shared));
+  error = cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &occupied, &state, threads,
+                                                  static_cast<size_t>(shared));
   *calculated = result.activeBlocksPerMultiprocessor;
   return error;
 }
 
 extern "C" int registers(int kind) {
   cudaFuncAttributes a;
-  cudaFuncGetAttributes(&a, kind == 0 ? reinterpret_cast<const void*>(kernel<32>) : reinterpret_cast<const void*>(kernel<8192>));
+  cudaFuncGetAttributes(
+      &a, kind == 0 ? reinterpret_cast<const void*>(kernel<32>) : reinterpret_cast<const void*>(kernel<8192>));
   return a.numRegs;
 }

@@ -1,4 +1,5 @@
-// CUB's device-wide radix sort of keys with values (onesweep: its look-back assumes that blocks start in ascending order).
+// CUB's device-wide radix sort of keys with values (onesweep: its look-back assumes that blocks start in ascending
+// order).
 #include <cub/device/device_radix_sort.cuh>
 
 extern "C" int sort_pairs(int n, const unsigned* keys, unsigned* keys_out, const int* values, int* values_out) {
