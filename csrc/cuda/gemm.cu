@@ -5,6 +5,9 @@
 #include "cuda/tile/gemm_shape.h"
 
 namespace lowbit::cuda {
+
+bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
+
 namespace {
 
 constexpr int32_t kLongestSegment = 131071;  // products of signed bytes that an int32 holds for certain
@@ -12,8 +15,6 @@ constexpr int32_t kWidestUnit = 512;
 // FP8 sums in the tensor cores of sm_89 keep some 22 bits (SageAttention2, Zhang et al. 2024): they are joined in fp32
 // so often.
 constexpr int32_t kFloat8Unit = 128;
-
-bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
 
 uint32_t halves(uint32_t h) { return h | h << 16; }
 

@@ -13,6 +13,9 @@ struct GroupedRows {
   int64_t w_step = 0, w_scale_step = 0, w_second_step = 0, w_zero_step = 0, bias_step = 0;  // bytes between experts
 };
 
+// Whether mma.sync multiplies FP8 there: sm_89 and sm_12x. Elsewhere it becomes 16-bit products, or nothing.
+bool has_float8_mma(int sm);
+
 // The workspace that run_gemm needs for these arguments on a device.
 int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device);
 Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call);

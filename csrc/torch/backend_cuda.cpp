@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <string>
 
 #include "cuda/bitplane_gemm.h"
 #include "cuda/dequant_gemm.h"
@@ -288,3 +289,28 @@ Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const Bl
 }
 
 }  // namespace lowbit::bind::backend
+
+// The entries of the table that have a kernel here, "quantize dequantize ...", for lowbit.capabilities().
+extern "C" LOWBIT_EXPORT void lowbit_cuda_served(char* text, int64_t size) {
+  using namespace lowbit;
+  const cpu::Kernels& k = bind::backend::kernels();
+  std::string names;
+  const auto add = [&](const char* name, auto entry) {
+    if (entry != static_cast<decltype(entry)>(bind::backend::not_on_cuda))
+      names += (names.empty() ? "" : " ") + std::string(name);
+  };
+  add("pack", k.pack);
+  add("unpack", k.unpack);
+  add("prepack", k.prepack);
+  add("unprepack", k.unprepack);
+  add("quantize", k.quantize);
+  add("dequantize", k.dequantize);
+  add("stochastic_round", k.stochastic_round);
+  add("stochastic_round_update", k.stochastic_round_update);
+  add("hadamard", k.hadamard);
+  add("bitplane_gemm", k.bitplane_gemm);
+  add("dequant_gemm", k.dequant_gemm);
+  add("dequant_gemm_input_grad", k.dequant_gemm_input_grad);
+  add("scaled_gemm", k.scaled_gemm);
+  if (size > 0) text[names.copy(text, static_cast<size_t>(size - 1))] = 0;
+}

@@ -3,6 +3,7 @@
 from lowbit import library
 
 library.load()
+library.cuda()
 
 from lowbit import nn, ops, recipes  # noqa: E402
 from lowbit.accounting import measure  # noqa: E402

@@ -102,6 +102,8 @@ def capabilities_table(known: Mapping[str, Any]) -> Table:
     def words(value: Any) -> str:
         if isinstance(value, Mapping):
             return "; ".join(f"{key}: {words(entry) or '-'}" for key, entry in value.items())
+        if isinstance(value, bool):
+            return "yes" if value else "no"
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     for key, value in known.items():

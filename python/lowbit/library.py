@@ -1,10 +1,16 @@
-"""Loads the op library, once, before anything else of the package."""
+"""Loads the op libraries, once, before anything else of the package: the CPU's, and CUDA's where torch has CUDA."""
 
+import ctypes
+import warnings
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 
 FILE = Path(__file__).parent / "_ops.so"
+CUDA_FILE = Path(__file__).parent / "_cuda.so"
+CUDA_MAJOR = 13  # of the runtime that the kernels are linked with
 OLDEST_TORCH = (2, 11)  # the first whose stable ABI has every dtype that the ops take
 
 
@@ -33,3 +39,57 @@ def load(file: Path = FILE, installed: str = torch.__version__) -> None:
             f"lowbit: the op library must load into torch {installed}, got: {error}; "
             "rebuild it against this torch: pip install --force-reinstall --no-deps ."
         ) from error
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """What a library of CUDA kernels tells of itself.
+
+    archs: those it has machine code for, as LOWBIT_CUDA_ARCHS names them. engines: for each, what multiplies there.
+    kernels: the entries of the kernel table that CUDA serves; ops of the others refuse CUDA tensors.
+    """
+
+    archs: tuple[str, ...]
+    engines: dict[str, tuple[str, ...]]
+    kernels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: Path) -> "Cuda":
+        """Asks the library; no device is needed for it."""
+        library = ctypes.CDLL(str(file))
+
+        def words(name: str, *args: int) -> tuple[str, ...]:
+            text = ctypes.create_string_buffer(1024)
+            getattr(library, name)(*args, text, ctypes.c_int64(len(text)))
+            return tuple(text.value.decode().split())
+
+        archs = words("lowbit_cuda_built")
+        engines = {arch: words("lowbit_cuda_engines", int(arch.rstrip("af"))) for arch in archs}
+        return cls(archs, engines, words("lowbit_cuda_served"))
+
+
+def load_cuda(file: Path = CUDA_FILE, cuda: str | None = torch.version.cuda) -> tuple[Cuda | None, str]:
+    """Registers the CUDA kernels of the ops: what they are, or None and the sentence that says why there are none.
+    A library that torch has CUDA for and that does not load is a warning as well: the ops go on without it."""
+    if cuda is None:
+        return None, f"this torch ({torch.__version__}) has no CUDA"
+    if not file.exists():
+        return None, "this build has no CUDA kernels; rebuild with an nvcc on the PATH: pip install --no-deps ."
+    try:
+        if int(cuda.split(".")[0]) != CUDA_MAJOR:
+            raise OSError(f"the kernels are linked with CUDA {CUDA_MAJOR}")
+        torch.ops.load_library(str(file))
+        return Cuda.of(file), ""
+    except (OSError, AttributeError) as error:
+        sentence = (
+            f"lowbit: the CUDA kernels must load into torch {torch.__version__} with CUDA {cuda}, got: {error.__cause__ or error}; "
+            f"CUDA tensors are refused until a torch with CUDA {CUDA_MAJOR} is used or lowbit is rebuilt"
+        )
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+        return None, sentence
+
+
+@cache
+def cuda() -> tuple[Cuda | None, str]:
+    """load_cuda() of this process, once."""
+    return load_cuda()

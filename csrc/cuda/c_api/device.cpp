@@ -1,7 +1,10 @@
 // What was built and what a device would run, for tests without a device.
 #include <cstdio>
+#include <string>
 
+#include "cuda/bitplane_gemm.h"
 #include "cuda/c_api/entry.h"
+#include "cuda/gemm_call.h"
 
 using namespace lowbit;
 
@@ -14,6 +17,14 @@ extern "C" LOWBIT_EXPORT void lowbit_cuda_built(char* text, int64_t size) {
     const char suffix[] = {built.rows[i].suffix, 0};
     at += std::snprintf(text + at, static_cast<size_t>(size - at), i ? " %d%s" : "%d%s", built.rows[i].sm, suffix);
   }
+}
+
+// Writes what multiplies on a device that runs code of `sm`: "int8 bfloat16 half float8 binary".
+extern "C" LOWBIT_EXPORT void lowbit_cuda_engines(int sm, char* text, int64_t size) {
+  std::string names = "int8 bfloat16 half";
+  if (cuda::has_float8_mma(sm)) names += " float8";
+  if (cuda::bitplane_engine(sm, 1, 1, 1) == cuda::BitplaneEngine::kBinary) names += " binary";
+  if (size > 0) text[names.copy(text, static_cast<size_t>(size - 1))] = 0;
 }
 
 // The sm whose code a device of compute capability `sm` runs, 0 for none; `*suffix` its 'a', 'f' or 0.
