@@ -152,6 +152,22 @@ def cutlass_include() -> Path:
     return folder / "source" / "include"
 
 
+def _link_flags(compiler: str) -> list[str]:
+    """The wheels bring libcudart.so.13 without the name that the linker looks for; nothing here calls kernels from
+    kernels."""
+    runtime = Path(compiler).resolve().parent.parent / "lib" / "libcudart.so.13"
+    flags = ["--cudadevrt", "none"]
+    if not runtime.exists() or runtime.with_name("libcudart.so").exists():
+        return flags
+    name = BUILD / "toolkit" / "libcudart.so"
+    with _locked("toolkit"):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        if not name.exists():
+            name.unlink(missing_ok=True)  # a link to a toolkit that is gone
+            name.symlink_to(runtime)
+    return [*flags, f"-L{name.parent}"]
+
+
 def _version(compiler: str) -> str:
     return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
 
@@ -182,7 +198,7 @@ def compile_cuda(
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 fresh = target.with_suffix(f".{os.getpid()}.so")
-                _run([compiler, *command, str(source), "-o", str(fresh)])
+                _run([compiler, *command, *_link_flags(compiler), str(source), "-o", str(fresh)])
                 fresh.replace(target)
     return target
 
