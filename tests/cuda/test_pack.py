@@ -1,37 +1,18 @@
 """pack, unpack, prepack and unprepack on CUDA, on the emulator: the bytes of the CPU for every format, layout and
 order, over odd and empty shapes and rows of any stride."""
 
-import ctypes
-from ctypes import c_char_p, c_int64, c_void_p
+from ctypes import c_int64, c_void_p
 
-import lowbit._C as _C
 import pytest
 import torch
 from cuda import kernels
+from cuda.weights import FORMATS, LAYOUTS
+from cuda.weights import codes as view
 from torch import Tensor
 
 OPS = torch.ops.lowbit
-FORMATS = {f["name"]: f for f in _C.element_formats()}
-LAYOUTS = {"canonical": 0, "plain": 1, "tile16": 2, "mma64": 3}
 ORDERS = {"canonical": -1, "plain": 0, "nibble_low": 1, "nibble_high": 2, "gptq": 3, "awq": 4}
 SHAPES = [(1, 1), (3, 5), (17, 33), (16, 64), (33, 131), (2, 517), (130, 70), (19, 1100), (0, 7), (7, 0)]
-
-
-class CCodes(ctypes.Structure):
-    _fields_ = [
-        ("data", c_void_p), ("format", c_char_p), ("codebook", c_void_p),
-        *((n, c_int64) for n in ("layout", "rows", "cols", "row_stride", "plane_stride")),
-    ]  # fmt: skip
-
-
-def view(on_device: kernels.Device, name: str, layout: str, rows: int, cols: int) -> CCodes:
-    t = on_device.like
-    planes = layout == "canonical" and FORMATS[name]["layout"] == "planes"
-    tiled = layout in ("tile16", "mma64")
-    return CCodes(
-        on_device.pointer, name.encode(), None, LAYOUTS[layout], rows, cols,
-        0 if tiled else t.stride(-2), t.stride(0) if planes else 0,
-    )  # fmt: skip
 
 
 def run(op: str, codes: Tensor, name: str, layout: str, shape: tuple[int, int], like: Tensor, *args: int) -> Tensor:

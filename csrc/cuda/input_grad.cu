@@ -1,0 +1,392 @@
+#include <algorithm>
+
+#include "cuda/input_grad.h"
+#include "cuda/ptx/memory.cuh"
+#include "cuda/tile/fragments.cuh"
+#include "cuda/tile/gemm_engine.cuh"
+#include "cuda/tile/swizzle.cuh"
+#include "cuda/tile/weight_runs.cuh"
+
+namespace lowbit::cuda {
+namespace {
+
+// A block of eight warps computes 128 rows by 128 columns of dX, a warp 32 by 64, in steps of 32 rows of W.
+constexpr int kThreads = 256, kRows = 128, kCols = 128, kStep = 32;
+constexpr int kDyChunks = kRows * kStep / 8, kWeightChunks = kStep * kCols / 8;  // of 16 bytes, in one term
+
+struct InputGradParams {
+  Operand w;
+  RunKind run;
+  bool ragged;  // runs of 16 columns may meet several scales, zero points, sources or parts
+  Matrix dy, out;
+  bool dy_wide, out_wide;
+  int32_t m, n, k;
+  int32_t dy_terms, w_terms, depth;
+  Outliers outliers;
+  // grouped
+  const int32_t* offs;
+  int32_t experts;
+  int64_t w_step, w_scale_step, w_second_step, w_zero_step;
+};
+
+struct Shared {
+  float table[2][256];
+  uint4 chunks[1];  // terms of dY, then terms of w
+
+  static int64_t bytes(const InputGradParams& p) {
+    return static_cast<int64_t>(sizeof(float)) * 512 +
+           int64_t{16} * (p.dy_terms * kDyChunks + p.w_terms * kWeightChunks);
+  }
+};
+
+// The D leading terms of eight floats, eight 16-bit ones a chunk.
+__device__ __forceinline__ uint4 take_eight(float (&v)[8]) {
+  uint32_t t[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t low = BFloat16Engine::take(v[2 * i]), high = BFloat16Engine::take(v[2 * i + 1]);
+    t[i] = low | high << 16;
+  }
+  return make_uint4(t[0], t[1], t[2], t[3]);
+}
+
+// One weight; outliers not among them. Not a member: the sums would follow `this` into local memory.
+__device__ __noinline__ float weight_at(const InputGradParams& p, const Shared& shared, int32_t expert, int32_t r,
+                                        int32_t c) {
+  const Codes16 x = p.w.read(r, c, 1, expert * p.w_step);
+  const uint32_t code = x.word[0] & 0xffu;
+  const float value =
+      p.w.is_complex ? static_cast<float>(complex_part(code, p.w.part(r, c))) : shared.table[x.source][code];
+  return p.w.scale_at(r, c, expert * p.w_scale_step, expert * p.w_second_step) *
+         (value - p.w.zero_at(r, c, expert * p.w_zero_step));
+}
+
+class InputGrad {
+ public:
+  __device__ __forceinline__ InputGrad(const InputGradParams& params, Shared* s) : p(params), shared(*s) {}
+
+  __device__ __forceinline__ void run() {
+    const int32_t across = (p.k + kCols - 1) / kCols, down = static_cast<int32_t>(blockIdx.x) / across;
+    k0 = (static_cast<int32_t>(blockIdx.x) - down * across) * kCols;
+    if (!place(down)) return;
+    fill_tables();
+    load(0);
+#pragma unroll 1
+    for (int32_t n0 = 0; n0 < p.n; n0 += kStep) {
+      __syncthreads();  // the tables, or the step before has been read
+      store(n0);
+      __syncthreads();
+      if (p.outliers.offsets != nullptr) {
+        add_outliers(n0);
+        __syncthreads();
+      }
+      if (n0 + kStep < p.n) load(n0 + kStep);
+      multiply();
+    }
+    write();
+  }
+
+ private:
+  const InputGradParams& p;
+  Shared& shared;
+  int32_t k0 = 0, m0 = 0, row_end = 0, expert = 0;
+  float sum[2][8][4] = {};
+  // of the next step
+  uint32_t dy[16];
+  uint32_t codes[4];
+  float scale = 1.0f, zero = 0.0f;
+
+  // Which rows, of which expert. False: none.
+  __device__ __forceinline__ bool place(int32_t tile) {
+    row_end = p.m;
+    m0 = tile * kRows;
+    if (p.offs == nullptr) return true;
+    int32_t begin = 0;
+    for (; expert < p.experts; ++expert) {
+      row_end = p.offs[expert];
+      const int32_t tiles = (row_end - begin + kRows - 1) / kRows;
+      if (tile < tiles) break;
+      tile -= tiles;
+      begin = row_end;
+    }
+    if (expert == p.experts) return false;
+    m0 = begin + tile * kRows;
+    return true;
+  }
+
+  __device__ __forceinline__ uint4* dy_chunks(int term) const { return shared.chunks + term * kDyChunks; }
+  __device__ __forceinline__ uint4* weight_chunks(int term) const {
+    return shared.chunks + p.dy_terms * kDyChunks + term * kWeightChunks;
+  }
+
+  __device__ __forceinline__ void fill_tables() {
+    if (p.w.is_complex) return;
+    const int i = static_cast<int>(threadIdx.x);
+    const auto code = [&](const CodeSource& s) { return static_cast<uint32_t>(i) & ((1u << s.format.row.bits) - 1u); };
+    shared.table[0][i] = value_of(p.w.low, code(p.w.low));
+    if (p.w.high_groups != nullptr) shared.table[1][i] = value_of(p.w.high, code(p.w.high));
+  }
+
+  // ---- dY: a thread has 16 columns of one row
+
+  __device__ __forceinline__ void load(int32_t n0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int32_t m = m0 + thread / 2, n = n0 + thread % 2 * 16;
+    const bool narrow = p.dy.dtype != DType::kF32;
+    const int64_t at = m * p.dy.row_stride + n * p.dy.col_stride;
+#pragma unroll
+    for (int i = 0; i < 16; ++i) dy[i] = 0;
+    if (m < row_end && n < p.n) {
+      if (p.dy_wide && n + 16 <= p.n) {
+        const auto* from =
+            reinterpret_cast<const uint4*>(static_cast<const uint8_t*>(p.dy.data) + at * (narrow ? 2 : 4));
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if (i < 2 || !narrow) {
+            const uint4 q = from[i];
+            dy[4 * i] = q.x, dy[4 * i + 1] = q.y, dy[4 * i + 2] = q.z, dy[4 * i + 3] = q.w;
+          }
+        }
+      } else if (narrow) {
+        const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+          if (n + i < p.n) dy[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
+        }
+      } else {
+        const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+          if (n + i < p.n) dy[i] = from[i * p.dy.col_stride];
+        }
+      }
+    }
+    if (p.ragged) return;
+    // w: 16 columns of one row
+    const int32_t r = n0 + thread / 8, c = k0 + thread % 8 * 16;
+    if (r >= p.n || c >= p.k) return;
+    const auto* data = static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step;
+    if (p.run == RunKind::kAny) {
+      const Codes16 x = p.w.read(r, c, min(16, p.k - c), expert * p.w_step);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) codes[i] = x.word[i];
+    } else {
+      read_run(p.w.low, p.run, data, r, c, codes);
+    }
+    scale = p.w.scale_at(r, c, expert * p.w_scale_step, expert * p.w_second_step);
+    zero = p.w.zero_at(r, c, expert * p.w_zero_step);
+  }
+
+  __device__ __forceinline__ void store(int32_t n0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    {
+      const int row = thread / 2, half = thread % 2;
+#pragma unroll
+      for (int q = 0; q < 2; ++q) {
+        const int at = swizzle<4>(row, 2 * half + q);
+        if (p.dy.dtype == DType::kBF16) {
+          dy_chunks(0)[at] = make_uint4(dy[4 * q], dy[4 * q + 1], dy[4 * q + 2], dy[4 * q + 3]);
+          continue;
+        }
+        float v[8];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[8 * q + i])
+                                           : f16_value(dy[4 * q + i / 2] >> (16 * (i % 2)) & 0xffffu);
+        }
+#pragma unroll 1
+        for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
+      }
+    }
+    const int row = thread / 8, run = thread % 8;
+    const int32_t r = n0 + row, c = k0 + 16 * run;
+    if (p.ragged) {
+      store_ragged(r, c, row, run);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      // eight lanes hold one row: the two halves of it write even and odd chunks in turn, to different banks
+      const bool second = (i ^ run / 4) != 0;
+      float v[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const uint32_t word = second ? codes[2 + j / 4] : codes[j / 4];
+        const float value = shared.table[0][word >> (8 * (j % 4)) & 0xffu];
+        const bool there = r < p.n && c + (second ? 8 : 0) + j < p.k;
+        v[j] = there ? scale * (value - zero) : 0.0f;
+      }
+      const int at = swizzle<16>(row, 2 * run + (second ? 1 : 0));
+#pragma unroll 1
+      for (int t = 0; t < p.w_terms; ++t) weight_chunks(t)[at] = take_eight(v);
+    }
+  }
+
+  __device__ __forceinline__ void put(int row, int col, float v) {
+#pragma unroll 1
+    for (int t = 0; t < p.w_terms; ++t) {
+      auto* chunk = reinterpret_cast<uint16_t*>(weight_chunks(t) + swizzle<16>(row, col / 8));
+      chunk[col % 8] = static_cast<uint16_t>(BFloat16Engine::take(v));
+    }
+  }
+  __device__ __forceinline__ void store_ragged(int32_t r, int32_t c, int row, int run) {
+#pragma unroll 1
+    for (int i = 0; i < 16; ++i)
+      put(row, 16 * run + i, r < p.n && c + i < p.k ? weight_at(p, shared, expert, r, c + i) : 0.0f);
+  }
+
+  // A warp has four rows; the first entry of a column adds all of that column, in their order.
+  __device__ __forceinline__ void add_outliers(int32_t n0) {
+    const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll 1
+    for (int row = 4 * warp; row < 4 * warp + 4 && n0 + row < p.n; ++row) {
+      const int32_t begin = p.outliers.offsets[n0 + row], end = p.outliers.offsets[n0 + row + 1];
+      for (int32_t e = begin + lane; e < end; e += 32) {
+        const int32_t c = p.outliers.cols[e];
+        if (c < k0 || c >= k0 + kCols) continue;
+        bool first = true;
+        for (int32_t j = begin; j < e && first; ++j) first = p.outliers.cols[j] != c;
+        if (!first) continue;
+        float v = weight_at(p, shared, expert, n0 + row, c);
+        for (int32_t j = e; j < end; ++j) {
+          if (p.outliers.cols[j] == c) v += load_value(p.outliers.values, p.outliers.dtype, j);
+        }
+        put(row, c - k0, v);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void multiply() {
+    const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
+    const int row = warp / 2 * 32, chunk = warp % 2 * 8;
+#pragma unroll
+    for (int s = 0; s < kStep / 16; ++s) {
+#pragma unroll 1
+      for (int tw = 0; tw < p.w_terms; ++tw) {
+        uint32_t b[8][2];
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {
+          uint32_t r[4];
+          const uint4* from = weight_chunks(tw) + swizzle<16>(16 * s + lane % 16, chunk + 2 * q + lane / 16);
+          ptx::ldmatrix_x4_trans(r, ptx::shared_address(from));
+          b[2 * q][0] = r[0], b[2 * q][1] = r[1], b[2 * q + 1][0] = r[2], b[2 * q + 1][1] = r[3];
+        }
+#pragma unroll 1
+        for (int tx = 0; tx < p.dy_terms && tx + tw < p.depth; ++tx) {
+          uint32_t a[2][4];
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const Chunk at = a_chunk(lane);
+            ptx::ldmatrix_x4(a[i],
+                             ptx::shared_address(dy_chunks(tx) + swizzle<4>(row + 16 * i + at.row, 2 * s + at.chunk)));
+          }
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+#pragma unroll
+            for (int q = 0; q < 8; ++q) BFloat16Engine::multiply(sum[i][q], a[i], b[q]);
+          }
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void write() const {
+    const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int q = 0; q < 8; ++q) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int32_t m = m0 + warp / 2 * 32 + 16 * i + lane / 4 + 8 * h;
+          const int32_t k = k0 + warp % 2 * 64 + 8 * q + lane % 4 * 2;
+          if (m >= row_end || k >= p.k) continue;
+          const int64_t at = m * p.out.row_stride + k * p.out.col_stride;
+          const float low = sum[i][q][2 * h], high = sum[i][q][2 * h + 1];
+          if (p.out_wide && k + 2 <= p.k) {
+            if (p.out.dtype == DType::kF32) {
+              *reinterpret_cast<float2*>(static_cast<float*>(p.out.data) + at) = make_float2(low, high);
+            } else {
+              const bool bf16 = p.out.dtype == DType::kBF16;
+              const uint32_t pair = (bf16 ? bf16_of(low) : f16_of(low)) |
+                                    static_cast<uint32_t>(bf16 ? bf16_of(high) : f16_of(high)) << 16;
+              *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(p.out.data) + at) = pair;
+            }
+          } else {
+            store_value(p.out.data, p.out.dtype, at, low);
+            if (k + 1 < p.k) store_value(p.out.data, p.out.dtype, at + p.out.col_stride, high);
+          }
+        }
+      }
+    }
+  }
+};
+
+__global__ void __launch_bounds__(kThreads) input_grad(const __grid_constant__ InputGradParams p) {
+  extern __shared__ uint4 memory[];
+  InputGrad(p, reinterpret_cast<Shared*>(memory)).run();
+}
+
+bool splits_runs(const BlockValues& v) { return v && v.block.cols % 16 != 0; }
+
+// Bits of a weight: those of code - zero times those of a bfloat16 scale fit two terms.
+bool fits_two_terms(const QMatrix& w) {
+  const ElementFormat& f = *w.codes.format;
+  const bool short_scale =
+      !w.scale || (w.scale.codes.format == nullptr && w.scale.second == nullptr && w.scale.dtype == DType::kBF16);
+  return f.is_int() && f.bits <= 7 && !w.zero && w.high == nullptr && w.outliers.offsets == nullptr && short_scale;
+}
+
+bool is_aligned(const Matrix& m, int64_t bytes) {
+  return m.col_stride == 1 && reinterpret_cast<uintptr_t>(m.data) % static_cast<uintptr_t>(bytes) == 0 &&
+         m.row_stride * size_of(m.dtype) % bytes == 0;
+}
+
+}  // namespace
+
+Status run_input_grad(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call) {
+  Device device;
+  LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
+  const int64_t width = args.w.codes.format->is_complex() ? 2 : 1;
+  const int64_t rows = args.w.codes.rows;
+  LOWBIT_RETURN_IF_ERROR(check_size(op, "dy", args.m, rows * width));
+  LOWBIT_RETURN_IF_ERROR(check_size(op, "w", rows * width, args.w.cols * width));
+  InputGradParams p{};
+  p.w = Operand(args.w, rows);
+  p.run = run_kind(args.w.codes);
+  p.ragged = args.w.high != nullptr || width == 2 || splits_runs(args.w.scale) || splits_runs(args.w.zero);
+  p.dy = args.x;
+  p.out = args.out;
+  p.dy_wide = is_aligned(args.x, 16);
+  p.out_wide = is_aligned(args.out, 2 * size_of(args.out.dtype));
+  p.m = static_cast<int32_t>(args.m), p.n = p.w.rows, p.k = p.w.cols;
+  p.depth = args.out.dtype == DType::kBF16 ? 2 : 3;
+  p.dy_terms = std::min(args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3, p.depth);
+  p.w_terms = fits_two_terms(args.w) ? 2 : p.depth;
+  p.outliers = args.w.outliers;
+  int64_t tiles = ceil_divide(args.m, kRows);
+  if (grouped != nullptr) {
+    p.offs = grouped->offs, p.experts = grouped->experts;
+    p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step;
+    p.w_second_step = grouped->w_second_step, p.w_zero_step = grouped->w_zero_step;
+    if (p.run != RunKind::kPlanes && p.w_step % 16 != 0) p.run = RunKind::kAny;
+    tiles += grouped->experts;
+  }
+  if (args.m == 0 || p.k == 0) return Status();
+  tiles *= ceil_divide(p.k, kCols);
+  if (tiles >= int64_t{1} << 31) {
+    return invalid(op, ": dx must have less than 2^31 tiles of ", kRows, " x ", kCols, ", got ", tiles, "; split dy");
+  }
+  const int64_t bytes = Shared::bytes(p);
+  if (bytes > device.shared_per_block) {
+    return unsupported(op, ": the kernel must find ", bytes, " bytes of shared memory, got ", device.shared_per_block,
+                       "; use a device with more");
+  }
+  return launch(op, input_grad, dim3(static_cast<unsigned>(tiles)), dim3(kThreads), bytes, call.stream, p);
+}
+
+Status dequant_gemm_input_grad(const GemmArgs& args, const Call& call) {
+  return run_input_grad("dequant_gemm_input_grad", args, nullptr, call);
+}
+
+}  // namespace lowbit::cuda
