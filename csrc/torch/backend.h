@@ -102,6 +102,7 @@ struct ExpertSteps {  // bytes from an expert to the next
 Status grouped(cpu::Family family, const GemmArgs* args, int64_t count);
 Status grouped_input_grad(const GemmArgs* args, int64_t count);
 Status grouped_at_once(const GemmArgs& args, const ExpertSteps& steps, const Tensor& offs);
+Status grouped_input_grad_at_once(const GemmArgs& args, const ExpertSteps& steps, const Tensor& offs);
 
 // Activations quantized for one call.
 struct QuantizedRows {

@@ -40,9 +40,15 @@ Status grouped(cpu::Family family, const GemmArgs* args, int64_t count) {
 Status grouped_input_grad(const GemmArgs* args, int64_t count) {
   return cpu::grouped_input_grad(args, count, torch_parallel());
 }
-Status grouped_at_once(const GemmArgs&, const ExpertSteps&, const Tensor&) {
+
+namespace {
+Status at_once() {
   return unsupported("grouped_gemm: experts must come one by one on the CPU, got all at once; see kExpertsAtOnce");
 }
+}  // namespace
+
+Status grouped_at_once(const GemmArgs&, const ExpertSteps&, const Tensor&) { return at_once(); }
+Status grouped_input_grad_at_once(const GemmArgs&, const ExpertSteps&, const Tensor&) { return at_once(); }
 
 Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const BlockValues& scale,
                      const BlockValues& zero, QuantizedRows* out) {

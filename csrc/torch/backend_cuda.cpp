@@ -9,9 +9,12 @@
 
 #include "cuda/bitplane_gemm.h"
 #include "cuda/dequant_gemm.h"
-#include "cuda/gemm_call.h"
+#include "cuda/grouped_gemm.h"
 #include "cuda/hadamard.h"
+#include "cuda/input_grad.h"
 #include "cuda/launch.h"
+#include "cuda/pack.h"
+#include "cuda/prepack.h"
 #include "cuda/quantize.h"
 #include "cuda/scaled_gemm.h"
 #include "cuda/stochastic_round.h"
@@ -95,11 +98,31 @@ Status current(const char* op, cuda::Device* d) { return cuda::current_device(op
 
 // ---- the entries of the table; the CPU's threads are not used
 
-template <class... Args>
-Status not_on_cuda(Args...) {
-  return unsupported("this op must run on the CPU, got CUDA tensors; move them with .to(\"cpu\")");
+Status pack(const ElementFormat& f, const uint8_t* codes, int64_t row_stride, int64_t rows, int64_t cols, void* out,
+            const Parallel&) {
+  Launch launch(0, true);
+  LOWBIT_RETURN_IF_ERROR(cuda::pack(f, codes, row_stride, rows, cols, out, launch.call()));
+  return launch.found("pack", "codes");
 }
-
+Status unpack(const Codes& packed, uint8_t* out, const Parallel&) {
+  return cuda::unpack(packed, out, Launch(0).call());
+}
+Status pack_order(Order order, const ElementFormat& f, const uint8_t* codes, int64_t row_stride, int64_t rows,
+                  int64_t cols, void* out, const Parallel&) {
+  Launch launch(0, true);
+  LOWBIT_RETURN_IF_ERROR(cuda::pack_order(order, f, codes, row_stride, rows, cols, out, launch.call()));
+  return launch.found("pack", "codes");
+}
+Status unpack_order(Order order, const ElementFormat& f, const void* packed, int64_t rows, int64_t cols, uint8_t* out,
+                    const Parallel&) {
+  return cuda::unpack_order(order, f, packed, rows, cols, out, Launch(0).call());
+}
+Status prepack(const Codes& codes, Layout layout, uint8_t* out, const Parallel&) {
+  return cuda::prepack(codes, layout, out, Launch(0).call());
+}
+Status unprepack(const Codes& tiles, void* out, const Parallel&) {
+  return cuda::unprepack(tiles, out, Launch(0).call());
+}
 Status quantize(const QuantizeArgs& args, const Parallel&) {
   Launch launch(cuda::quantize_workspace(args), true);
   LOWBIT_RETURN_IF_ERROR(cuda::quantize(args, launch.call()));
@@ -135,6 +158,9 @@ Status dequant_gemm(const GemmArgs& args, const Parallel&) {
   Launch launch(cuda::dequant_gemm_workspace(args, d));
   return cuda::dequant_gemm(args, launch.call());
 }
+Status dequant_gemm_input_grad(const GemmArgs& args, const Parallel&) {
+  return cuda::dequant_gemm_input_grad(args, Launch(0).call());
+}
 Status scaled_gemm(const GemmArgs& args, const Parallel&) {
   cuda::Device d;
   LOWBIT_RETURN_IF_ERROR(current("scaled_gemm", &d));
@@ -145,12 +171,12 @@ Status scaled_gemm(const GemmArgs& args, const Parallel&) {
 cpu::Kernels make_table() {
   cpu::Kernels k{};
   k.isa = "cuda";
-  k.pack = not_on_cuda;
-  k.unpack = not_on_cuda;
-  k.pack_order = not_on_cuda;
-  k.unpack_order = not_on_cuda;
-  k.prepack = not_on_cuda;
-  k.unprepack = not_on_cuda;
+  k.pack = pack;
+  k.unpack = unpack;
+  k.pack_order = pack_order;
+  k.unpack_order = unpack_order;
+  k.prepack = prepack;
+  k.unprepack = unprepack;
   k.quantize = quantize;
   k.dequantize = dequantize;
   k.stochastic_round = stochastic_round;
@@ -158,7 +184,7 @@ cpu::Kernels make_table() {
   k.hadamard = hadamard;
   k.bitplane_gemm = bitplane_gemm;
   k.dequant_gemm = dequant_gemm;
-  k.dequant_gemm_input_grad = not_on_cuda;
+  k.dequant_gemm_input_grad = dequant_gemm_input_grad;
   k.scaled_gemm = scaled_gemm;
   return k;
 }
@@ -218,19 +244,30 @@ Status run(cpu::Family family, const GemmArgs& args) {
     default: return scaled_gemm(args, none);
   }
 }
-Status dequant_gemm_input_grad(const GemmArgs&) { return not_on_cuda(); }
-Status grouped(cpu::Family, const GemmArgs*, int64_t) { return not_on_cuda(); }
-Status grouped_input_grad(const GemmArgs*, int64_t) { return not_on_cuda(); }
+Status dequant_gemm_input_grad(const GemmArgs& args) { return dequant_gemm_input_grad(args, Parallel{}); }
+
+namespace {
+Status one_by_one() {
+  return unsupported("grouped_gemm: experts must come at once on CUDA, got them one by one; see kExpertsAtOnce");
+}
+cuda::GroupedRows rows_of(const ExpertSteps& steps, const Tensor& offs) {
+  return {static_cast<const int32_t*>(offs.data_ptr()),
+          static_cast<int32_t>(offs.numel()),
+          steps.codes,
+          steps.scale,
+          steps.second,
+          steps.zero,
+          steps.bias};
+}
+}  // namespace
+
+Status grouped(cpu::Family, const GemmArgs*, int64_t) { return one_by_one(); }
+Status grouped_input_grad(const GemmArgs*, int64_t) { return one_by_one(); }
 Status grouped_at_once(const GemmArgs& args, const ExpertSteps& steps, const Tensor& offs) {
-  const cuda::GroupedRows rows{static_cast<const int32_t*>(offs.data_ptr()),
-                               static_cast<int32_t>(offs.numel()),
-                               steps.codes,
-                               steps.scale,
-                               steps.second,
-                               steps.zero,
-                               steps.bias};
-  Launch launch(0);
-  return cuda::run_gemm("grouped_gemm", args, &rows, launch.call());
+  return cuda::grouped_gemm(args, rows_of(steps, offs), Launch(0).call());
+}
+Status grouped_input_grad_at_once(const GemmArgs& args, const ExpertSteps& steps, const Tensor& offs) {
+  return cuda::grouped_gemm_input_grad(args, rows_of(steps, offs), Launch(0).call());
 }
 
 Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const BlockValues& scale,
@@ -296,8 +333,7 @@ extern "C" LOWBIT_EXPORT void lowbit_cuda_served(char* text, int64_t size) {
   const cpu::Kernels& k = bind::backend::kernels();
   std::string names;
   const auto add = [&](const char* name, auto entry) {
-    if (entry != static_cast<decltype(entry)>(bind::backend::not_on_cuda))
-      names += (names.empty() ? "" : " ") + std::string(name);
+    if (entry != nullptr) names += (names.empty() ? "" : " ") + std::string(name);
   };
   add("pack", k.pack);
   add("unpack", k.unpack);

@@ -274,12 +274,16 @@ std::vector<GemmArgs> GemmCall::experts(const std::vector<int64_t>& ends, std::v
   return all;
 }
 
+backend::ExpertSteps GemmCall::expert_steps() const {
+  const int64_t bias = args.bias != nullptr ? bias_hold_.stride(0) * size_of(args.bias_dtype) : 0;
+  return {w_.codes_step, w_.scale_step, w_.scale2_step, w_.zero_step, bias};
+}
+
 void GemmCall::run_grouped(cpu::Family family, const std::vector<int64_t>& ends, const Tensor& offs) {
   if (args.m == 0 || args.n == 0) return;
   finish_x();
   if (backend::kExpertsAtOnce) {
-    const int64_t bias = args.bias != nullptr ? bias_hold_.stride(0) * size_of(args.bias_dtype) : 0;
-    check(backend::grouped_at_once(args, {w_.codes_step, w_.scale_step, w_.scale2_step, w_.zero_step, bias}, offs));
+    check(backend::grouped_at_once(args, expert_steps(), offs));
     return;
   }
   std::vector<Expert> storage;

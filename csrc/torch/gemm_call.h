@@ -44,6 +44,7 @@ class GemmCall {
 
   void run(cpu::Family family);
   // The same for rows of x sorted by expert, expert e owning the rows up to ends[e].
+  backend::ExpertSteps expert_steps() const;
   void run_grouped(cpu::Family family, const std::vector<int64_t>& ends, const Tensor& offs);
   // One GemmArgs an expert.
   struct Expert {

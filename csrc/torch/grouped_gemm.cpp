@@ -76,6 +76,11 @@ Tensor grouped_gemm_input_grad(const Tensor& dy, const Tensor& w, const OptTenso
   call.weight({op, "w", w, w_scale, w_zero, w_scale2, w_table, w_format});
   const std::vector<int64_t> ends = ends_of(op, offs, call.expert_count(), call.args.m);
   Tensor out = call.output(out_dtype(op, dtype, call.default_dtype()));
+  if (backend::kExpertsAtOnce) {
+    const Tensor ends_here = backend::visible(torch::stable::contiguous(offs));
+    if (call.args.m > 0) check(backend::grouped_input_grad_at_once(call.args, call.expert_steps(), ends_here));
+    return out;
+  }
   std::vector<GemmCall::Expert> storage;
   const std::vector<GemmArgs> all = call.experts(ends, &storage);
   check(backend::grouped_input_grad(all.data(), static_cast<int64_t>(all.size())));

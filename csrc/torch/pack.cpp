@@ -316,5 +316,7 @@ LOWBIT_LIBRARY_IMPL(m) {
   m.impl("unpack", LOWBIT_BOX(&lowbit::bind::unpack));
   m.impl("prepack", LOWBIT_BOX(&lowbit::bind::prepack));
   m.impl("unprepack", LOWBIT_BOX(&lowbit::bind::unprepack));
+#if !defined(LOWBIT_BACKEND_CUDA)  // reads and writes values on the host
   m.impl("truncate", LOWBIT_BOX(&lowbit::bind::truncate));
+#endif
 }
