@@ -200,7 +200,7 @@ def test_lower_python_does_not_know_what_stands_on_it() -> None:
         ("nn", "algorithms", "recipes"),
         ("quantization", "checkpoint", "accounting"),
         ("integrations",),
-        ("evaluation", "microbench", "text", "display"),
+        ("evaluation", "microbench", "predict", "text", "display"),
         ("comparison", "demo"),
     )
     rank = {name: i for i, names in enumerate(ranks) for name in names}

@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from lowbit.comparison import Row
     from lowbit.microbench import Timing
+    from lowbit.predict import Prediction
     from lowbit.quantization import Report
 
 
@@ -89,6 +90,32 @@ def timings_table(timings: Sequence["Timing"]) -> Table:
             f"{t.to_linear:.2f}",
             f"{t.gb_s:.1f}",
             f"{t.gop_s:.0f}",
+        )
+    return table
+
+
+def predictions_table(predictions: Sequence["Prediction"]) -> Table:
+    """The rows of `lowbit bench --predict`."""
+    table = Table(title="predicted from counts and published rates, not measured", title_justify="left")
+    for heading in ("M x N x K", "weight", "activation", "arch", "bound by"):
+        table.add_column(heading, no_wrap=True)
+    _numbers(table, "predicted us", "instructions", "mma", "least bytes", "accessed bytes")
+    shape = None
+    for p in predictions:
+        if shape is not None and shape != (p.m, p.n, p.k):
+            table.add_section()
+        shape = (p.m, p.n, p.k)
+        table.add_row(
+            f"{p.m} x {p.n} x {p.k}",
+            p.weight,
+            p.activation,
+            p.arch,
+            p.bound,
+            f"{p.us:.2f}",
+            f"{p.thread_instructions:,}",
+            f"{sum(p.tensor.values()):,}",
+            f"{p.least_bytes:,}",
+            f"{p.sector_bytes:,}",
         )
     return table
 

@@ -177,6 +177,18 @@ def _shape(context: click.Context, option: click.Parameter, values: tuple[str, .
     help="Calls of each; the median counts.  [default: 30 for at most 16 rows, else 5]",
 )
 @click.option("--canonical", is_flag=True, help="Weights as checkpoints hold them, not prepacked as modules do.")
+@click.option(
+    "--predict",
+    is_flag=True,
+    help="No times: what bounds the CUDA kernels, by counts of the PTX emulator. Needs a source tree and no GPU.",
+)
+@click.option(
+    "--arch",
+    "archs",
+    multiple=True,
+    type=click.Choice(["80", "86", "89", "90", "120"]),
+    help="Compute capability to predict for; may be given many times.  [default: those that were built]",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to this file as well.")
 @_threads
 @_json
@@ -186,6 +198,8 @@ def bench(
     activations: tuple[str, ...],
     rounds: int | None,
     canonical: bool,
+    predict: bool,
+    archs: tuple[str, ...],
     out: Path | None,
     threads: int | None,
     as_json: bool,
@@ -194,11 +208,19 @@ def bench(
 
     Each takes turns with torch.nn.functional.linear in fp32 and bf16, every call on another copy of the weight, so that
     caches do not help. A kernel whose result is wrong is an error.
+
+    With --predict nothing is timed: the CUDA kernels run on the emulator, and what they execute, at the published rates
+    of an architecture, gives the time that they cannot be faster than. Such a figure is predicted, not measured.
     """
     from lowbit import display, microbench
     from lowbit.progress import bar
 
     _set_threads(threads)
+    if predict:
+        _predict(shapes, weights, activations, archs, not canonical, out, as_json)
+        return
+    if archs:
+        raise ValueError("bench: --arch must come with --predict, got it alone; add --predict")
     shapes = shapes or list(microbench.SHAPES)
     weights = weights or microbench.WEIGHTS
     activations = activations or microbench.ACTIVATIONS
@@ -209,12 +231,45 @@ def bench(
             advance(1)
     facts = microbench.machine() | {"read_gb_s": microbench.read_bandwidth() / 1e9}
     result = {"machine": facts, "rows": [t.to_dict() for t in timings]}
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    _write(result, out)
     if as_json:
         _print_json(result)
     else:
         display.show(display.timings_table(timings))
+
+
+def _write(result: dict[str, Any], out: Path | None) -> None:
+    if out is not None:
+        out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _predict(
+    shapes: list[tuple[int, int, int]],
+    weights: tuple[str, ...],
+    activations: tuple[str, ...],
+    archs: tuple[str, ...],
+    prepacked: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from lowbit import display, predict
+    from lowbit.progress import bar
+
+    shapes = shapes or list(predict.SHAPES)
+    weights = weights or predict.WEIGHTS
+    activations = activations or predict.ACTIVATIONS
+    archs = archs or predict.devices()
+    rows = []
+    with bar("predict", len(shapes) * len(weights) * len(activations) * len(archs)) as advance:
+        for row in predict.run(shapes, weights, activations, archs, prepacked=prepacked):
+            rows.append(row)
+            advance(1)
+    result = {"predicted": True, "rows": [row.to_dict() for row in rows]}
+    _write(result, out)
+    if as_json:
+        _print_json(result)
+    else:
+        display.show(display.predictions_table(rows))
 
 
 @cli.command()

@@ -1,13 +1,12 @@
-"""What lowbit.capabilities() tells of CUDA is asked of the library itself: here of the bindings of an emulated device."""
+"""What lowbit.capabilities() tells of CUDA is asked of the library itself: here of the bindings on the emulator."""
 
 from __future__ import annotations
 
 import pytest
+from cuda.kernels import ARCHS
 from emu import emulator
 from emu.toolchain import build_emulated_ops
 from lowbit import library
-
-from cuda.kernels import ARCHS
 
 
 @pytest.fixture(scope="module")
