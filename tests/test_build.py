@@ -104,6 +104,52 @@ def test_build_takes_the_installed_torch(wheel: zipfile.ZipFile, tree: Path) -> 
     assert f"-DLOWBIT_TORCH={TORCH}" in calls[0]
 
 
+def from_setup_py(expression: str, **environment: str) -> str:
+    """What an expression gives with the names of setup.py, in a process of its own."""
+    script = (
+        "import setuptools\n"
+        "from pathlib import Path\n"
+        "setuptools.setup = lambda **_: None\n"
+        f"scope = {{'__file__': {str(ROOT / 'setup.py')!r}, '__name__': 'setup', 'Path': Path}}\n"
+        "exec(compile(Path(scope['__file__']).read_text(), 'setup.py', 'exec'), scope)\n"
+        f"print(eval({expression!r}, scope))\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "LOWBIT_CUDA"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**kept, **environment}
+    )
+    return done.stdout.strip()
+
+
+def test_cuda_is_built_only_where_torch_has_it(tmp_path: Path) -> None:
+    """An nvcc on the PATH is not enough: kernels of minutes would be built that this torch cannot call."""
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\n")
+    nvcc.chmod(0o755)
+    path = f"{nvcc.parent}{os.pathsep}{os.environ['PATH']}"
+    torch_folder = tmp_path / "torch"
+    (torch_folder / "lib").mkdir(parents=True)
+    option = f"cuda_option(Path({str(torch_folder)!r}))"
+    assert from_setup_py(option, PATH=path) == "OFF"
+    assert from_setup_py(option, PATH=path, LOWBIT_CUDA="ON") == "ON"
+    (torch_folder / "lib" / "libtorch_cuda.so").touch()
+    assert from_setup_py(option, PATH=path) == "AUTO"
+    assert from_setup_py(option, PATH=path, LOWBIT_CUDA="OFF") == "OFF"
+
+
+def test_build_says_what_it_does_about_cuda(wheel: zipfile.ZipFile, tree: Path) -> None:
+    configured = json.loads((tree / "stand-in" / "calls.json").read_text())[0]
+    has_cuda = (TORCH / "lib" / "libtorch_cuda.so").exists()
+    assert f"-DLOWBIT_CUDA={'AUTO' if has_cuda else 'OFF'}" in configured
+
+
+@pytest.mark.parametrize(("goal", "emulated"), [("demo", False), ("build", False), ("test", True)])
+def test_the_emulator_is_built_for_tests_alone(goal: str, emulated: bool) -> None:
+    printed = subprocess.run(["make", "-B", "-n", goal], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ("emu.toolchain" in printed) == emulated
+
+
 def test_build_without_torch_says_what_to_do(tmp_path: Path) -> None:
     script = (
         "import importlib.util, setuptools, sys, sysconfig\n"
@@ -124,7 +170,7 @@ def test_build_without_torch_says_what_to_do(tmp_path: Path) -> None:
 def test_commands_are_there() -> None:
     """CI runs the command that a person runs, and every command that the documents name is there."""
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("exec make test")
-    for name in ("demo", "test", "build", "lint", "fmt", "bench", "gpu-check", "clean"):
+    for name in ("demo", "test", "build", "emulated", "lint", "fmt", "bench", "gpu-check", "clean"):
         assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE), name
 
 

@@ -83,7 +83,8 @@ def load_cuda(file: Path = CUDA_FILE, cuda: str | None = torch.version.cuda) -> 
     except (OSError, AttributeError) as error:
         sentence = (
             f"lowbit: the CUDA kernels must load into torch {torch.__version__} with CUDA {cuda}, got: "
-            f"{error.__cause__ or error}; CUDA tensors are refused until a torch with CUDA {CUDA_MAJOR} is used or lowbit is rebuilt"
+            f"{error.__cause__ or error}; CUDA tensors are refused until a torch with CUDA {CUDA_MAJOR} is used or "
+            "lowbit is rebuilt"
         )
         warnings.warn(sentence, UserWarning, stacklevel=2)
         return None, sentence

@@ -39,7 +39,8 @@ class Prediction:
     us: the bound, over all launches of the call. bound: what it is bound by in the launch that takes longest: "global"
     (memory), "tensor", "shared", "issue" or a class of instructions. thread_instructions, tensor: as executed, the
     latter mma of a warp by shape and types. least_bytes: what memory and chip must exchange. sector_bytes: what the
-    accesses ask for. unrated: tensor instructions for which the architecture has no published rate; the bound leaves them out.
+    accesses ask for. unrated: tensor instructions for which the architecture has no published rate; the bound leaves
+    them out.
     """
 
     m: int
