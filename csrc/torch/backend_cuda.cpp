@@ -216,7 +216,8 @@ bool takes_seed(const Tensor& seed) {
   seed_now() = visible(torch::stable::contiguous(seed));
   return true;
 }
-bool is_here(const Tensor& t) { return device::holds(t); }
+// Of several devices the one that the call's first tensor is on.
+bool is_here(const Tensor& t) { return device::holds(t) && t.get_device() == device::tensor_index(); }
 const char* device_name() { return device::kName; }
 
 Tensor empty_strided(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int32_t dtype) {

@@ -37,6 +37,15 @@ const ElementFormat* twice_as_wide(const ElementFormat& f) {
   return nullptr;
 }
 
+int64_t finish_high(const char* op, const Spec& spec, const Extras& x, const ElementFormat& wide, int64_t cols,
+                    ExtrasHold* hold, QMatrix* w) {
+  Spec high = spec;
+  high.element = &wide;
+  hold->high = codes_view(op, "w_high", *x.high, wide, layout_of(high, *x.high), cols, 0, &hold->codes);
+  w->high = &hold->high;
+  return cols;
+}
+
 // Views w_high and returns the columns that it takes from w.
 int64_t view_high(const char* op, const Spec& spec, const Extras& x, int64_t k, ExtrasHold* hold, QMatrix* w) {
   const ElementFormat* wide = twice_as_wide(*spec.element);
@@ -48,6 +57,8 @@ int64_t view_high(const char* op, const Spec& spec, const Extras& x, int64_t k, 
   w->high_count = hold->groups.numel();
   w->group = spec.block.cols;
   const int64_t groups = Block::count(k, spec.block.cols);
+  if (!backend::kReadsValues && k % spec.block.cols == 0)
+    return finish_high(op, spec, x, *wide, w->high_count * w->group, hold, w);
   int64_t cols = 0, last = -1;
   const Tensor host = backend::on_host(hold->groups);
   const auto* list = static_cast<const int32_t*>(host.data_ptr());
@@ -60,11 +71,7 @@ int64_t view_high(const char* op, const Spec& spec, const Extras& x, int64_t k, 
     last = g;
     cols += std::min(spec.block.cols, k - g * spec.block.cols);
   }
-  Spec high = spec;
-  high.element = wide;
-  hold->high = codes_view(op, "w_high", *x.high, *wide, layout_of(high, *x.high), cols, 0, &hold->codes);
-  w->high = &hold->high;
-  return cols;
+  return finish_high(op, spec, x, *wide, cols, hold, w);
 }
 
 void view_outliers(const char* op, const Extras& x, int64_t rows, int64_t k, ExtrasHold* hold, Outliers* o) {
@@ -80,6 +87,7 @@ void view_outliers(const char* op, const Extras& x, int64_t rows, int64_t k, Ext
   }
   hold->values = backend::visible(torch::stable::contiguous(*x.outlier_values));
   o->values = hold->values.data_ptr();
+  if (!backend::kReadsValues) return;
   const Tensor offsets_host = backend::on_host(hold->offsets), cols_host = backend::on_host(hold->cols);
   const auto* offsets = static_cast<const int32_t*>(offsets_host.data_ptr());
   const auto* cols = static_cast<const int32_t*>(cols_host.data_ptr());

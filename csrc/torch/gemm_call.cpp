@@ -16,15 +16,15 @@ Tensor merge_rows(const Tensor& t, bool planes, const std::vector<int64_t>& rows
   const auto dims = static_cast<int64_t>(rows.size());
   if (planes) {
     if (t.dim() != dims + 2 || dims < 2) return t;
-    const Tensor batches = torch::stable::flatten(t, 0, dims - 2);  // [batches, bits, rows, words]
-    return torch::stable::flatten(torch::stable::transpose(batches, 0, 1), 1, 2);
+    const Tensor batches = backend::visible(torch::stable::flatten(t, 0, dims - 2));  // [batches, bits, rows, words]
+    return backend::visible(torch::stable::flatten(torch::stable::transpose(batches, 0, 1), 1, 2));
   }
   if (dims == 0) return t.dim() == 1 ? torch::stable::unsqueeze(t, 0) : t;
   if (t.dim() < dims || dims == 1) return t;
   for (int64_t d = 0; d < dims; ++d) {
     if (t.size(d) != rows[static_cast<size_t>(d)]) return t;
   }
-  return t.dim() <= dims + 1 ? torch::stable::flatten(t, 0, dims - 1) : t;
+  return t.dim() <= dims + 1 ? backend::visible(torch::stable::flatten(t, 0, dims - 1)) : t;
 }
 
 OptTensor merge_rows(const OptTensor& t, const ElementFormat* format, const std::vector<int64_t>& rows) {
@@ -83,6 +83,10 @@ void check_raw(const char* op, const GemmArgs& a) {
     if (q->zero && is_float(q->zero.dtype)) {
       check(invalid(op, ": ", q == a.xq ? "x_zero" : "w_zero",
                     " must hold integers for out_dtype=torch.int32, got floats; leave out_dtype out"));
+    }
+    if (!backend::kReadsValues && q->zero && q->zero.dtype == DType::kI32) {
+      check(invalid(op, ": ", q == a.xq ? "x_zero" : "w_zero",
+                    " must be int8 or uint8 for out_dtype=torch.int32 on CUDA, got int32; convert it with .to"));
     }
   }
   const int64_t x = largest(*a.xq->codes.format, a.xq->zero, a.m, a.xq->cols);

@@ -264,8 +264,8 @@ Tensor filled(const std::vector<int64_t>& sizes, float value) {
   return t;
 }
 
-std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, OptTensor zero, std::string format,
-                                            int64_t bits) {
+[[maybe_unused]] std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, OptTensor zero,
+                                                             std::string format, int64_t bits) {
   Spec spec;
   check(parse_spec("truncate", "format", format, &spec));
   const ElementFormat& f = *spec.element;

@@ -164,7 +164,7 @@ Given given(const char* name, const OptTensor& t, const ElementFormat* format, B
     check(invalid("quantize: ", name, " must have the leading dimensions of x, or none, got shape ", shape(*t),
                   "; expand it"));
   }
-  const Tensor flat = torch::stable::flatten(*t, 0, lead - 1);
+  const Tensor flat = backend::visible(torch::stable::flatten(*t, 0, lead - 1));
   g.values = values_view("quantize", name, flat, format, block, rows, cols, 1, zero, &g.hold);
   g.step = g.hold.stride(0) * static_cast<int64_t>(g.hold.element_size());
   return g;
@@ -310,7 +310,9 @@ void read_weights(const char* op, const Tensor& w, const OptTensor& scale, const
   const int64_t rank = codes_rank(*out->spec.element, layout_of(out->spec, w));
   const int64_t lead = std::max<int64_t>(w.dim() - rank, 0);
   for (int64_t i = 0; i < lead; ++i) out->lead.push_back(w.size(i));
-  auto flat = [&](const Tensor& t) { return lead > 1 && t.dim() >= lead ? torch::stable::flatten(t, 0, lead - 1) : t; };
+  auto flat = [&](const Tensor& t) {
+    return lead > 1 && t.dim() >= lead ? backend::visible(torch::stable::flatten(t, 0, lead - 1)) : t;
+  };
   auto flat_if = [&](const OptTensor& t) { return t ? OptTensor(flat(*t)) : OptTensor(); };
   out->codes = flat(w);
   out->scale = flat_if(scale);

@@ -33,6 +33,9 @@ inline int32_t index() {
   return device;
 }
 
+// What get_device() of a tensor on the current device is.
+inline int32_t tensor_index() { return index(); }
+
 // PyTorch's current stream of the current device.
 inline cudaStream_t stream() {
   void* s = nullptr;

@@ -22,6 +22,7 @@ inline constexpr const char* kName = "the CPU";
 inline bool holds(const Tensor& t) { return t.is_cpu(); }
 inline int32_t type() { return aoti_torch_device_type_cpu(); }
 inline int32_t index() { return 0; }
+inline int32_t tensor_index() { return -1; }  // of a CPU tensor
 inline cudaStream_t stream() { return nullptr; }
 
 class Guard {
