@@ -209,3 +209,22 @@ def with_outliers(rng: np.random.Generator, w: Operand, count: int, dtype: torch
         "outlier_values": value,
     }
     return replace(w, matrix=replace(w.matrix, outliers=listed)), arguments
+
+
+def mixed(
+    rng: np.random.Generator, element: str, n: int, k: int, group: int, high: list[int], layout: str
+) -> tuple[Operand, dict]:
+    """A matrix whose groups `high` have twice the bits, and the arguments that hold these. The low and the high columns
+    are operands of their own, without scales."""
+    wide = element.rstrip("0123456789") + str(2 * int(element[-1]))
+    groups = -(-k // group)
+    column = np.arange(k) // group
+    is_high = np.isin(column, high)
+    low_part = operand(rng, f"{element}:g{group}", n, int((~is_high).sum()), layout=layout, scaled=False)
+    high_part = operand(rng, f"{wide}:g{group}", n, int(is_high.sum()), layout=layout, scaled=False)
+    scale = rng.uniform(0.01, 1, (n, groups)).astype(np.float32)
+    values = np.zeros((n, k))
+    values[:, ~is_high], values[:, is_high] = low_part.matrix.values, high_part.matrix.values
+    matrix = Matrix(values, 0, scale[:, column], None, frozenset(range(group, k, group)), True)
+    w = replace(low_part, scale=torch.from_numpy(scale), matrix=matrix)
+    return w, {"w_high": high_part.codes, "high_groups": torch.tensor(high, dtype=torch.int32)}

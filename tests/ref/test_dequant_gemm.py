@@ -1,14 +1,12 @@
 """dequant_gemm and its gradient against the oracle, within the derived bound: every weight format, activations of 32
 and 16 bits, groups of two widths, outliers."""
 
-from dataclasses import replace
-
 import lowbit  # noqa: F401
 import numpy as np
 import pytest
 import torch
 from compare import assert_near
-from operands import NAMED, Operand, complex_operand, operand, with_outliers
+from operands import NAMED, Operand, complex_operand, mixed, operand, with_outliers
 from oracle import formats, gemm
 
 OPS = torch.ops.lowbit
@@ -91,22 +89,6 @@ def test_output_and_bias_dtypes(isa, dtype):
             x, bias = activations(rng, 3, 70, dtype=x_dtype), activations(rng, 6, dtype=bias_dtype)
             assert check(x, w, bias, out_dtype=dtype).dtype == dtype
             assert run(x, w).dtype == x_dtype
-
-
-def mixed(rng: np.random.Generator, element: str, n: int, k: int, group: int, high: list[int], layout: str):
-    """Groups `high` of twice the bits. The low and the high columns are operands of their own, without scales."""
-    wide = element.rstrip("0123456789") + str(2 * int(element[-1]))
-    groups = -(-k // group)
-    column = np.arange(k) // group
-    is_high = np.isin(column, high)
-    low_part = operand(rng, f"{element}:g{group}", n, int((~is_high).sum()), layout=layout, scaled=False)
-    high_part = operand(rng, f"{wide}:g{group}", n, int(is_high.sum()), layout=layout, scaled=False)
-    scale = rng.uniform(0.01, 1, (n, groups)).astype(np.float32)
-    values = np.zeros((n, k))
-    values[:, ~is_high], values[:, is_high] = low_part.matrix.values, high_part.matrix.values
-    matrix = gemm.Matrix(values, 0, scale[:, column], None, frozenset(range(group, k, group)), True)
-    w = replace(low_part, scale=torch.from_numpy(scale), matrix=matrix)
-    return w, {"w_high": high_part.codes, "high_groups": torch.tensor(high, dtype=torch.int32)}
 
 
 @pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])

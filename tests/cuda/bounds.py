@@ -1,0 +1,153 @@
+"""How far the float paths of the tensor-core GEMM (csrc/cuda/gemm.h) may be from the exact product.
+
+Every output is a chain of parts. A part is what one segment has within `unit` columns; it is summed by mma.sync alone,
+in pieces of the K of one instruction, and joins y by one fma with its scale. So
+
+    error  <=  sum over parts |scale| E(steps, magnitude of the part)  +  n u / (1 - n u) (sum of all magnitudes)
+
+with E the bound of a chain of mma's under the model of numerics (csrc/emu/numerics/bound.h), and n the roundings of
+fp32 on the way of one term: its own join and those of later parts, the scale of a segment and that of x, value - zero
+point, every outlier, the bias.
+
+Values that a 16-bit float does not hold enter as up to three whose sum they are (`terms`): each pair of terms is an mma
+of its own, of which those of index 3 and more are left out. Smaller units nest in larger ones, and no part of them has
+more steps than the part around it: with the largest unit for E and the smallest (a piece) for n, the bound holds for
+whatever unit the kernel takes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from compare import OVERFLOW
+from emu.mma_bound import error_bound
+from oracle import gemm
+from oracle.gemm import Matrix
+
+UNIT, FLOAT8_UNIT = 512, 128
+LEAST_UNIT = 16  # columns: one instruction of 16-bit floats
+MOST_TERMS = 3
+U = 2.0**-24
+OUT = {torch.float32: (2.0**-24, 2.0**-150), torch.bfloat16: (2.0**-8, 2.0**-134), torch.float16: (2.0**-11, 2.0**-25)}
+
+
+def terms(values: np.ndarray) -> int:
+    """bfloat16 numbers, each the leading 8 bits of what is left, whose sum is the value (tile/gemm_engine.cuh)."""
+    rest, count = np.asarray(values, np.float32).copy(), 1
+    while True:
+        rest = rest - (rest.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+        if not rest.any():
+            return count
+        count += 1
+
+
+def factors(m: Matrix) -> np.ndarray:
+    """fl(value - zero point): what is multiplied, before the scale."""
+    if m.zero is None:
+        return m.values.astype(np.float64)
+    return (m.values.astype(np.float32) - m.zero.astype(np.float32)).astype(np.float64)
+
+
+class Engine(NamedTuple):
+    """What multiplies: the operand type and K of the mma, pairs of terms, the unit, what is left out of a product, and
+    the least normal number where the exponents of subnormal ones matter."""
+
+    operand: str
+    k: int = 16
+    pairs: int = 1
+    unit: int = UNIT
+    left_out: float = 0.0
+    least: float = 0.0
+
+
+def engine(x: Matrix, w: Matrix, x_dtype: torch.dtype | None, float8: bool) -> Engine:
+    """`x_dtype`: of float activations. `float8`: codes of FP8, on an architecture that multiplies them as they are."""
+    if float8:
+        return Engine("f8", 32, unit=FLOAT8_UNIT, least=2.0**-6)
+    a, b = factors(x), factors(w)
+    with np.errstate(over="ignore"):
+        exact = not (b.astype(np.float16).astype(np.float64) != b).any()
+    if x_dtype == torch.float16 and exact and (w.zero is None or w.zero.dtype != np.float32):
+        # zero points of 32 bits send integers to bfloat16 all the same: two terms of x
+        return Engine("f16", pairs=1 if w.zero is None else 2 * terms(b), least=2.0**-14)
+    counts = terms(a), terms(b)
+    pairs = sum(i + j < MOST_TERMS for i in range(counts[0]) for j in range(counts[1]))
+    # of terms below 2^-7 and 2^-15: twice 1 by 2, and 2 by 2
+    return Engine("bf16", pairs=pairs, left_out=2.0**-21 + 2.0**-30 if sum(counts) > MOST_TERMS + 1 else 0.0)
+
+
+@cache
+def chain(arch: str, operand: str, model: str, k: int, steps: int) -> tuple[float, float, float]:
+    """E(steps, M, nominal) = lost max(M, nominal) + rounded M + tiny: the formula is linear in both."""
+
+    def at(magnitude: float, nominal: float) -> float:
+        return error_bound(arch, operand, model, k=k, steps=steps, magnitude=magnitude, nominal=nominal)
+
+    tiny = at(0.0, 0.0)
+    lost = at(0.0, 1.0) - tiny
+    return lost, at(1.0, 0.0) - tiny - lost, tiny
+
+
+def nominal(x: np.ndarray, w: np.ndarray, least: float) -> np.ndarray:
+    """[M, N]: the largest |x w| of a pair whose factors have no exponent below that of `least`."""
+    out = np.zeros((len(x), len(w)))
+    for column in range(x.shape[1] if least > 0 else 0):
+        a, b = (np.where(v != 0, np.maximum(v, least), 0) for v in (np.abs(x[:, column]), np.abs(w[:, column])))
+        np.maximum(out, a[:, None] * b, out=out)
+    return out
+
+
+def bound(
+    x: Matrix,
+    w: Matrix,
+    bias: np.ndarray | None = None,
+    *,
+    arch: str,
+    model: str,
+    out: torch.dtype,
+    x_dtype: torch.dtype | None = None,
+    float8: bool = False,
+) -> np.ndarray:
+    """[M, N], for results of dtype `out`."""
+    e = engine(x, w, x_dtype, float8)
+    a, b = factors(x), factors(w)
+    columns = a.shape[1]
+    cuts = gemm.cuts_of(x, w)
+    spread = (1 + 2.0**-7 + 2.0**-15) ** 2 if e.pairs > 1 else 1.0  # magnitudes of all pairs of terms over the product
+    size, error = np.zeros((len(a), len(b))), np.zeros((len(a), len(b)))
+    start = 0
+    for end in sorted({*cuts, *range(e.unit, columns, e.unit)}):
+        part = slice(start, end)
+        lost, rounded, tiny = chain(arch, e.operand, model, e.k, -(-(end - start) // e.k) * e.pairs)
+        total = np.abs(a[:, part]) @ np.abs(b[:, part]).T
+        widest = np.maximum(total * spread, nominal(a[:, part], b[:, part], e.least))
+        scale = np.ones_like(total)
+        if x.scale is not None:
+            scale *= np.abs(x.scale[:, start, None].astype(np.float64))
+        if w.scale is not None:
+            scale *= np.abs(w.scale[None, :, start].astype(np.float64))
+        error += scale * (lost * widest + rounded * total * spread + tiny + e.left_out * total)
+        size += scale * total
+        start = end
+    whole_x = np.abs(gemm.real(x))
+    for row, col, value in w.outliers:
+        size[:, row] += whole_x[:, col] * abs(value)
+    if bias is not None:
+        size += np.abs(bias)
+    joins = len(cuts) + -(-columns // LEAST_UNIT)
+    n = (joins + len(w.outliers) + 6) * U
+    error += (size + error) * n / (1 - n)
+    error += columns * 2.0**-126 * (1 + gemm.magnitude(x).max(initial=0) + gemm.magnitude(w).max(initial=0))
+    roundoff, step = OUT[out]
+    return error + (np.abs(gemm.exact(x, w, bias)) + error) * roundoff + step
+
+
+def assert_within(got: torch.Tensor, want: np.ndarray, allowed: np.ndarray) -> None:
+    assert got.shape == want.shape
+    actual = got.double().numpy()
+    overflow = np.isinf(actual) & (np.sign(actual) == np.sign(want)) & (np.abs(want) + allowed >= OVERFLOW[got.dtype])
+    error = np.where(overflow, 0.0, np.abs(np.where(overflow, 0.0, actual) - want * ~overflow))
+    assert (error <= allowed).all(), f"error {error.max()} beyond {allowed.flat[np.argmax(error - allowed)]}"

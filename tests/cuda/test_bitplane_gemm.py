@@ -1,0 +1,211 @@
+"""bitplane_gemm on CUDA: the bits of the CPU for every pair of widths, on both engines; which engine is taken."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cuda.emulated import ARCHS, kernels, run, same_bits
+from cuda.kernels import library
+from operands import Operand, complex_operand, operand
+from torch import Tensor
+
+KINDS = ["int", "uint", "bipolar"]
+BINARY = "binary_gemm"  # the kernel of the binary engine
+
+
+def call(ops: Any, x: Operand, w: Operand, **more: Any) -> Tensor:
+    k = w.matrix.values.shape[1] // (2 if w.format.startswith("complex2") else 1)
+    return ops.bitplane_gemm(x.codes, x.scale, x.zero, x.format, w.codes, w.scale, w.zero, w.format, k, **more)
+
+
+def check(x: Operand, w: Operand, arch: str = "80", **more: Any) -> None:
+    want = call(torch.ops.lowbit, x, w, **more)
+    assert same_bits(run(lambda ops: call(ops, x, w, **more), arch), want)
+
+
+def uses_binary(x: Operand, w: Operand, arch: str = "80") -> bool:
+    names = kernels(lambda ops: call(ops, x, w), arch)
+    assert len(names) == 1
+    return any(BINARY in name for name in names)
+
+
+# ---- the table
+
+SMS = [80, 86, 87, 89, 90, 100, 103, 120, 121]
+
+
+def test_table_of_engines() -> None:
+    """b1 mma is one instruction from sm_80 to sm_90; from p q = 7 on int8 multiplies as fast, but for few rows memory
+    decides; five planes of w and more are no binary product."""
+    function = library().lowbit_cuda_bitplane_engine
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+    for sm in SMS:
+        for p in range(1, 9):
+            for q in range(1, 9):
+                for m in (1, 8, 9, 129, 2**31):
+                    binary = sm <= 90 and p <= 4 and (p * q <= 6 or m <= 8)
+                    assert function(sm, p, q, m) == (0 if binary else 1), (sm, p, q, m)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_table_is_obeyed(arch: str) -> None:
+    rng = np.random.default_rng(1)
+    for q, p, m in [(1, 1, 17), (3, 2, 17), (8, 4, 8), (8, 4, 9), (7, 1, 9), (1, 5, 1)]:
+        x, w = operand(rng, f"int{q}", m, 96), operand(rng, f"uint{p}:g128", 5, 96)
+        binary = arch != "120f" and p <= 4 and (p * q <= 6 or m <= 8)
+        assert uses_binary(x, w, arch) == binary, (q, p, m)
+        check(x, w, arch)
+
+
+# ---- the bits of the CPU
+
+
+@pytest.mark.parametrize("q", range(1, 9))
+@pytest.mark.parametrize("p", range(1, 9))
+def test_every_pair_of_widths(p: int, q: int) -> None:
+    rng = np.random.default_rng(100 * p + q)
+    shapes = [(17, 7, 31), (1, 19, 201), (8, 35, 257)]
+    for i, kind in enumerate(KINDS):
+        other = KINDS[(i + p + q) % 3]
+        m, n, k = shapes[i]
+        x, w = operand(rng, f"{kind}{q}", m, k, scaled=False), operand(rng, f"{other}{p}", n, k, scaled=False)
+        check(x, w, out_dtype=torch.int32)
+        m, n, k = shapes[i - 1]
+        x, w = operand(rng, f"{other}{q}", m, k), operand(rng, f"{kind}{p}:g{(32, 128)[q % 2]}", n, k)
+        check(x, w)
+
+
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("widths", [(1, 1), (2, 3), (4, 4), (8, 2), (3, 8)], ids=str)
+def test_architectures(widths: tuple[int, int], arch: str) -> None:
+    rng = np.random.default_rng(2)
+    for m, kinds in [(3, ("int", "uint")), (65, ("uint", "bipolar"))]:
+        x, w = operand(rng, f"{kinds[0]}{widths[0]}", m, 300), operand(rng, f"{kinds[1]}{widths[1]}:g128", 33, 300)
+        check(x, w, arch)
+
+
+@pytest.mark.parametrize("m", [0, 1, 3, 8, 17, 64, 129])
+@pytest.mark.parametrize("widths", [("int1", "int1"), ("uint8", "int3:g64"), ("int4:g128", "bipolar2:g128"),
+                                    ("int8", "uint8:g48")], ids="-".join)  # fmt: skip
+def test_rows(widths: tuple[str, str], m: int) -> None:
+    rng = np.random.default_rng(m)
+    for n, k in [(1, 1), (67, 333), (130, 1030)] if m in (1, 17) else [(67, 333)]:
+        check(operand(rng, widths[0], m, k), operand(rng, widths[1], n, k))
+
+
+@pytest.mark.parametrize("formats", [("ternary", "ternary"), ("int8", "ternary:g48"), ("ternary:g16", "bipolar1"),
+                                     ("int4:tensor", "uint2:b4x32"), ("int2:g128", "uint2:g256"),
+                                     ("int8:g64", "uint2:g16"), ("uint2:g128", "uint3:g128")],
+                         ids="-".join)  # fmt: skip
+@pytest.mark.parametrize("zeros", [(None, None), ("int", None), (None, "int"), ("int", "int"), (None, "float"),
+                                   ("int", "float")], ids=str)  # fmt: skip
+def test_blocks_and_zero_points(formats: tuple[str, str], zeros: tuple[str | None, str | None]) -> None:
+    rng = np.random.default_rng(3)
+    for m, n, k in [(3, 17, 530), (33, 5, 300)]:
+        x, w = operand(rng, formats[0], m, k, zero=zeros[0]), operand(rng, formats[1], n, k, zero=zeros[1])
+        check(x, w, bias=torch.from_numpy(rng.standard_normal(n).astype(np.float32)))
+
+
+@pytest.mark.parametrize("zeros", [("int", None), (None, "int"), ("int", "int")], ids=str)
+def test_raw_sums_with_zero_points(zeros: tuple[str | None, str | None]) -> None:
+    rng = np.random.default_rng(4)
+    for formats in [("uint4:g16", "uint3:g32"), ("int2", "uint2"), ("uint8", "bipolar8")]:
+        x = operand(rng, formats[0], 9, 277, zero=zeros[0], scaled=False)
+        w = operand(rng, formats[1], 21, 277, zero=zeros[1], scaled=False)
+        # int32 zero points may be anything, which no kernel reads before it starts: bytes bound the sum
+        check(replace(x, zero=as_bytes(x.zero)), replace(w, zero=as_bytes(w.zero)), out_dtype=torch.int32)
+
+
+def as_bytes(zero: Tensor | None) -> Tensor | None:
+    return zero if zero is None else zero.to(torch.uint8 if zero.min() >= 0 else torch.int8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_outputs_and_biases(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(5)
+    for w_format in ("uint2:g128", "uint8:g16"):
+        x, w = operand(rng, "int3", 20, 260), operand(rng, w_format, 70, 260, zero="int")
+        bias = torch.from_numpy(rng.standard_normal(70).astype(np.float32))
+        for bias_dtype in (torch.float32, torch.bfloat16, torch.float16):
+            check(x, w, bias=bias.to(bias_dtype), out_dtype=dtype)
+
+
+@pytest.mark.parametrize("layouts", [("plain", "canonical"), ("canonical", "plain"), ("plain", "plain"),
+                                     ("canonical", "tile16"), ("canonical", "mma64"), ("plain", "mma64")],
+                         ids="-".join)  # fmt: skip
+@pytest.mark.parametrize("formats", [("int8", "int2:g16"), ("uint4:g32", "bipolar3"), ("ternary", "ternary:g64"),
+                                     ("uint8", "uint8:g32"), ("int2", "int1:g128"), ("bipolar8", "int7:g24"),
+                                     ("int5", "uint6:g64"), ("uint8:g64", "int5:g64")], ids="-".join)  # fmt: skip
+def test_layouts(formats: tuple[str, str], layouts: tuple[str, str]) -> None:
+    rng = np.random.default_rng(6)
+    for m, n, k in [(5, 21, 67), (33, 40, 320)]:
+        x = operand(rng, formats[0], m, k, layout=layouts[0], zero="int" if formats[0].startswith("u") else None)
+        w = operand(rng, formats[1], n, k, layout=layouts[1], zero="int" if formats[1].startswith("u") else None)
+        check(x, w)
+
+
+@pytest.mark.parametrize("x_format", ["int8", "int8:g16", "uint4:tensor", "ternary", "bipolar1"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_complex_weights(pair: bool, x_format: str) -> None:
+    rng = np.random.default_rng(7)
+    for m, n, k, block in [(1, 1, 1, "tensor"), (3, 5, 40, "g16"), (20, 17, 64, "row")]:
+        zero = "int" if x_format.startswith("uint") else None
+        x, w = operand(rng, x_format, m, 2 * k, zero=zero), complex_operand(rng, block, n, k, pair=pair)
+        check(x, w, bias=torch.from_numpy(rng.standard_normal(2 * n).astype(np.float32)))
+    x, w = operand(rng, "int8", 3, 80, scaled=False), complex_operand(rng, "row", 6, 40, pair=False)
+    raw = (x.codes, None, None, "int8", w.codes, None, None, "complex2", 40)
+    want = torch.ops.lowbit.bitplane_gemm(*raw, out_dtype=torch.int32)
+    assert same_bits(run(lambda ops: ops.bitplane_gemm(*raw, out_dtype=torch.int32)), want)
+
+
+def test_the_largest_sums_are_exact() -> None:
+    """Beyond 33,025 products of the largest codes no int32 holds the sum; planes count up to 255^2 K by themselves."""
+    for k, formats in [(40_001, ("uint8", "bipolar8")), (140_003, ("int8", "int8")), (70_001, ("uint8", "uint4"))]:
+        x, w = torch.full((2, k), 255, dtype=torch.uint8), torch.full((3, k), 255, dtype=torch.uint8)
+        w[1] = 0
+
+        def product(ops: Any, x: Tensor = x, w: Tensor = w, formats: tuple[str, str] = formats, k: int = k) -> Tensor:
+            return ops.bitplane_gemm(
+                ops_pack(x, formats[0]), None, None, formats[0], ops_pack(w, formats[1]), None, None, formats[1], k
+            )
+
+        assert same_bits(run(product), product(torch.ops.lowbit))
+
+
+def ops_pack(codes: Tensor, format: str) -> Tensor:
+    bits = int(format[-1])
+    return torch.ops.lowbit.pack(codes & (1 << bits) - 1, format)
+
+
+def test_strides() -> None:
+    rng = np.random.default_rng(8)
+    x, w = operand(rng, "int4", 40, 300), operand(rng, "uint2:g128", 50, 300, zero="int")
+    k = 300
+    rows, columns = slice(3, 33, 3), slice(1, 50, 7)
+    args = (x.codes[:, rows], x.scale[rows], None, "int4", w.codes[:, columns], w.scale[columns], w.zero[columns],
+            "uint2:g128", k)  # fmt: skip
+    dense = tuple(a.contiguous() if isinstance(a, Tensor) else a for a in args)
+    want = torch.ops.lowbit.bitplane_gemm(*dense)
+    assert same_bits(run(lambda ops: ops.bitplane_gemm(*args)), want)
+    wide = torch.zeros(2, 50, 15, dtype=torch.int32)  # rows that no 16 bytes are aligned to
+    wide[:, :, 3:13] = w.codes
+    odd = (*dense[:4], wide[:, columns, 3:13], *dense[5:])
+    assert same_bits(run(lambda ops: ops.bitplane_gemm(*odd)), want)
+
+
+@pytest.mark.parametrize("formats", [("int2", "uint3:g128"), ("int8", "uint5:g32")], ids="-".join)
+def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
+    """On any number of multiprocessors; the engines for few and for many rows agree."""
+    rng = np.random.default_rng(9)
+    x, w = operand(rng, formats[0], 65, 2100), operand(rng, formats[1], 20, 2100, zero="int")
+    whole = run(lambda ops: call(ops, x, w))
+    for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
+        part = (x.codes[:, rows], x.scale[rows], None, x.format, w.codes, w.scale, w.zero, w.format, 2100)
+        for sms in (1, 8):
+            got = run(lambda ops, part=part: ops.bitplane_gemm(*part), sms=sms)
+            assert same_bits(got, whole[rows])
