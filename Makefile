@@ -80,8 +80,9 @@ check-abi: $(VENV)/.lowbit
 	build/abi/bin/python -m pip install $(OTHER_TORCH) $(call GROUPS,build test)
 	PYTHONPATH=python LD_BIND_NOW=1 build/abi/bin/python -m pytest tests/torch tests/ops tests/test_library.py
 
-gpu-check: build
-	@echo "gpu-check: this build has no CUDA kernels, so there is nothing to check on a GPU; run make test" >&2; exit 1
+## gpu-check: the tests of tests/cuda and times of the products on the GPU of this machine; an error where there is none
+gpu-check: $(VENV)/.lowbit $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m cuda.gpu
 
 clean:
 	rm -rf $(VENV) build dist demo python/lowbit/*.so python/*.egg-info
