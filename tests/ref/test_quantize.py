@@ -122,7 +122,7 @@ def test_asymmetric_with_coded_scales(isa, spec):
     check(data(6, 70), spec, asymmetric=True)
 
 
-@pytest.mark.parametrize("size", [2, 16, 128, 1024, 4096])
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 128, 1024, 4096])
 @pytest.mark.parametrize("spec", ["int8", "int4:g32", "mxfp4", "nvfp4", "float8_e4m3fn:b2x64"])
 def test_fused_hadamard(isa, size, spec):
     x = data(3, 3 * size if size < 1024 else size)

@@ -42,7 +42,8 @@ inline __m512 butterfly(__m512 v) {
 // Transforms t[0 .. n) in blocks; n is a multiple of `size`, the buffer of 16.
 void transform(float* t, int64_t n, int64_t size) {
   for (int64_t i = 0; i < n; i += 16) {
-    __m512 v = butterfly<1>(_mm512_loadu_ps(t + i));
+    __m512 v = _mm512_loadu_ps(t + i);
+    if (size > 1) v = butterfly<1>(v);
     if (size > 2) v = butterfly<2>(v);
     if (size > 4) v = butterfly<4>(v);
     if (size > 8) v = butterfly<8>(v);
