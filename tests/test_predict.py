@@ -16,7 +16,8 @@ ROW = predict.Prediction(
 )  # fmt: skip
 
 
-def test_a_missing_emulator_names_the_way_out(tmp_path: Path) -> None:
+def test_a_missing_emulator_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LOWBIT_EMU_LIBRARY", raising=False)
     with pytest.raises(FileNotFoundError, match=r"got no .*libcudart\.so\.13; run it from a source tree"):
         predict.Emulator(tmp_path)
 

@@ -82,28 +82,29 @@ def _build(*targets: str, run: Callable[[list[str]], None] = _run) -> None:
         run([cmake, "--build", str(BUILD), "-j", jobs, "--target", *targets])
 
 
+def _given_or_built(variable: str, file: Path, target: str) -> Path:
+    if given := os.environ.get(variable):
+        return Path(given)
+    _build(target)
+    return file
+
+
 @cache
 def build_emulator() -> Path:
     """The library that stands in for libcudart.so.13."""
-    given = os.environ.get("LOWBIT_EMU_LIBRARY")
-    if given:
-        return Path(given)
-    _build("emu")
-    return EMULATOR
+    return _given_or_built("LOWBIT_EMU_LIBRARY", EMULATOR, "emu")
 
 
 @cache
 def build_cuda_kernels() -> Path:
     """The CUDA kernels with their C entry points, for the architectures of LOWBIT_CUDA_ARCHS or the default ones."""
-    _build("lowbit_cuda_kernels")
-    return BUILD / "_cuda_kernels.so"
+    return _given_or_built("LOWBIT_CUDA_KERNELS", BUILD / "_cuda_kernels.so", "lowbit_cuda_kernels")
 
 
 @cache
 def build_emulated_ops() -> Path:
     """The ops of the namespace lowbit_emu: the CUDA binding for CPU tensors on an emulated device."""
-    _build("lowbit_emulated_ops")
-    return BUILD / "_emulated.so"
+    return _given_or_built("LOWBIT_EMULATED_OPS", BUILD / "_emulated.so", "lowbit_emulated_ops")
 
 
 def _package_folder(package: str) -> Path | None:
