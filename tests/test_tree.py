@@ -57,9 +57,10 @@ def test_layers_are_known() -> None:
 
 
 def test_emulator_stands_alone() -> None:
-    """It includes itself and common; nothing includes it; it knows no kernel of the library."""
+    """It includes itself and Status; nothing includes it; it knows no kernel of the library."""
     for path in cpp(EMULATOR):
-        bad = [i for i in includes(path) if (CSRC / i).exists() and i.split("/")[0] not in ("emu", "common")]
+        bad = [i for i in includes(path) if (CSRC / i).exists() and not i.startswith("emu/")]
+        bad = [i for i in bad if i != "common/status.h"]
         assert not bad, f"{under(path)} includes {bad}"
         named = re.search(rf"\blowbit_\w+|\b({'|'.join(FAMILIES)})\b", code(path))
         assert named is None, f"{under(path)}: {named and named.group()}"
@@ -148,6 +149,21 @@ def test_threads_come_from_parallel() -> None:
 def test_family_has_reference(family: str) -> None:
     for name in (f"{family}.h", f"{family}.cpp"):
         assert (CSRC / "ref" / name).is_file(), name
+
+
+def test_device_code_of_one_instruction_stands_in_ptx() -> None:
+    """A wrapper of csrc/cuda/ptx is one instruction with its types, so one asm each; nothing else has any."""
+    for path in cpp(CSRC / "cuda"):
+        statements = re.findall(r"\basm\b[^;]*", code(path))
+        assert not statements or path.parent.name == "ptx", f"{under(path)}: {statements}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_has_its_cuda_parts(family: str) -> None:
+    assert (CSRC / "cuda" / f"{family}.h").is_file(), "launcher"
+    assert any((CSRC / "cuda" / f"{family}.{suffix}").is_file() for suffix in ("cu", "cpp")), "kernel"
+    assert f'#include "cuda/{family}.h"' in (CSRC / "torch" / "backend_cuda.cpp").read_text(), "entry of the table"
+    assert (ROOT / "tests" / "cuda" / f"test_{family}.py").is_file(), "test"
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *FRONT_DOORS])
