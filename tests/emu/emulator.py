@@ -23,6 +23,13 @@ class EmulatorError(RuntimeError):
 def _library() -> ctypes.CDLL:
     # by its full path and for all: objects of nvcc that ask for libcudart.so.13 find this one loaded
     library = ctypes.CDLL(str(build_emulator()), mode=ctypes.RTLD_GLOBAL)
+    first, own = (ctypes.cast(x.cudaMalloc, ctypes.c_void_p).value for x in (ctypes.CDLL(None), library))
+    if first != own:
+        raise EmulatorError(
+            "the emulator must be the first libcudart.so.13 of the process, got another, which a torch with CUDA loads; "
+            "make .venv anew with a torch without CUDA: make clean; "
+            "make test TORCH='torch --index-url https://download.pytorch.org/whl/cpu'"
+        )
     for name in ("emu_get", "emu_error", "emu_reports", "emu_counts", "emu_predict", "emu_kernels", "emu_opcodes"):
         getattr(library, name).restype = ctypes.c_char_p
     library.emu_predict.argtypes = [ctypes.c_uint64]
