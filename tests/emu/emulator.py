@@ -26,7 +26,7 @@ def _library() -> ctypes.CDLL:
     first, own = (ctypes.cast(x.cudaMalloc, ctypes.c_void_p).value for x in (ctypes.CDLL(None), library))
     if first != own:
         raise EmulatorError(
-            "the emulator must be the first libcudart.so.13 of the process, got another, which a torch with CUDA loads; "
+            "the emulator must be the first libcudart.so.13 of the process, got that of a torch with CUDA; "
             "make .venv anew with a torch without CUDA: make clean; "
             "make test TORCH='torch --index-url https://download.pytorch.org/whl/cpu'"
         )
