@@ -1,13 +1,11 @@
 #include <algorithm>
+#include <string>
 
 #include "common/parallel.h"
 #include "cuda/gemm.h"
 #include "cuda/tile/gemm_shape.h"
 
 namespace lowbit::cuda {
-
-bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
-
 namespace {
 
 constexpr int32_t kLongestSegment = 131071;  // products of signed bytes that an int32 holds for certain
@@ -15,6 +13,8 @@ constexpr int32_t kWidestUnit = 512;
 // FP8 sums in the tensor cores of sm_89 keep some 22 bits (SageAttention2, Zhang et al. 2024): they are joined in fp32
 // so often.
 constexpr int32_t kFloat8Unit = 128;
+
+bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
 
 uint32_t halves(uint32_t h) { return h | h << 16; }
 
@@ -341,6 +341,12 @@ Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped
   }
   return launch(op, plan.narrow ? kernels->narrow : kernels->wide, plan.grid, plan.block, plan.shared_bytes,
                 call.stream, plan.params);
+}
+
+std::string gemm_engines(const Arch& code) {
+  std::string names = "int8 bfloat16 half";
+  if (has_float8_mma(code.sm)) names += " float8";
+  return names;
 }
 
 }  // namespace lowbit::cuda

@@ -14,7 +14,7 @@
 
 namespace lowbit::cuda {
 
-// kFloat8: FP8 by FP8 where has_float8_mma.
+// kFloat8: FP8 by FP8 where mma.sync multiplies it (sm_89, sm_12x).
 enum class GemmEngine : uint8_t { kInt8, kBFloat16, kHalf, kFloat8 };
 
 // The kernels of one engine and one width of mma64 weights (0: weights through registers).

@@ -1,10 +1,15 @@
 // A call of the tensor-core GEMM (gemm.h), for those who launch it and do not look inside.
 #pragma once
 
+#include <string>
+
 #include "cuda/launch.h"
 #include "ref/gemm_args.h"
 
 namespace lowbit::cuda {
+
+// Names of the engines (gemm.h) that code of an architecture has: "int8 bfloat16 half float8".
+std::string gemm_engines(const Arch& code);
 
 // Rows of x and out sorted by expert; device memory.
 struct GroupedRows {
@@ -12,9 +17,6 @@ struct GroupedRows {
   int32_t experts = 0;
   int64_t w_step = 0, w_scale_step = 0, w_second_step = 0, w_zero_step = 0, bias_step = 0;  // bytes between experts
 };
-
-// Whether mma.sync multiplies FP8 there: sm_89 and sm_12x. Elsewhere it becomes 16-bit products, or nothing.
-bool has_float8_mma(int sm);
 
 // The workspace that run_gemm needs for these arguments on a device.
 int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device);

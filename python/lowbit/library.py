@@ -64,7 +64,7 @@ class Cuda:
             return tuple(text.value.decode().split())
 
         archs = words("lowbit_cuda_built")
-        engines = {arch: words("lowbit_cuda_engines", int(arch.rstrip("af"))) for arch in archs}
+        engines = {arch: words("lowbit_cuda_engines", index) for index, arch in enumerate(archs)}
         return cls(archs, engines, words("lowbit_cuda_served"))
 
 

@@ -19,12 +19,16 @@ extern "C" LOWBIT_EXPORT void lowbit_cuda_built(char* text, int64_t size) {
   }
 }
 
-// Writes what multiplies on a device that runs code of `sm`: "int8 bfloat16 half float8 binary".
-extern "C" LOWBIT_EXPORT void lowbit_cuda_engines(int sm, char* text, int64_t size) {
-  std::string names = "int8 bfloat16 half";
-  if (cuda::has_float8_mma(sm)) names += " float8";
-  if (cuda::bitplane_engine(sm, 1, 1, 1) == cuda::BitplaneEngine::kBinary) names += " binary";
-  if (size > 0) text[names.copy(text, static_cast<size_t>(size - 1))] = 0;
+// Writes what multiplies on the built architecture of that index: "int8 bfloat16 half float8 binary".
+extern "C" LOWBIT_EXPORT void lowbit_cuda_engines(int index, char* text, int64_t size) {
+  const cuda::BuiltArchs built = cuda::built_archs();
+  if (size <= 0) return;
+  text[0] = 0;
+  if (index < 0 || index >= built.count) return;
+  const cuda::Arch& code = built.rows[index];
+  std::string names = cuda::gemm_engines(code);
+  if (cuda::bitplane_engine(code.sm, 1, 1, 1) == cuda::BitplaneEngine::kBinary) names += " binary";
+  text[names.copy(text, static_cast<size_t>(size - 1))] = 0;
 }
 
 // The sm whose code a device of compute capability `sm` runs, 0 for none; `*suffix` its 'a', 'f' or 0.
