@@ -92,7 +92,7 @@ class InputGrad {
   int32_t k0 = 0, m0 = 0, row_end = 0, expert = 0;
   float sum[2][8][4] = {};
   // of the next step
-  uint32_t dy[16];
+  uint32_t dy[2][8];
   uint32_t codes[4];
   float scale = 1.0f, zero = 0.0f;
 
@@ -127,40 +127,40 @@ class InputGrad {
     if (p.w.high_groups != nullptr) shared.table[1][i] = value_of(p.w.high, code(p.w.high));
   }
 
-  // ---- dY: a thread has 16 columns of one row
+  // ---- dY: a thread has eight columns of two rows, four lanes the 32 columns of a row
 
-  __device__ __forceinline__ void load(int32_t n0) {
-    const int thread = static_cast<int>(threadIdx.x);
-    const int32_t m = m0 + thread / 2, n = n0 + thread % 2 * 16;
+  __device__ __forceinline__ void load_dy(int32_t m, int32_t n, uint32_t (&v)[8]) const {
     const bool narrow = p.dy.dtype != DType::kF32;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = 0;
+    if (m >= row_end || n >= p.n) return;
     const int64_t at = m * p.dy.row_stride + n * p.dy.col_stride;
+    if (p.dy_wide && n + 8 <= p.n) {
+      const auto* from = reinterpret_cast<const uint4*>(static_cast<const uint8_t*>(p.dy.data) + at * (narrow ? 2 : 4));
+      const uint4 q = from[0];
+      v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+      if (!narrow) {
+        const uint4 r = from[1];
+        v[4] = r.x, v[5] = r.y, v[6] = r.z, v[7] = r.w;
+      }
+    } else if (narrow) {
+      const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
 #pragma unroll
-    for (int i = 0; i < 16; ++i) dy[i] = 0;
-    if (m < row_end && n < p.n) {
-      if (p.dy_wide && n + 16 <= p.n) {
-        const auto* from =
-            reinterpret_cast<const uint4*>(static_cast<const uint8_t*>(p.dy.data) + at * (narrow ? 2 : 4));
+      for (int i = 0; i < 8; ++i) {
+        if (n + i < p.n) v[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
+      }
+    } else {
+      const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (i < 2 || !narrow) {
-            const uint4 q = from[i];
-            dy[4 * i] = q.x, dy[4 * i + 1] = q.y, dy[4 * i + 2] = q.z, dy[4 * i + 3] = q.w;
-          }
-        }
-      } else if (narrow) {
-        const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-          if (n + i < p.n) dy[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
-        }
-      } else {
-        const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-          if (n + i < p.n) dy[i] = from[i * p.dy.col_stride];
-        }
+      for (int i = 0; i < 8; ++i) {
+        if (n + i < p.n) v[i] = from[i * p.dy.col_stride];
       }
     }
+  }
+  __device__ __forceinline__ void load(int32_t n0) {
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int q = 0; q < 2; ++q) load_dy(m0 + thread / 4 + 64 * q, n0 + thread % 4 * 8, dy[q]);
     if (p.ragged) return;
     // w: 16 columns of one row
     const int32_t r = n0 + thread / 8, c = k0 + thread % 8 * 16;
@@ -179,24 +179,20 @@ class InputGrad {
 
   __device__ __forceinline__ void store(int32_t n0) {
     const int thread = static_cast<int>(threadIdx.x);
-    {
-      const int row = thread / 2, half = thread % 2;
 #pragma unroll
-      for (int q = 0; q < 2; ++q) {
-        const int at = swizzle<4>(row, 2 * half + q);
-        if (p.dy.dtype == DType::kBF16) {
-          dy_chunks(0)[at] = make_uint4(dy[4 * q], dy[4 * q + 1], dy[4 * q + 2], dy[4 * q + 3]);
-          continue;
-        }
-        float v[8];
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[8 * q + i])
-                                           : f16_value(dy[4 * q + i / 2] >> (16 * (i % 2)) & 0xffffu);
-        }
-#pragma unroll 1
-        for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
+    for (int q = 0; q < 2; ++q) {
+      const int at = swizzle<4>(thread / 4 + 64 * q, thread % 4);
+      if (p.dy.dtype == DType::kBF16) {
+        dy_chunks(0)[at] = make_uint4(dy[q][0], dy[q][1], dy[q][2], dy[q][3]);
+        continue;
       }
+      float v[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[q][i]) : f16_value(dy[q][i / 2] >> (16 * (i % 2)) & 0xffffu);
+      }
+#pragma unroll 1
+      for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
     }
     const int row = thread / 8, run = thread % 8;
     const int32_t r = n0 + row, c = k0 + 16 * run;

@@ -91,9 +91,9 @@ def test_dtypes(dtype, out_dtype):
 @pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 @pytest.mark.parametrize(
     "format",
-    ["int1:g16", "uint2:g24", "int3:row", "bipolar4:g32", "ternary:tensor", "uint5:g16", "int6", "uint7:g64", "int8:g16",
-     "nf4:g16", "table3:g32", "float4_e2m1fn:g16", "float6_e3m2fn:g32", "float8_e4m3fn:b16x16", "float7_e3m3fn",
-     "float4_e3m0fn"],
+    ["int1:g16", "uint2:g24", "int3:row", "bipolar4:g32", "ternary:tensor", "uint5:g16", "int6", "uint7:g64",
+     "int8:g16", "nf4:g16", "table3:g32", "float4_e2m1fn:g16", "float6_e3m2fn:g32", "float8_e4m3fn:b16x16",
+     "float7_e3m3fn", "float4_e3m0fn"],
 )  # fmt: skip
 def test_formats_and_layouts(format, layout):
     if layout in ("tile16", "mma64") and format.endswith((":tensor", "x16")):
