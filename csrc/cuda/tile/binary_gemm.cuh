@@ -253,7 +253,7 @@ class BinaryGemm {
 #endif
 
 template <int kPlanes>
-__global__ void __launch_bounds__(Binary::kThreads) binary_gemm(const __grid_constant__ BinaryParams p) {
+__global__ void __launch_bounds__(Binary::kThreads, 2) binary_gemm(const __grid_constant__ BinaryParams p) {
 #if LOWBIT_HAS_B1_MMA
   extern __shared__ __align__(128) uint8_t memory[];
   BinaryGemm<kPlanes>(p, memory).run();
