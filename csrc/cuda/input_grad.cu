@@ -334,7 +334,7 @@ class InputGrad {
   }
 };
 
-__global__ void __launch_bounds__(kThreads) input_grad(const __grid_constant__ InputGradParams p) {
+__global__ void __launch_bounds__(kThreads, 1) input_grad(const __grid_constant__ InputGradParams p) {
   extern __shared__ uint4 memory[];
   InputGrad(p, reinterpret_cast<Shared*>(memory)).run();
 }

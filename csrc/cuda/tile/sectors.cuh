@@ -49,9 +49,9 @@ __device__ __forceinline__ void load_four(const uint8_t* p, bool whole, uint32_t
   for (int j = 0; j < 3; ++j) unit[j] = whole ? from[4 * j] : make_uint2(0, 0);
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
-    const int j = (3 * (3 * (q - i) & 3) + i) / 4;  // what the lane gives
+    const int j = (3 * ((3 * (q - i)) & 3) + i) / 4;  // what the lane gives
     const uint2 given = j == 0 ? unit[0] : j == 1 ? unit[1] : unit[2];
-    const int source = lane - q + (3 * q + i & 3);
+    const int source = lane - q + ((3 * q + i) & 3);
     v[2 * i] = __shfl_sync(0xffffffffu, given.x, source);
     v[2 * i + 1] = __shfl_sync(0xffffffffu, given.y, source);
   }
@@ -61,7 +61,7 @@ __device__ __forceinline__ void store_four(uint8_t* p, bool whole, const uint32_
   uint2 unit[3];
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
-    const int owner = 3 * (q - i) & 3, j = (3 * owner + i) / 4;
+    const int owner = (3 * (q - i)) & 3, j = (3 * owner + i) / 4;
     const uint2 taken = make_uint2(__shfl_sync(0xffffffffu, v[2 * i], lane - q + owner),
                                    __shfl_sync(0xffffffffu, v[2 * i + 1], lane - q + owner));
 #pragma unroll
