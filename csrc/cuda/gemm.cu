@@ -77,9 +77,10 @@ bool is_int4_pair(const GemmArgs& args) {
 // scales of blocks at most one of the tensor.
 BlockScaled block_scaled_kind(const GemmArgs& args) {
   if (args.xq == nullptr) return BlockScaled::kNone;
-  const auto blocks = [](const QMatrix& q) -> int64_t {  // columns of a block, 0: does not fit
+  const auto blocks = [](const QMatrix& q, int64_t rows) -> int64_t {  // columns of a block, 0: does not fit
     const BlockValues& v = q.scale;
-    if (!v || v.codes.format == nullptr || q.zero || q.high != nullptr || v.block.rows != 1) return 0;
+    if (!v || v.codes.format == nullptr || q.zero || q.high != nullptr) return 0;
+    if (v.block.rows != 1 && rows > 1) return 0;
     if (v.second != nullptr && (v.second->block.cols != 0 || v.second->codes.format != nullptr ||
                                 v.second->second != nullptr || v.second->dtype != DType::kF32)) {
       return 0;
@@ -87,8 +88,8 @@ BlockScaled block_scaled_kind(const GemmArgs& args) {
     if (v.codes.format == find_format("float8_e8m0fnu")) return v.block.cols == 32 ? 32 : 0;
     return v.codes.format == find_format("float8_e4m3fn") && v.block.cols == 16 ? 16 : 0;
   };
-  const int64_t cols = blocks(args.w);
-  if (cols == 0 || cols != blocks(*args.xq)) return BlockScaled::kNone;
+  const int64_t cols = blocks(args.w, args.n);
+  if (cols == 0 || cols != blocks(*args.xq, args.m)) return BlockScaled::kNone;
   const ElementFormat* w = args.w.codes.format;
   const ElementFormat* x = args.xq->codes.format;
   if (w == x && w == find_format("float4_e2m1fn")) return cols == 16 ? BlockScaled::kNvFloat4 : BlockScaled::kMxFloat4;

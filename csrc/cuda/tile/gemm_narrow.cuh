@@ -24,14 +24,16 @@ struct NarrowScales {
   int32_t w_int[16], x_int[8];
 };
 
-// One part: sums[column of x][row of w].
+// One part. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g, columns 2 t) and
+// the threads of the join (16 rows, two columns that lie side by side) meet all banks.
 struct PartRecord {
-  int32_t sums[8][16];  // the bits of floats where the engine's sums are
+  int32_t sums[128];  // the bits of floats where the engine's sums are
   float w_scale[16], w_float_zero[16], x_scale[8];
   int32_t w_zero[16], w_sum[16], x_zero[8], x_sum[8];
   int32_t length, segment, last, pad;
 };
 static_assert(sizeof(PartRecord) == kPartBytes);
+__device__ __forceinline__ int sum_at(int r, int c) { return 16 * (c % 2 * 4 + c / 2) + (r ^ (c / 4 * 8)); }
 
 // Shared memory: this, the rings of the warps (weights, rows of x), their scales, the records of a window.
 template <class E, int kBits>
@@ -86,7 +88,7 @@ class NarrowGemm {
       records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
                                               Shared::scales(p, p.stages));
     }
-    fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
+    fill_tables<kBits>(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
     ahead_unit = unit_begin + warp;
     ahead_column = ahead_unit * p.unit;
     ahead_left = p.part;
@@ -123,7 +125,7 @@ class NarrowGemm {
       __threadfence();
       join(units, &y, &total);
     }
-    const int32_t n = n0 + static_cast<int32_t>(threadIdx.x % 16), m = m0 + static_cast<int32_t>(threadIdx.x / 16);
+    const int32_t n = n0 + joined_row(), m = m0 + joined_col();
     if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, shared.tables.x_scale, m), bias_at(p, n, 0), y);
   }
 
@@ -364,7 +366,7 @@ class NarrowGemm {
     const int g = lane / 4, t = lane % 4, row = lane % 16;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      int32_t& place = to->sums[2 * t + e % 2][g + 8 * (e / 2)];
+      int32_t& place = to->sums[sum_at(g + 8 * (e / 2), 2 * t + e % 2)];
       if constexpr (E::kInteger) {
         place = sum[e] >> kLift<E, kBits>;
       } else {
@@ -396,9 +398,16 @@ class NarrowGemm {
     if (lane == 0) to->length = length, to->segment = segment, to->last = last;
   }
 
+  // The output of this thread.
+  static __device__ __forceinline__ int joined_row() { return static_cast<int>(threadIdx.x % 16); }
+  static __device__ __forceinline__ int joined_col() {
+    const int place = static_cast<int>(threadIdx.x / 16);
+    return place % 4 * 2 + place / 4;
+  }
+
   // The records of `count` units in order, one output a thread. `total`: the integers of a segment that is not over.
   __device__ __forceinline__ void join(int32_t count, float* y, int64_t* total) const {
-    const int row = static_cast<int>(threadIdx.x % 16), col = static_cast<int>(threadIdx.x / 16);
+    const int row = joined_row(), col = joined_col();
 #pragma unroll 1
     for (int32_t u = 0; u < count; ++u) {
 #pragma unroll 1
@@ -408,7 +417,7 @@ class NarrowGemm {
         if constexpr (E::kInteger) {
           JoinValues v{scale, r->w_float_zero[row], r->w_zero[row], r->x_zero[col], 0, 0, r->length};
           if (p.w_sums || p.x_sums) v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
-          *total += corrected(p, r->sums[col][row], v);
+          *total += corrected(p, r->sums[sum_at(row, col)], v);
           sum_x += v.x_sum;
           sum_length += v.length;
           if (p.raw) {
@@ -421,7 +430,7 @@ class NarrowGemm {
             *total = 0, sum_x = 0, sum_length = 0;
           }
         } else {
-          *y = __fmaf_rn(__int_as_float(r->sums[col][row]), scale, *y);
+          *y = __fmaf_rn(__int_as_float(r->sums[sum_at(row, col)]), scale, *y);
         }
         if (r->last) break;
       }

@@ -145,12 +145,14 @@ __device__ __noinline__ inline void fill_scale_table(const DeviceValues& source,
   }
 }
 
-template <class E>
+// Those that rows are made by.
+template <int kBits, class E>
 __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, int thread, int threads) {
   constexpr bool codes = E::kBytes && !E::kInteger;  // multiplied as they are
-  fill_table(p.w.low, p.w.bytes, codes, t->w[0], thread, threads);
-  if (p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
-  if (p.x.dense.data == nullptr) fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
+  if (kBits == 0 && !E::kNibbles) fill_table(p.w.low, p.w.bytes, codes, t->w[0], thread, threads);
+  if (kBits == 0 && p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
+  if (p.x.dense.data == nullptr && !p.x_async && !E::kNibbles)
+    fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
   if (p.w.scale_kind == ScaleKind::kCoded) fill_scale_table(p.w.scale, t->w_scale, thread, threads);
   if (p.x.scale_kind == ScaleKind::kCoded) fill_scale_table(p.x.scale, t->x_scale, thread, threads);
 }

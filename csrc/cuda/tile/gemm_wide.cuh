@@ -70,7 +70,7 @@ class WideGemm {
       shared.walker.start(p, 0, p.k, !E::kInteger);
       for (int i = 0; i <= p.stages; ++i) shared.walker.next(p, !E::kInteger, &shared.steps[i]);
     }
-    fill_tables(p, &shared.tables, thread, Wide::kThreads);
+    fill_tables<kBits>(p, &shared.tables, thread, Wide::kThreads);
     clear_sums();
     __syncthreads();
     if (thread < Wide::kRowsX) {
