@@ -3,6 +3,8 @@
 
 namespace lowbit::cuda {
 
-const GemmKernels* bfloat16_gemm_kernels(int bits) { return gemm_kernels<BFloat16Engine>(bits); }
+const GemmKernels* bfloat16_gemm_kernels(int bits, bool float_weights) {
+  return float_weights ? float_kernels<BFloat16Engine>(bits) : integer_kernels<BFloat16Engine>(bits);
+}
 
 }  // namespace lowbit::cuda

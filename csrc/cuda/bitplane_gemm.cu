@@ -99,7 +99,7 @@ BitplaneEngine bitplane_engine(const GemmArgs& args, int sm) {
 
 int64_t bitplane_gemm_workspace(const GemmArgs& args, const Device& device) {
   if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return 0;
-  return gemm_workspace("bitplane_gemm", args, device);
+  return gemm_workspace("bitplane_gemm", args, device, true);
 }
 
 Status bitplane_gemm(const GemmArgs& args, const Call& call) {
@@ -107,7 +107,7 @@ Status bitplane_gemm(const GemmArgs& args, const Call& call) {
   LOWBIT_RETURN_IF_ERROR(current_device("bitplane_gemm", &device));
   if (args.m == 0 || args.n == 0) return Status();
   if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return run_binary(args, call);
-  return run_gemm("bitplane_gemm", args, nullptr, call);
+  return run_gemm("bitplane_gemm", args, nullptr, call, true);
 }
 
 }  // namespace lowbit::cuda

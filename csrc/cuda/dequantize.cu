@@ -144,7 +144,7 @@ Status dequantize(const DequantizeArgs& a, const Call& call) {
   if (a.rows == 0 || a.w.cols == 0) return Status();
   const Codes& codes = a.w.codes;
   for (const Codes* c : {&codes, a.w.high}) {
-    if (c != nullptr && c->layout == Layout::kTile16) {
+    if (c != nullptr && is_tiled(c->layout)) {
       return invalid(a.op,
                      ": w must be canonical or plain on CUDA, got tile16; lowbit.ops.unprepack makes it canonical");
     }

@@ -11,9 +11,11 @@ namespace {
 constexpr int32_t kLongestSegment = 131071;  // products of signed bytes that an int32 holds for certain
 constexpr int32_t kWidestUnit = 512;
 // FP8 sums in the tensor cores of sm_89 keep some 22 bits (SageAttention2, Zhang et al. 2024): they are joined in fp32
-// so often.
+// so often, block-scaled ones too.
 constexpr int32_t kFloat8Unit = 128;
 
+bool has_int4_mma(int sm) { return sm >= 80 && sm < 90; }
+bool has_block_scaled_mma(const Arch& code) { return code.suffix != 0 && code.sm >= 120 && code.sm < 130; }
 bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
 
 uint32_t halves(uint32_t h) { return h | h << 16; }
@@ -57,10 +59,58 @@ bool is_float8(const Codes& c) {
   return c.format == find_format("float8_e4m3fn") || c.format == find_format("float8_e5m2");
 }
 
-GemmEngine engine_of(const GemmArgs& args, int sm) {
-  if (is_integer_path(args)) return GemmEngine::kInt8;
+// Blocks of whole steps, of a power of two of them: then all parts of K are even, whatever the unit.
+bool is_even_block(const BlockValues& v, int64_t k) {
+  const int64_t cols = v ? v.block.cols : 0;
+  return cols == 0 || cols >= k || (cols % kStepSlots == 0 && (cols & (cols - 1)) == 0);
+}
+
+bool is_int4_pair(const GemmArgs& args) {
+  const auto fits = [&](const QMatrix& q) {
+    const ElementFormat& f = *q.codes.format;
+    return f.bits == 4 && f.is_int() && (f.rule == kSigned || f.rule == kUnsigned) && !q.zero && q.high == nullptr &&
+           is_even_block(q.scale, args.k);
+  };
+  return args.xq != nullptr && fits(args.w) && fits(*args.xq);
+}
+
+// The block-scaled multiply that the pair is made for: alike in both operands, rows by themselves, and beside the
+// scales of blocks at most one of the tensor.
+BlockScaled block_scaled_kind(const GemmArgs& args) {
+  if (args.xq == nullptr) return BlockScaled::kNone;
+  const auto blocks = [](const QMatrix& q, int64_t rows) -> int64_t {  // columns of a block, 0: does not fit
+    const BlockValues& v = q.scale;
+    if (!v || v.codes.format == nullptr || q.zero || q.high != nullptr) return 0;
+    if (v.block.rows != 1 && rows > 1) return 0;
+    if (v.second != nullptr && (v.second->block.cols != 0 || v.second->codes.format != nullptr ||
+                                v.second->second != nullptr || v.second->dtype != DType::kF32)) {
+      return 0;
+    }
+    if (v.codes.format == find_format("float8_e8m0fnu")) return v.block.cols == 32 ? 32 : 0;
+    return v.codes.format == find_format("float8_e4m3fn") && v.block.cols == 16 ? 16 : 0;
+  };
+  const int64_t cols = blocks(args.w, args.n);
+  if (cols == 0 || cols != blocks(*args.xq, args.m)) return BlockScaled::kNone;
+  const ElementFormat* w = args.w.codes.format;
+  const ElementFormat* x = args.xq->codes.format;
+  if (w == x && w == find_format("float4_e2m1fn")) return cols == 16 ? BlockScaled::kNvFloat4 : BlockScaled::kMxFloat4;
+  if (cols == 16) return BlockScaled::kNone;
+  if (w == x && w == find_format("float6_e2m3fn")) return BlockScaled::kE2M3;
+  if (w == x && w == find_format("float6_e3m2fn")) return BlockScaled::kE3M2;
+  if (!is_float8(args.w.codes) || !is_float8(args.xq->codes)) return BlockScaled::kNone;
+  if (w->mantissa == 2) return x->mantissa == 2 ? BlockScaled::kE5M2E5M2 : BlockScaled::kE5M2E4M3;
+  return x->mantissa == 2 ? BlockScaled::kE4M3E5M2 : BlockScaled::kE4M3E4M3;
+}
+
+GemmEngine engine_of(const GemmArgs& args, const Arch& code, bool exact) {
+  if (!exact && has_block_scaled_mma(code) && block_scaled_kind(args) != BlockScaled::kNone) {
+    return GemmEngine::kBlockScaled;
+  }
+  if (is_integer_path(args)) {
+    return has_int4_mma(code.sm) && is_int4_pair(args) ? GemmEngine::kInt4 : GemmEngine::kInt8;
+  }
   if (args.xq != nullptr && is_float8(args.xq->codes) && is_float8(args.w.codes) && args.w.high == nullptr &&
-      !args.w.zero && !args.xq->zero && has_float8_mma(sm)) {
+      !args.w.zero && !args.xq->zero && has_float8_mma(code.sm)) {
     return GemmEngine::kFloat8;
   }
   if (args.xq == nullptr && args.x.dtype == DType::kF16 && terms_of_codes(args.w, GemmEngine::kHalf) == 1) {
@@ -68,6 +118,8 @@ GemmEngine engine_of(const GemmArgs& args, int sm) {
   }
   return GemmEngine::kBFloat16;
 }
+bool is_integer(GemmEngine e) { return e == GemmEngine::kInt8 || e == GemmEngine::kInt4; }
+bool multiplies_codes(GemmEngine e) { return e == GemmEngine::kFloat8 || e == GemmEngine::kBlockScaled; }
 
 void add_cut(int64_t columns, int64_t k, GemmParams* p) {
   if (columns <= 0 || columns >= k) return;
@@ -102,11 +154,10 @@ void cut_k(GemmEngine engine, GemmParams* p) {
     by32 = by32 && p->k / 2 % 32 == 0;
     by16 = by16 && p->k / 2 % 16 == 0;
   }
-  p->chunk =
-      engine == GemmEngine::kFloat8 || (engine == GemmEngine::kInt8 && (by32 || (!by16 && least >= 32))) ? 32 : 16;
+  p->chunk = multiplies_codes(engine) || (is_integer(engine) && (by32 || (!by16 && least >= 32))) ? 32 : 16;
   p->linear = p->chunk == 32 ? by32 : by16;
   const int32_t narrowest = p->linear ? kStepSlots : 16;
-  p->unit = engine == GemmEngine::kFloat8 ? kFloat8Unit : kWidestUnit;
+  p->unit = multiplies_codes(engine) ? kFloat8Unit : kWidestUnit;
   while (p->unit > narrowest && most_parts(*p, p->unit) > 5) p->unit /= 2;
   p->unit_parts = most_parts(*p, p->unit);
   p->slots = 1;
@@ -145,34 +196,39 @@ int64_t widest_value(const Operand& o, const ElementFormat& f, const BlockValues
                                         : widest_difference(f, BlockValues());
 }
 
+// Bytes of mma64 integers, whatever their width (integer_bytes of tile/weight_words.cuh): s = code as a signed number,
+// of unsigned and bipolar formats code - 2^(bits - 1).
+ByteMap word_map(const ElementFormat& f) {
+  if (f.rule == kUnsigned) return {0, 1, -(1 << (f.bits - 1))};
+  if (f.rule == kBipolar) return {0, 2, -1};
+  return {};
+}
+
 // Decoding of mma64 weights in registers. False where they take the way through rows.
-bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p) {
+bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p, bool* float_weights) {
   const ElementFormat& f = *args.w.codes.format;
   if (args.w.codes.layout != Layout::kMma64 || args.w.high != nullptr || f.is_complex() || !p->linear) return false;
   if (p->w_terms != 1) return false;
-  if (engine == GemmEngine::kFloat8) return true;  // codes as they are
-  const bool is_signed = f.is_int() && (f.rule == kSigned || f.rule == kTernary);
+  if (multiplies_codes(engine) || engine == GemmEngine::kInt4) return true;  // codes as they are
+  *float_weights = f.is_float();
   if (engine == GemmEngine::kInt8) {
-    if (f.is_float()) {
-      p->w_float = f.bits == 4 && f.exponent == 2 && f.mantissa == 1;
-      return p->w_float;
-    }
-    if (f.bits == 8) {
-      p->flip = f.rule == kSigned ? 0u : 0x80808080u;
-    } else {
-      p->sign_weight = is_signed ? 256u - (1u << f.bits) : 0u;
-      if (f.rule == kBipolar) p->w.bytes = {0, 2, (1 << f.bits) - 1};
-    }
+    if (f.is_float()) return f.bits == 4 && f.exponent == 2 && f.mantissa == 1;
+    p->w.bytes = word_map(f);
+    p->flip = p->w.bytes.offset != 0 ? 0x80808080u : 0u;
     return true;
   }
   if (f.is_float()) {
-    p->w_float = (f.bits == 4 || f.bits == 6) && f.has_sign() && f.specials == kFinite && !args.w.zero;
-    if (!p->w_float) return false;
-    p->float_shift = (engine == GemmEngine::kHalf ? 10 : 7) - f.mantissa;
-    p->float_scale = engine == GemmEngine::kHalf ? half_power(15 - f.bias) : bfloat16_power(127 - f.bias);
-    return p->float_shift >= 0 && p->float_shift + f.bits - 1 <= 15 && (engine != GemmEngine::kHalf || f.bias >= 0);
+    const bool small = (f.bits == 4 || f.bits == 6) && f.has_sign() && f.specials == kFinite;
+    if (args.w.zero || !(small || is_float8(args.w.codes))) return false;
+    const bool half = engine == GemmEngine::kHalf;
+    p->float_shift = (half ? 10 : 7) - f.mantissa;
+    p->float_scale = half ? half_power(15 - f.bias) : bfloat16_power(127 - f.bias);
+    if (f.specials == kNanOnly) p->float_special = 0x00010001u;
+    if (f.specials == kIeee && !half) p->float_special = 0x00040004u;  // halves have this format's exponent
+    return p->float_shift >= 0 && p->float_shift + f.bits - 1 <= 15;
   }
   if (!f.is_int() || f.rule == kBipolar) return false;
+  const bool is_signed = f.rule == kSigned || f.rule == kTernary;
   if (is_signed) p->flip = (1u << (f.bits - 1)) * 0x01010101u;
   return !args.w.zero || (args.w.zero.codes.format == nullptr && is_byte(args.w.zero.dtype));
 }
@@ -184,7 +240,7 @@ bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
     return args.x.dtype == wanted && p.x.dense_aligned;
   }
   const Codes& c = args.xq->codes;
-  const bool bytes = engine == GemmEngine::kFloat8
+  const bool bytes = multiplies_codes(engine)
                          ? c.layout == Layout::kPlain || c.layout == Layout::kCanonical
                          : engine == GemmEngine::kInt8 && c.layout == Layout::kPlain && c.format->is_int();
   return bytes && c.format->bits == 8 && reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride % 16 == 0;
@@ -192,17 +248,20 @@ bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
 
 const GemmKernels* kernels_of(const GemmArgs& args, const GemmPlan& plan) {
   switch (plan.engine) {
-    case GemmEngine::kInt8: return int8_gemm_kernels(plan.bits);
-    case GemmEngine::kHalf: return half_gemm_kernels(plan.bits);
+    case GemmEngine::kInt8: return int8_gemm_kernels(plan.bits, plan.float_weights);
+    case GemmEngine::kInt4:
+      return int4_gemm_kernels(plan.bits, args.w.codes.format->rule == kSigned, args.xq->codes.format->rule == kSigned);
+    case GemmEngine::kBlockScaled: return block_scaled_gemm_kernels(plan.bits, plan.blocks);
+    case GemmEngine::kHalf: return half_gemm_kernels(plan.bits, plan.float_weights);
     case GemmEngine::kFloat8:
       return float8_gemm_kernels(plan.bits, args.w.codes.format->mantissa == 2, args.xq->codes.format->mantissa == 2);
-    default: return bfloat16_gemm_kernels(plan.bits);
+    default: return bfloat16_gemm_kernels(plan.bits, plan.float_weights);
   }
 }
 
 }  // namespace
 
-Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device,
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device, bool exact,
                  GemmPlan* plan) {
   const int64_t shared_per_block = device.shared_per_block;
   const int multiprocessors = device.multiprocessors;
@@ -218,30 +277,34 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   p.w = Operand(args.w, args.n);
   p.x = args.xq != nullptr ? Operand(*args.xq, m) : Operand(args.x);
   p.m = static_cast<int32_t>(m), p.n = static_cast<int32_t>(n), p.k = static_cast<int32_t>(k);
-  plan->engine = engine_of(args, device.code.sm);
-  const bool integer = plan->engine == GemmEngine::kInt8;
+  plan->engine = engine_of(args, device.code, exact);
+  const bool integer = is_integer(plan->engine), block_scaled = plan->engine == GemmEngine::kBlockScaled;
+  if (block_scaled) plan->blocks = block_scaled_kind(args);
+  if (!integer) p.w.bytes = p.x.bytes = ByteMap();
 
-  add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, &p);
+  // what is scaled within a multiply cuts nothing
+  if (!block_scaled) add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, &p);
   add_cut(args.w.scale_imaginary ? args.w.scale_imaginary.block.cols : 0, args.k, &p);
   add_cut(args.w.zero ? args.w.zero.block.cols : 0, args.k, &p);
   add_cut(args.w.high != nullptr ? args.w.group : 0, args.k, &p);
   if (args.xq != nullptr) {
-    add_cut(args.xq->scale ? args.xq->scale.block.cols : 0, args.k, &p);
+    if (!block_scaled) add_cut(args.xq->scale ? args.xq->scale.block.cols : 0, args.k, &p);
     add_cut(args.xq->zero ? args.xq->zero.block.cols : 0, args.k, &p);
     p.x_scaled = true;
     p.x_scale_joins = args.xq->scale && args.xq->scale.block.cols != 0;
   }
   cut_k(plan->engine, &p);
   p.raw = args.out.dtype == DType::kI32;
-  const bool bytes = integer || plan->engine == GemmEngine::kFloat8;
+  const bool bytes = integer || multiplies_codes(plan->engine);
   p.w_terms = bytes ? 1 : terms_of_codes(args.w, plan->engine);
   p.x_terms = 1;
   if (!bytes && args.xq != nullptr) p.x_terms = terms_of_codes(*args.xq, plan->engine);
   if (!integer && args.xq == nullptr && plan->engine == GemmEngine::kBFloat16) {
     p.x_terms = args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3;
   }
-  plan->bits = decode_in_registers(args, plan->engine, &p) ? args.w.codes.format->bits : 0;
-  if (plan->bits == 0) p.w.bytes = byte_map(*args.w.codes.format);
+  const bool in_registers = decode_in_registers(args, plan->engine, &p, &plan->float_weights);
+  plan->bits = in_registers ? args.w.codes.format->bits : 0;
+  plan->float_weights = plan->float_weights && in_registers;
   p.x_async = copied_rows(args, plan->engine, p);
   if (integer) {
     p.x_sums = p.w.has_zero || p.w.bytes.offset != 0;
@@ -258,9 +321,9 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   if (integer) {
     const ElementFormat& wf = *args.w.codes.format;
     const ElementFormat& xf = *args.xq->codes.format;
-    const int64_t bytes_product =
-        std::max(widest_byte(p.w, wf), p.w.bytes.factor == 1 ? int64_t{0} : int64_t{128}) * widest_byte(p.x, xf);
-    p.small_sums = args.w.high == nullptr && longest * bytes_product < 1 << 22;
+    const bool lifted = plan->bits > 0 && !plan->float_weights && plan->engine == GemmEngine::kInt8;
+    const int64_t w_byte = lifted ? 128 : widest_byte(p.w, wf);
+    p.small_sums = args.w.high == nullptr && longest * w_byte * widest_byte(p.x, xf) < 1 << 22;
     const int64_t product = widest_value(p.w, wf, args.w.zero) * widest_value(p.x, xf, args.xq->zero);
     longest_segment = std::min<int64_t>(longest_segment, INT32_MAX / product);
   }
@@ -290,6 +353,7 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     plan->narrow = !room && grouped == nullptr;
   }
   even_parts(&p, !integer || plan->narrow);
+  if (plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4) p.chunk = kStepSlots;
   if (plan->narrow) {
     const int64_t tiles = ceil_div(n, kNarrowTile) * ceil_div(m, kNarrowColumns);
     const int64_t units = ceil_div(k, p.unit);
@@ -318,18 +382,18 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   return Status();
 }
 
-int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device) {
+int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device, bool exact) {
   GemmPlan plan;
-  const Status status = plan_gemm(op, args, nullptr, device, &plan);
+  const Status status = plan_gemm(op, args, nullptr, device, exact, &plan);
   return status.ok() ? plan.workspace_bytes : 0;
 }
 
-Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call) {
+Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call, bool exact) {
   Device device;
   LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
   if (args.m == 0 || args.n == 0) return Status();
   GemmPlan plan;
-  LOWBIT_RETURN_IF_ERROR(plan_gemm(op, args, grouped, device, &plan));
+  LOWBIT_RETURN_IF_ERROR(plan_gemm(op, args, grouped, device, exact, &plan));
   LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, plan.workspace_bytes));
   const GemmKernels* kernels = kernels_of(args, plan);
   if (plan.splits > 1) {

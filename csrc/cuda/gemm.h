@@ -10,28 +10,35 @@
 
 #include "cuda/gemm_call.h"
 #include "cuda/tile/gemm_params.h"
+#include "cuda/tile/gemm_shape.h"
 #include "ref/gemm_args.h"
 
 namespace lowbit::cuda {
 
-// kFloat8: FP8 by FP8 where mma.sync multiplies it (sm_89, sm_12x).
-enum class GemmEngine : uint8_t { kInt8, kBFloat16, kHalf, kFloat8 };
+// kInt4: 4-bit integers where s4 is one instruction (sm_80 to sm_89); the bits of kInt8. kFloat8: FP8 by FP8 where
+// mma.sync multiplies it (sm_89, sm_12x). kBlockScaled: codes with the scales of their blocks (sm_12x).
+enum class GemmEngine : uint8_t { kInt8, kInt4, kBFloat16, kHalf, kFloat8, kBlockScaled };
 
-// The kernels of one engine and one width of mma64 weights (0: weights through registers).
+// The kernels of one engine and one width of mma64 weights, integers or minifloats (0: weights of any kind and layout,
+// through registers into rows).
 struct GemmKernels {
   void (*wide)(GemmParams);
   void (*narrow)(GemmParams);
   int64_t (*wide_shared)(const GemmParams& p, int stages);
   int64_t (*narrow_shared)(const GemmParams& p, int stages, int parts);
 };
-const GemmKernels* int8_gemm_kernels(int bits);
-const GemmKernels* bfloat16_gemm_kernels(int bits);
-const GemmKernels* half_gemm_kernels(int bits);
-const GemmKernels* float8_gemm_kernels(int bits, bool w_e5m2, bool x_e5m2);  // bits 0 or 8
+const GemmKernels* int8_gemm_kernels(int bits, bool float_weights);  // minifloats: E2M1
+const GemmKernels* bfloat16_gemm_kernels(int bits, bool float_weights);
+const GemmKernels* half_gemm_kernels(int bits, bool float_weights);
+const GemmKernels* float8_gemm_kernels(int bits, bool w_e5m2, bool x_e5m2);    // bits 0 or 8
+const GemmKernels* int4_gemm_kernels(int bits, bool w_signed, bool x_signed);  // bits 0 or 4
+const GemmKernels* block_scaled_gemm_kernels(int bits, BlockScaled kind);      // bits 0 or the width of the codes
 
 struct GemmPlan {
   GemmEngine engine;
-  int bits;  // of mma64 weights; 0
+  int bits;            // of mma64 weights; 0
+  bool float_weights;  // and they are minifloats
+  BlockScaled blocks;
   bool narrow;
   int32_t splits;  // of K, narrow only
   dim3 grid, block;
@@ -39,8 +46,9 @@ struct GemmPlan {
   GemmParams params;
 };
 
-// Of the device: the architecture of its code chooses the engine, its multiprocessors change speed alone.
-Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device,
+// Of the device: the architecture of its code chooses the engine, its multiprocessors change speed alone. `exact`: no
+// block-scaled engine, so that integer pairs give the bits of the CPU there too.
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device, bool exact,
                  GemmPlan* plan);
 
 }  // namespace lowbit::cuda

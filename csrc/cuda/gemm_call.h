@@ -19,7 +19,8 @@ struct GroupedRows {
 };
 
 // The workspace that run_gemm needs for these arguments on a device.
-int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device);
-Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call);
+// `exact`: no block-scaled engine (gemm.h), so that integer pairs give the bits of the CPU there too.
+int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device, bool exact = false);
+Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call, bool exact = false);
 
 }  // namespace lowbit::cuda

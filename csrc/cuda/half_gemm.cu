@@ -4,6 +4,8 @@
 
 namespace lowbit::cuda {
 
-const GemmKernels* half_gemm_kernels(int bits) { return gemm_kernels<HalfEngine>(bits); }
+const GemmKernels* half_gemm_kernels(int bits, bool float_weights) {
+  return float_weights ? float_kernels<HalfEngine>(bits) : integer_kernels<HalfEngine>(bits);
+}
 
 }  // namespace lowbit::cuda

@@ -4,6 +4,7 @@
 #include "cuda/ptx/memory.cuh"
 #include "cuda/tile/fragments.cuh"
 #include "cuda/tile/gemm_engine.cuh"
+#include "cuda/tile/sectors.cuh"
 #include "cuda/tile/swizzle.cuh"
 #include "cuda/tile/weight_runs.cuh"
 
@@ -92,7 +93,7 @@ class InputGrad {
   int32_t k0 = 0, m0 = 0, row_end = 0, expert = 0;
   float sum[2][8][4] = {};
   // of the next step
-  uint32_t dy[16];
+  uint32_t dy[2][8];
   uint32_t codes[4];
   float scale = 1.0f, zero = 0.0f;
 
@@ -127,40 +128,37 @@ class InputGrad {
     if (p.w.high_groups != nullptr) shared.table[1][i] = value_of(p.w.high, code(p.w.high));
   }
 
-  // ---- dY: a thread has 16 columns of one row
+  // ---- dY: a thread has eight columns of two rows, four lanes the 32 columns of a row
 
-  __device__ __forceinline__ void load(int32_t n0) {
-    const int thread = static_cast<int>(threadIdx.x);
-    const int32_t m = m0 + thread / 2, n = n0 + thread % 2 * 16;
+  __device__ __forceinline__ void load_dy(int32_t m, int32_t n, uint32_t (&v)[8]) const {
     const bool narrow = p.dy.dtype != DType::kF32;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = 0;
     const int64_t at = m * p.dy.row_stride + n * p.dy.col_stride;
+    const bool whole = m < row_end && n / 16 * 16 + 16 <= p.n;  // the lane's eight columns and its neighbour's
+    if (p.dy_wide && !narrow) load_pair(static_cast<const uint8_t*>(p.dy.data) + at * 4, whole, v);
+    if (m >= row_end || n >= p.n || (p.dy_wide && !narrow && whole)) return;
+    if (p.dy_wide && narrow && n + 8 <= p.n) {
+      const uint4 q = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(p.dy.data) + at);
+      v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+    } else if (narrow) {
+      const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
 #pragma unroll
-    for (int i = 0; i < 16; ++i) dy[i] = 0;
-    if (m < row_end && n < p.n) {
-      if (p.dy_wide && n + 16 <= p.n) {
-        const auto* from =
-            reinterpret_cast<const uint4*>(static_cast<const uint8_t*>(p.dy.data) + at * (narrow ? 2 : 4));
+      for (int i = 0; i < 8; ++i) {
+        if (n + i < p.n) v[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
+      }
+    } else {
+      const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (i < 2 || !narrow) {
-            const uint4 q = from[i];
-            dy[4 * i] = q.x, dy[4 * i + 1] = q.y, dy[4 * i + 2] = q.z, dy[4 * i + 3] = q.w;
-          }
-        }
-      } else if (narrow) {
-        const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-          if (n + i < p.n) dy[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
-        }
-      } else {
-        const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
-#pragma unroll
-        for (int i = 0; i < 16; ++i) {
-          if (n + i < p.n) dy[i] = from[i * p.dy.col_stride];
-        }
+      for (int i = 0; i < 8; ++i) {
+        if (n + i < p.n) v[i] = from[i * p.dy.col_stride];
       }
     }
+  }
+  __device__ __forceinline__ void load(int32_t n0) {
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int q = 0; q < 2; ++q) load_dy(m0 + thread / 4 + 64 * q, n0 + thread % 4 * 8, dy[q]);
     if (p.ragged) return;
     // w: 16 columns of one row
     const int32_t r = n0 + thread / 8, c = k0 + thread % 8 * 16;
@@ -179,24 +177,20 @@ class InputGrad {
 
   __device__ __forceinline__ void store(int32_t n0) {
     const int thread = static_cast<int>(threadIdx.x);
-    {
-      const int row = thread / 2, half = thread % 2;
 #pragma unroll
-      for (int q = 0; q < 2; ++q) {
-        const int at = swizzle<4>(row, 2 * half + q);
-        if (p.dy.dtype == DType::kBF16) {
-          dy_chunks(0)[at] = make_uint4(dy[4 * q], dy[4 * q + 1], dy[4 * q + 2], dy[4 * q + 3]);
-          continue;
-        }
-        float v[8];
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[8 * q + i])
-                                           : f16_value(dy[4 * q + i / 2] >> (16 * (i % 2)) & 0xffffu);
-        }
-#pragma unroll 1
-        for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
+    for (int q = 0; q < 2; ++q) {
+      const int at = swizzle<4>(thread / 4 + 64 * q, thread % 4);
+      if (p.dy.dtype == DType::kBF16) {
+        dy_chunks(0)[at] = make_uint4(dy[q][0], dy[q][1], dy[q][2], dy[q][3]);
+        continue;
       }
+      float v[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[q][i]) : f16_value(dy[q][i / 2] >> (16 * (i % 2)) & 0xffffu);
+      }
+#pragma unroll 1
+      for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
     }
     const int row = thread / 8, run = thread % 8;
     const int32_t r = n0 + row, c = k0 + 16 * run;
@@ -290,39 +284,57 @@ class InputGrad {
     }
   }
 
+  // Two neighbouring values of the output.
+  __device__ __forceinline__ void write_two(int32_t m, int32_t k, float low, float high) const {
+    if (m >= row_end || k >= p.k) return;
+    const int64_t at = m * p.out.row_stride + k * p.out.col_stride;
+    if (p.out_wide && p.out.dtype == DType::kF32 && k + 2 <= p.k) {
+      *reinterpret_cast<float2*>(static_cast<float*>(p.out.data) + at) = make_float2(low, high);
+      return;
+    }
+    store_value(p.out.data, p.out.dtype, at, low);
+    if (k + 1 < p.k) store_value(p.out.data, p.out.dtype, at + p.out.col_stride, high);
+  }
+  __device__ __forceinline__ uint32_t pair(float low, float high) const {
+    const bool bf16 = p.out.dtype == DType::kBF16;
+    return (bf16 ? bf16_of(low) : f16_of(low)) | static_cast<uint32_t>(bf16 ? bf16_of(high) : f16_of(high)) << 16;
+  }
+
   __device__ __forceinline__ void write() const {
-    const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
+    const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32), t = lane % 4;
+    const bool narrow = p.out_wide && p.out.dtype != DType::kF32;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
-      for (int q = 0; q < 8; ++q) {
+      for (int h = 0; h < 2; ++h) {
+        const int32_t m = m0 + warp / 2 * 32 + 16 * i + lane / 4 + 8 * h;
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int32_t m = m0 + warp / 2 * 32 + 16 * i + lane / 4 + 8 * h;
-          const int32_t k = k0 + warp % 2 * 64 + 8 * q + lane % 4 * 2;
-          if (m >= row_end || k >= p.k) continue;
-          const int64_t at = m * p.out.row_stride + k * p.out.col_stride;
-          const float low = sum[i][q][2 * h], high = sum[i][q][2 * h + 1];
-          if (p.out_wide && k + 2 <= p.k) {
-            if (p.out.dtype == DType::kF32) {
-              *reinterpret_cast<float2*>(static_cast<float*>(p.out.data) + at) = make_float2(low, high);
-            } else {
-              const bool bf16 = p.out.dtype == DType::kBF16;
-              const uint32_t pair = (bf16 ? bf16_of(low) : f16_of(low)) |
-                                    static_cast<uint32_t>(bf16 ? bf16_of(high) : f16_of(high)) << 16;
-              *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(p.out.data) + at) = pair;
-            }
-          } else {
-            store_value(p.out.data, p.out.dtype, at, low);
-            if (k + 1 < p.k) store_value(p.out.data, p.out.dtype, at + p.out.col_stride, high);
+        for (int q = 0; q < 8; q += 2) {
+          const int32_t k = k0 + warp % 2 * 64 + 8 * q;
+          const float (&a)[4] = sum[i][q];
+          const float (&b)[4] = sum[i][q + 1];
+          if (!narrow || k + 16 > p.k) {
+            write_two(m, k + 2 * t, a[2 * h], a[2 * h + 1]);
+            write_two(m, k + 8 + 2 * t, b[2 * h], b[2 * h + 1]);
+            continue;
           }
+          // 16 columns of four lanes, two words each: lane t takes columns 4 t .. 4 t + 3
+          const uint32_t left = pair(a[2 * h], a[2 * h + 1]), right = pair(b[2 * h], b[2 * h + 1]);
+          const uint32_t own = t < 2 ? left : right;
+          const uint32_t far = __shfl_xor_sync(0xffffffffu, t < 2 ? right : left, 2);
+          const uint32_t low = t < 2 ? own : far, high = t < 2 ? far : own;  // words t % 2 and t % 2 + 2 of a fragment
+          const uint32_t other = __shfl_xor_sync(0xffffffffu, t % 2 == 0 ? high : low, 1);
+          if (m >= row_end) continue;
+          const int64_t at = m * p.out.row_stride + k + 4 * t;
+          *reinterpret_cast<uint2*>(static_cast<uint16_t*>(p.out.data) + at) =
+              t % 2 == 0 ? make_uint2(low, other) : make_uint2(other, high);
         }
       }
     }
   }
 };
 
-__global__ void __launch_bounds__(kThreads) input_grad(const __grid_constant__ InputGradParams p) {
+__global__ void __launch_bounds__(kThreads, 1) input_grad(const __grid_constant__ InputGradParams p) {
   extern __shared__ uint4 memory[];
   InputGrad(p, reinterpret_cast<Shared*>(memory)).run();
 }
@@ -358,7 +370,7 @@ Status run_input_grad(const char* op, const GemmArgs& args, const GroupedRows* g
   p.dy = args.x;
   p.out = args.out;
   p.dy_wide = is_aligned(args.x, 16);
-  p.out_wide = is_aligned(args.out, 2 * size_of(args.out.dtype));
+  p.out_wide = is_aligned(args.out, 8);
   p.m = static_cast<int32_t>(args.m), p.n = p.w.rows, p.k = p.w.cols;
   p.depth = args.out.dtype == DType::kBF16 ? 2 : 3;
   p.dy_terms = std::min(args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3, p.depth);

@@ -4,6 +4,9 @@
 
 namespace lowbit::cuda {
 
-const GemmKernels* int8_gemm_kernels(int bits) { return gemm_kernels<Int8Engine>(bits); }
+const GemmKernels* int8_gemm_kernels(int bits, bool float_weights) {
+  static constexpr GemmKernels kE2M1 = gemm_kernels<FloatWeights<Int8Engine>, 4>();
+  return float_weights ? &kE2M1 : integer_kernels<Int8Engine>(bits);
+}
 
 }  // namespace lowbit::cuda

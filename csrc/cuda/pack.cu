@@ -95,15 +95,15 @@ __device__ __forceinline__ void each_gptq_word(const Across& a, const BandPlace&
   }
 }
 
-// Four columns of eight rows: a word of each column. Lanes take eight neighbouring words of the band of four row
-// groups.
+// Four columns of eight rows: a word of each column. Lanes take eight groups of rows, so that a column of a warp is 32
+// bytes of the output, and four words of the band.
 struct AwqPlace {
   int word, group;
 
   __device__ __forceinline__ AwqPlace() {
     const int t = static_cast<int>(threadIdx.x);
-    word = t % 8 + t / 32 % 2 * 8;
-    group = t / 8 % 4 + t / 64 * 4;
+    word = t % 4 + t / 32 % 4 * 4;
+    group = t / 4 % 8 + t / 128 * 8;
   }
 };
 
@@ -168,12 +168,12 @@ __global__ void __launch_bounds__(kThreads) from_across(const Across from, const
   }
   __syncthreads();
   const int r = static_cast<int>(threadIdx.x) / 2, half = static_cast<int>(threadIdx.x) % 2;
-  if (p.row0 + r >= to.rows || 32 * (p.group0 + half) >= to.cols) return;
   Codes32 x;
   // a word of the band is there when one of its columns is
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    if (32 * (p.group0 + half) + 4 * i < to.cols) x.word[i] = band[r * kBandStride + 8 * half + i];
+    if (p.row0 + r < to.rows && 32 * int64_t{p.group0 + half} + 4 * i < to.cols)
+      x.word[i] = band[r * kBandStride + 8 * half + i];
   }
   to.store(p.row0 + r, p.group0 + half, x);
 }

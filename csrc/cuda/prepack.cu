@@ -150,56 +150,82 @@ __device__ __forceinline__ void load_mma(const Tiles& from, Place16 at, Band& ba
   for (int i = 0; i < 8; ++i) put_word(from, at, band, mma_word(i), c[i]);
 }
 
-// ---- tile16: a thread has eight rows of a tile, 4 bits words; they go through `bytes`, so that memory sees 16 at once
+// ---- tile16: a thread has eight rows of a tile, `bits` words; they go through shared memory, so that memory sees
+// neighbouring words at once
 
 __device__ __forceinline__ int tile_word(int i) {  // row i of the thread's eight
   return (static_cast<int>(threadIdx.x) / kBandWords * 8 + i) * Band::kStride +
          static_cast<int>(threadIdx.x) % kBandWords;
 }
 
+// The words of 128 tiles, one more after every 32: threads write 2 bits words apart, and into different banks.
+struct TileWords {
+  uint32_t word[16 * kBandWords * 33 / 32];
+
+  __device__ __forceinline__ uint32_t& operator[](int i) { return word[i + i / 32]; }
+};
+
 struct TileRun {
-  uint8_t* data;
-  int bytes;  // a multiple of 8
+  uint32_t* data;
+  int words;
 };
 __device__ __forceinline__ TileRun tile_run(const Tiles& t, Place16 at) {
   const int64_t left = t.in_row - at.word0;
   const int n = left < kBandWords ? static_cast<int>(left) : kBandWords;
-  return {t.data + (at.row0 / 16 * t.in_row + at.word0) * 8 * t.bits, n * 8 * t.bits};
+  return {reinterpret_cast<uint32_t*>(t.data) + (at.row0 / 16 * t.in_row + at.word0) * 2 * t.bits, n * 2 * t.bits};
 }
-__device__ __forceinline__ uint8_t* tile_bytes_of_thread(uint8_t* bytes, int bits) {
+__device__ __forceinline__ int first_word(int bits) {  // of the thread
   const int thread = static_cast<int>(threadIdx.x);
-  return bytes + (thread % kBandWords * 8 + thread / kBandWords * 4) * bits;
+  return (thread % kBandWords * 2 + thread / kBandWords) * bits;
 }
 
 // Holds a barrier.
-__device__ __forceinline__ void store_tile16(const Tiles& to, Place16 at, const Band& band, uint8_t* bytes) {
-  uint8_t* mine = tile_bytes_of_thread(bytes, to.bits);
+__device__ __forceinline__ void store_tile16(const Tiles& to, Place16 at, const Band& band, TileWords& words) {
+  uint64_t ready = 0;  // bits that do not fill a word yet
+  int filled = 0, next = first_word(to.bits);
+  const auto put = [&](uint32_t v, int n) {
+    ready |= static_cast<uint64_t>(v) << filled;
+    filled += n;
+    if (filled < 32) return;
+    words[next++] = static_cast<uint32_t>(ready);
+    ready >>= 32;
+    filled -= 32;
+  };
 #pragma unroll 1
-  for (int g = 0; g < 4; ++g, mine += to.bits) {
+  for (int g = 0; g < 4; ++g) {
     Codes8 x;
     x.low = band.word[tile_word(2 * g)], x.high = band.word[tile_word(2 * g + 1)];
     if (to.bits < 8) transpose_bits(x);
-    for (int b = 0; b < to.bits; ++b) mine[b] = static_cast<uint8_t>(x.get(b));
+    put(x.low, to.bits < 4 ? 8 * to.bits : 32);
+    if (to.bits > 4) put(x.high, 8 * to.bits - 32);
   }
   __syncthreads();
   const TileRun run = tile_run(to, at);
-  for (int i = 8 * static_cast<int>(threadIdx.x); i < run.bytes; i += 8 * kThreads) {
-    *reinterpret_cast<uint2*>(run.data + i) = *reinterpret_cast<const uint2*>(bytes + i);
-  }
+  for (int i = static_cast<int>(threadIdx.x); i < run.words; i += kThreads) run.data[i] = words[i];
 }
-__device__ __forceinline__ void load_tile16(const Tiles& from, Place16 at, Band& band, uint8_t* bytes) {
+__device__ __forceinline__ void load_tile16(const Tiles& from, Place16 at, Band& band, TileWords& words) {
   const TileRun run = tile_run(from, at);
-  for (int i = 8 * static_cast<int>(threadIdx.x); i < run.bytes; i += 8 * kThreads) {
-    *reinterpret_cast<uint2*>(bytes + i) = *reinterpret_cast<const uint2*>(run.data + i);
-  }
+  for (int i = static_cast<int>(threadIdx.x); i < run.words; i += kThreads) words[i] = run.data[i];
   __syncthreads();
-  const bool there = static_cast<int>(threadIdx.x) % kBandWords * 8 * from.bits < run.bytes;
-  const uint8_t* mine = tile_bytes_of_thread(bytes, from.bits);
+  uint64_t ready = 0;
+  int filled = 0, next = first_word(from.bits);
+  const auto take = [&](int n) {
+    if (filled < n) {
+      ready |= static_cast<uint64_t>(words[next++]) << filled;
+      filled += 32;
+    }
+    const auto v = static_cast<uint32_t>(ready) & ~0u >> (32 - n);
+    ready >>= n;
+    filled -= n;
+    return v;
+  };
+  const bool there = static_cast<int>(threadIdx.x) % kBandWords * 2 * from.bits < run.words;
 #pragma unroll 1
-  for (int g = 0; g < 4; ++g, mine += from.bits) {
+  for (int g = 0; g < 4; ++g) {
     Codes8 x;
     if (there) {
-      for (int b = 0; b < from.bits; ++b) x.put(b, mine[b]);
+      x.low = take(from.bits < 4 ? 8 * from.bits : 32);
+      if (from.bits > 4) x.high = take(8 * from.bits - 32);
       if (from.bits < 8) transpose_bits(x);
     }
     put_word(from, at, band, tile_word(2 * g), x.low);
@@ -220,15 +246,16 @@ struct Job {
 template <Side kFrom, Side kTo>
 __global__ void __launch_bounds__(kThreads) relayout(const Job job) {
   __shared__ __align__(16) Band band;
-  __shared__ __align__(16) uint8_t bytes[kFrom == Side::kTile16 || kTo == Side::kTile16 ? 64 * kBandWords : 16];
+  struct None {};
+  __shared__ std::conditional_t<kFrom == Side::kTile16 || kTo == Side::kTile16, TileWords, None> words;
   const Place16 at = band_place(job.col_bands);
   if constexpr (kFrom == Side::kRows) load_band(job.rows, at, band);
   if constexpr (kFrom == Side::kMma64) load_mma(job.from, at, band);
-  if constexpr (kFrom == Side::kTile16) load_tile16(job.from, at, band, bytes);
+  if constexpr (kFrom == Side::kTile16) load_tile16(job.from, at, band, words);
   __syncthreads();
   if constexpr (kTo == Side::kRows) store_band(job.rows, at, band);
   if constexpr (kTo == Side::kMma64) store_mma(job.to, at, band);
-  if constexpr (kTo == Side::kTile16) store_tile16(job.to, at, band, bytes);
+  if constexpr (kTo == Side::kTile16) store_tile16(job.to, at, band, words);
 }
 
 template <Side kFrom, Side kTo>

@@ -180,10 +180,52 @@ HADAMARD = [
     Row("in_columns", 256),
     Row("put_signs", 256),
 ]
+LOOPS = "gemm_(wide|narrow)"
+COPIES = ("LDGSTS.E.BYPASS.128", "LDGDEPBAR")
+
+
+def gemm(engine: str, bits: str, multiply: str, *, archs: tuple[str, ...] = ("80", "89", "90", "120f")) -> Row:
+    """Both loops of an engine; empty kernels where it is not native."""
+    needs = (multiply, *COPIES)
+    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, per_arch=dict.fromkeys(archs, needs), dynamic_shared=40960)
+
+
+FLOAT8 = {"false": "E4M3", "true": "E5M2"}
+SIGNED = {"false": "U4", "true": "S4"}
+BLOCKS = [
+    "QMMA.SF.16832.F32.E4M3.E4M3", "QMMA.SF.16832.F32.E4M3.E5M2", "QMMA.SF.16832.F32.E5M2.E4M3",
+    "QMMA.SF.16832.F32.E5M2.E5M2", "QMMA.SF.16832.F32.E2M3.E2M3", "QMMA.SF.16832.F32.E3M2.E3M2",
+    "OMMA.SF.16864.F32.E2M1.E2M1.E8", "OMMA.SF.16864.F32.E2M1.E2M1.UE4M3.4X",
+]  # fmt: skip
+GEMM = [
+    gemm("Int8Engine", r"\d", "IMMA.16832.S8.S8"),
+    gemm("FloatWeights<Int8Engine>", "4", "IMMA.16832.S8.S8"),
+    gemm("FloatEngine<false>", r"\d", "HMMA.16816.F32.BF16"),
+    gemm("FloatWeights<FloatEngine<false> ?>", "[468]", "HMMA.16816.F32.BF16"),
+    gemm("FloatEngine<true>", r"\d", "HMMA.16816.F32"),
+    gemm("FloatWeights<FloatEngine<true> ?>", "[468]", "HMMA.16816.F32"),
+    *(
+        gemm(f"Float8Engine<{w}, {x}>", "[08]", f"QMMA.16832.F32.{FLOAT8[w]}.{FLOAT8[x]}", archs=("89", "120f"))
+        for w in FLOAT8
+        for x in FLOAT8
+    ),
+    *(
+        gemm(f"Int4Engine<{w}, {x}>", "[04]", f"IMMA.16864.{SIGNED[w]}.{SIGNED[x]}", archs=("80", "89"))
+        for w in SIGNED
+        for x in SIGNED
+    ),
+    *(
+        gemm(rf"BlockScaledEngine<\(BlockScaled\){i + 1}>", "[0468]", multiply, archs=("120f",))
+        for i, multiply in enumerate(BLOCKS)
+    ),
+    Row(r"binary_gemm<\d>", 128, per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4")),
+        dynamic_shared=81920),
+]  # fmt: skip
 # A family's rows, and how many kernels (instances of templates) an architecture may have of it: builds stay short.
 FAMILIES: dict[str, tuple[list[Row], int]] = {
     "quantize": (QUANTIZE, 30),
     "stochastic_round": (STOCHASTIC_ROUND, 9),
     "hadamard": (HADAMARD, 8),
+    "gemm": (GEMM, 136),
 }
 ROWS = [row for rows, _ in FAMILIES.values() for row in rows]

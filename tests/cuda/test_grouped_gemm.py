@@ -1,5 +1,5 @@
-"""grouped_gemm and its gradient on CUDA, on the emulator: one launch for all experts gives the bits of the CPU on integer
-paths, a sum within the bound on float paths, and the bits of every expert's own call."""
+"""grouped_gemm and its gradient on CUDA, on the emulator: one launch for all experts gives the bits of the CPU on
+integer paths, a sum within the bound on float paths, and the bits of every expert's own call."""
 
 import ctypes
 from dataclasses import replace

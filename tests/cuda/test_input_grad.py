@@ -1,11 +1,14 @@
 """dX = dY W on CUDA, on the emulator: within the bound of csrc/cuda/input_grad.h of the exact sum, for every format and
 layout, odd shapes, strides, both models of tensor cores; and the bits do not depend on M."""
 
+import mmap
+
 import numpy as np
 import pytest
 import torch
 from cuda import kernels
 from cuda.weights import CGrouped, Weight
+from emu import emulator
 from operands import complex_operand, operand, with_outliers
 from oracle.gemm import Matrix
 from ref.test_dequant_gemm import mixed
@@ -91,9 +94,9 @@ def test_dtypes(dtype, out_dtype):
 @pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 @pytest.mark.parametrize(
     "format",
-    ["int1:g16", "uint2:g24", "int3:row", "bipolar4:g32", "ternary:tensor", "uint5:g16", "int6", "uint7:g64", "int8:g16",
-     "nf4:g16", "table3:g32", "float4_e2m1fn:g16", "float6_e3m2fn:g32", "float8_e4m3fn:b16x16", "float7_e3m3fn",
-     "float4_e3m0fn"],
+    ["int1:g16", "uint2:g24", "int3:row", "bipolar4:g32", "ternary:tensor", "uint5:g16", "int6", "uint7:g64",
+     "int8:g16", "nf4:g16", "table3:g32", "float4_e2m1fn:g16", "float6_e3m2fn:g32", "float8_e4m3fn:b16x16",
+     "float7_e3m3fn", "float4_e3m0fn"],
 )  # fmt: skip
 def test_formats_and_layouts(format, layout):
     if layout in ("tile16", "mma64") and format.endswith((":tensor", "x16")):
@@ -156,6 +159,23 @@ def test_strides():
             assert torch.equal(input_grad(dy, w, 70, like), want)
         broadcast = dy[:1].expand(4, -1)
         assert torch.equal(input_grad(broadcast, w, 70, torch.empty(4, 70)), want[:1].expand(4, -1))
+
+
+def test_rows_far_apart():
+    rng = np.random.default_rng(10)
+    w, dy = operand(rng, "int4:g32", 40, 64), gradients(rng, 2, 40, torch.bfloat16)
+    stride = 2**31 + 64
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    memory = mmap.mmap(-1, 2 * stride + 4096, flags=flags)
+    whole = np.frombuffer(memory, np.uint8)
+    rows = [whole[2 * stride * r : 2 * stride * r + 80] for r in range(2)]
+    for r in range(2):
+        rows[r][:] = dy[r].view(torch.uint8).numpy()
+    with kernels.on("80"):
+        want = check(dy, w)
+        with emulator.mapped(*rows):
+            far = kernels.CMatrix(whole.ctypes.data, kernels.DTYPES[dy.dtype], 2, 40, stride, 1)
+            assert torch.equal(input_grad(dy, w, 64, torch.empty(2, 64), x=far), want)
 
 
 def test_the_same_bits_for_every_m_and_run():

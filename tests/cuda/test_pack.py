@@ -1,13 +1,16 @@
 """pack, unpack, prepack and unprepack on CUDA, on the emulator: the bytes of the CPU for every format, layout and
 order, over odd and empty shapes and rows of any stride."""
 
+import mmap
 from ctypes import c_int64, c_void_p
 
+import numpy as np
 import pytest
 import torch
 from cuda import kernels
-from cuda.weights import FORMATS, LAYOUTS
+from cuda.weights import FORMATS, LAYOUTS, CCodes
 from cuda.weights import codes as view
+from emu import emulator
 from torch import Tensor
 
 OPS = torch.ops.lowbit
@@ -119,6 +122,48 @@ def test_what_lies_past_the_matrix_does_not_matter(name):
             assert torch.equal(run("unprepack", dirty, name, layout, shape, packed), packed)
             clean = OPS.prepack(packed, name, 77, layout="mma64")
             assert torch.equal(run("prepack", dirty, name, layout, shape, clean, LAYOUTS["mma64"]), clean)
+
+
+@pytest.mark.parametrize("name", ["int4", "int3", "int8", "float4_e2m1fn", "float6_e3m2fn"])
+def test_whole_sectors_are_moved(name):
+    """Where rows are aligned, no access touches a sector of which it does not move every byte."""
+    shape = (64, 1024)
+    codes = random_codes(name, *shape)
+    packed = OPS.pack(codes, name)
+    tiles = {it: OPS.prepack(packed, name, shape[1], layout=it) for it in ("tile16", "mma64")}
+    calls = [("pack", codes, "plain", packed, -1), ("unpack", packed, "canonical", codes, -1)]
+    for it in tiles:
+        calls += [("prepack", packed, "canonical", tiles[it], LAYOUTS[it]), ("unprepack", tiles[it], it, packed)]
+    if FORMATS[name]["bits"] in (4, 8):
+        words = OPS.pack(codes, name, layout="gptq")
+        calls += [("pack", codes, "plain", words, ORDERS["gptq"]), ("unpack", words, "plain", codes, ORDERS["gptq"])]
+    for op, given, layout, like, *more in calls:
+        with emulator.listed_instructions():
+            with kernels.on("80"):
+                run(op, given, name, layout, shape, like, *more)
+            counted = [i for launch in emulator.counts() for i in launch["instructions"]]
+        assert sum(i["sectors"] for i in counted) > 0
+        for i in counted:
+            assert i["sectors"] == i["sectors_least"], (op, layout, i)
+
+
+def test_rows_far_apart():
+    codes = random_codes("int4", 2, 256)
+    stride = 2**31 + 64
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    memory = mmap.mmap(-1, stride + 4096, flags=flags)
+    whole = np.frombuffer(memory, np.uint8)
+    rows = [whole[stride * r : stride * r + 256] for r in range(2)]
+    for r in range(2):
+        rows[r][:] = codes[r].numpy()
+    packed = OPS.pack(codes, "int4")
+    tiles = OPS.prepack(packed, "int4", 256, layout="mma64")
+    far = CCodes(whole.ctypes.data, b"int4", None, LAYOUTS["plain"], 2, 256, stride, 0)
+    with emulator.mapped(*rows), kernels.on("80"):
+        for op, layout, like in (("pack", -1, packed), ("prepack", LAYOUTS["mma64"], tiles)):
+            out = kernels.unwritten(like)
+            assert not kernels.Call(0).run(f"lowbit_cuda_{op}", far, c_int64(layout), c_void_p(out.pointer))
+            assert torch.equal(out.get(), like)
 
 
 def test_tiles_must_be_aligned():

@@ -20,6 +20,13 @@ __device__ __forceinline__ uint32_t prmt(uint32_t a, uint32_t b, uint32_t select
   return d;
 }
 
+// No instruction: v as a value that nothing is known of, so that what is computed from it in a loop is not kept in
+// registers from before the loop.
+__device__ __forceinline__ int opaque(int v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
+
 // 9.7.13.10 redux.sync: over all 32 lanes.
 __device__ __forceinline__ uint32_t redux_max_u32(uint32_t v) {
   uint32_t d;

@@ -36,7 +36,7 @@ struct Binary {
   static constexpr int kStepBits = 512, kChunks = 4;  // of 16 bytes
   template <int kPlanes>
   static constexpr int64_t bytes() {
-    return int64_t{16} * kChunks * kStages * (kPlanes * kRowsW + kColumns) + int64_t{4} * kColumns * (2 * kRowsW + 1) +
+    return int64_t{16} * kChunks * kStages * (kPlanes * kRowsW + kColumns) + int64_t{4} * kColumns * (2 * kRowsW + 4) +
            int64_t{4} * (kRowsW + kColumns);
   }
 };
@@ -55,7 +55,7 @@ class BinaryGemm {
         m0(static_cast<int32_t>(blockIdx.y) * (Binary::kColumns / params.x_planes)),
         stages(reinterpret_cast<uint4*>(memory)),
         sums(reinterpret_cast<int32_t*>(stages + Binary::kStages * kStageChunks)),
-        results(reinterpret_cast<float*>(sums + Binary::kColumns * (Binary::kRowsW + 1))),
+        results(reinterpret_cast<float*>(sums + Binary::kColumns * (Binary::kRowsW + 4))),
         w_sums(reinterpret_cast<int32_t*>(results + Binary::kColumns * Binary::kRowsW)),
         x_sums(w_sums + Binary::kRowsW) {}
 
@@ -174,7 +174,7 @@ class BinaryGemm {
 
   // The sums of `length` columns from `begin` join the results.
   __device__ __forceinline__ void join(int32_t begin, int32_t length) {
-    constexpr int kStride = Binary::kRowsW + 1;
+    constexpr int kStride = Binary::kRowsW + 4;  // the columns 2 t of the lanes fall into different banks
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int q = 0; q < kTiles; ++q) {
@@ -253,7 +253,7 @@ class BinaryGemm {
 #endif
 
 template <int kPlanes>
-__global__ void __launch_bounds__(Binary::kThreads) binary_gemm(const __grid_constant__ BinaryParams p) {
+__global__ void __launch_bounds__(Binary::kThreads, 2) binary_gemm(const __grid_constant__ BinaryParams p) {
 #if LOWBIT_HAS_B1_MMA
   extern __shared__ __align__(128) uint8_t memory[];
   BinaryGemm<kPlanes>(p, memory).run();

@@ -1,11 +1,12 @@
 // Thirty-two codes of a row to and from memory: a thread's share where layouts are changed. 32 columns are one word of
-// every plane, 16 bytes of 4-bit codes, 24 of 6-bit ones, 32 plain bytes, so that consecutive threads move consecutive
-// words of a plane and 16 bytes each of the rest.
+// every plane, 16 bytes of 4-bit codes, 24 of 6-bit ones, 32 plain bytes. Neighbouring lanes move whole sectors
+// together: consecutive words of a plane, and 32 consecutive bytes of the rest.
 #pragma once
 
 #include <cstdint>
 
 #include "cuda/tile/codes.cuh"
+#include "cuda/tile/sectors.cuh"
 
 namespace lowbit::cuda {
 
@@ -54,30 +55,17 @@ struct CodeRows {
   }
 
   // Columns 32 w .. 32 w + 31 of row r; zeros past the matrix. `raw`: bytes as they are, not cut to the format's bits.
+  // All 32 lanes call these, four neighbouring lanes with the same row and four neighbouring w from a multiple of four
+  // (two of two, but for kPacked6).
   __device__ __forceinline__ Codes32 load(int32_t r, int32_t w, bool raw = false) const;
   __device__ __forceinline__ void store(int32_t r, int32_t w, const Codes32& x) const;
 
  private:
   __device__ __forceinline__ uint8_t* row(int32_t r) const { return data + r * row_stride; }
-  // kWords 32-bit words at p, of which `n` bytes are there.
+
+  // kWords 32-bit words at p, of which `n` bytes are there; one by one.
   template <int kWords>
-  __device__ __forceinline__ void load_bytes(const uint8_t* p, int n, uint32_t (&v)[kWords]) const {
-    if (wide && n == 4 * kWords) {
-      if constexpr (kWords % 4 == 0) {
-#pragma unroll
-        for (int i = 0; i < kWords / 4; ++i) {
-          const uint4 q = reinterpret_cast<const uint4*>(p)[i];
-          v[4 * i] = q.x, v[4 * i + 1] = q.y, v[4 * i + 2] = q.z, v[4 * i + 3] = q.w;
-        }
-      } else {
-#pragma unroll
-        for (int i = 0; i < kWords / 2; ++i) {
-          const uint2 q = reinterpret_cast<const uint2*>(p)[i];
-          v[2 * i] = q.x, v[2 * i + 1] = q.y;
-        }
-      }
-      return;
-    }
+  static __device__ __forceinline__ void load_bytes(const uint8_t* p, int n, uint32_t (&v)[kWords]) {
 #pragma unroll
     for (int i = 0; i < 4 * kWords; ++i) {
       if (i % 4 == 0) v[i / 4] = 0;
@@ -85,19 +73,7 @@ struct CodeRows {
     }
   }
   template <int kWords>
-  __device__ __forceinline__ void store_bytes(uint8_t* p, int n, const uint32_t (&v)[kWords]) const {
-    if (wide && n == 4 * kWords) {
-      if constexpr (kWords % 4 == 0) {
-#pragma unroll
-        for (int i = 0; i < kWords / 4; ++i) {
-          reinterpret_cast<uint4*>(p)[i] = make_uint4(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
-        }
-      } else {
-#pragma unroll
-        for (int i = 0; i < kWords / 2; ++i) reinterpret_cast<uint2*>(p)[i] = make_uint2(v[2 * i], v[2 * i + 1]);
-      }
-      return;
-    }
+  static __device__ __forceinline__ void store_bytes(uint8_t* p, int n, const uint32_t (&v)[kWords]) {
 #pragma unroll
     for (int i = 0; i < 4 * kWords; ++i) {
       if (i < n) p[i] = static_cast<uint8_t>(v[i / 4] >> (8 * (i % 4)));
@@ -107,15 +83,14 @@ struct CodeRows {
 
 __device__ __forceinline__ Codes32 CodeRows::load(int32_t r, int32_t w, bool raw) const {
   Codes32 x;
-  const int32_t left = cols - 32 * w;
-  if (r >= rows || left <= 0) return x;
-  const int n = left < 32 ? left : 32;
+  const int64_t left = r < rows ? cols - 32 * int64_t{w} : 0;
+  const int n = left <= 0 ? 0 : left < 32 ? static_cast<int>(left) : 32;
   switch (kind) {
     case Canonical::kPlanes: {
       const auto* words = reinterpret_cast<const uint32_t*>(data) + r * row_stride + w;
       uint32_t plane[8];
 #pragma unroll
-      for (int b = 0; b < 8; ++b) plane[b] = b < bits ? words[(bits - 1 - b) * plane_stride] : 0u;
+      for (int b = 0; b < 8; ++b) plane[b] = n > 0 && b < bits ? words[(bits - 1 - b) * plane_stride] : 0u;
 #pragma unroll
       for (int g = 0; g < 4; ++g) {  // byte g of eight planes: an 8 x 8 bit matrix, a plane a row
         const uint32_t pair = static_cast<uint32_t>(g | (4 + g) << 4);
@@ -128,7 +103,10 @@ __device__ __forceinline__ Codes32 CodeRows::load(int32_t r, int32_t w, bool raw
       break;
     }
     case Canonical::kBytes: {
-      load_bytes<8>(row(r) + 32 * static_cast<int64_t>(w), n, x.word);
+      const uint8_t* p = row(r) + 32 * int64_t{w};
+      const bool whole = wide && left + 32 * (w & 1) >= 64;
+      load_pair(p, whole, x.word);
+      if (!whole) load_bytes(p, n, x.word);
       const uint32_t mask = raw ? ~0u : ((1u << bits) - 1u) * 0x01010101u;
 #pragma unroll
       for (int i = 0; i < 8; ++i) x.word[i] &= mask;
@@ -136,7 +114,13 @@ __device__ __forceinline__ Codes32 CodeRows::load(int32_t r, int32_t w, bool raw
     }
     case Canonical::kPacked4: {
       uint32_t v[4];
-      load_bytes<4>(row(r) + 16 * static_cast<int64_t>(w), (n + 1) / 2, v);
+      const uint8_t* p = row(r) + 16 * int64_t{w};
+      if (wide && n == 32) {
+        const uint4 q = *reinterpret_cast<const uint4*>(p);
+        v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+      } else {
+        load_bytes(p, (n + 1) / 2, v);
+      }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         uint32_t even = v[i] & 0x0f0f0f0fu, odd = v[i] >> 4 & 0x0f0f0f0fu;
@@ -152,7 +136,10 @@ __device__ __forceinline__ Codes32 CodeRows::load(int32_t r, int32_t w, bool raw
     }
     default: {
       uint32_t v[6];
-      load_bytes<6>(row(r) + 24 * static_cast<int64_t>(w), (n + 3) / 4 * 3, v);
+      const uint8_t* p = row(r) + 24 * int64_t{w};
+      const bool whole = wide && left + 32 * (w & 3) >= 128;
+      load_four(p, whole, v);
+      if (!whole) load_bytes(p, (n + 3) / 4 * 3, v);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int at = 24 * i / 32, shift = 24 * i % 32;
@@ -167,9 +154,8 @@ __device__ __forceinline__ Codes32 CodeRows::load(int32_t r, int32_t w, bool raw
 }
 
 __device__ __forceinline__ void CodeRows::store(int32_t r, int32_t w, const Codes32& x) const {
-  const int32_t left = cols - 32 * w;
-  if (r >= rows || left <= 0) return;
-  const int n = left < 32 ? left : 32;
+  const int64_t left = r < rows ? cols - 32 * int64_t{w} : 0;
+  const int n = left <= 0 ? 0 : left < 32 ? static_cast<int>(left) : 32;
   switch (kind) {
     case Canonical::kPlanes: {
       auto* words = reinterpret_cast<uint32_t*>(data) + r * row_stride + w;
@@ -181,7 +167,7 @@ __device__ __forceinline__ void CodeRows::store(int32_t r, int32_t w, const Code
       }
 #pragma unroll
       for (int b = 0; b < 8; ++b) {
-        if (b >= bits) break;
+        if (b >= bits || n == 0) break;
         const uint32_t pair = static_cast<uint32_t>(b % 4 | (4 + b % 4) << 4);
         const uint32_t v[4] = {b < 4 ? turned[0].low : turned[0].high, b < 4 ? turned[1].low : turned[1].high,
                                b < 4 ? turned[2].low : turned[2].high, b < 4 ? turned[3].low : turned[3].high};
@@ -190,7 +176,13 @@ __device__ __forceinline__ void CodeRows::store(int32_t r, int32_t w, const Code
       }
       return;
     }
-    case Canonical::kBytes: store_bytes<8>(row(r) + 32 * static_cast<int64_t>(w), n, x.word); return;
+    case Canonical::kBytes: {
+      uint8_t* p = row(r) + 32 * int64_t{w};
+      const bool whole = wide && left + 32 * (w & 1) >= 64;
+      store_pair(p, whole, x.word);
+      if (!whole) store_bytes(p, n, x.word);
+      return;
+    }
     case Canonical::kPacked4: {
       uint32_t v[4];
 #pragma unroll
@@ -199,7 +191,12 @@ __device__ __forceinline__ void CodeRows::store(int32_t r, int32_t w, const Code
         const uint32_t odd = ptx::prmt(x.word[2 * i], x.word[2 * i + 1], 0x7531u);
         v[i] = high_first ? odd | even << 4 : even | odd << 4;
       }
-      store_bytes<4>(row(r) + 16 * static_cast<int64_t>(w), (n + 1) / 2, v);
+      uint8_t* p = row(r) + 16 * int64_t{w};
+      if (wide && n == 32) {
+        *reinterpret_cast<uint4*>(p) = make_uint4(v[0], v[1], v[2], v[3]);
+      } else {
+        store_bytes(p, (n + 1) / 2, v);
+      }
       return;
     }
     default: {
@@ -215,7 +212,10 @@ __device__ __forceinline__ void CodeRows::store(int32_t r, int32_t w, const Code
         v[3 * h + 1] = q[4 * h + 1] >> 8 | q[4 * h + 2] << 16;
         v[3 * h + 2] = q[4 * h + 2] >> 16 | q[4 * h + 3] << 8;
       }
-      store_bytes<6>(row(r) + 24 * static_cast<int64_t>(w), (n + 3) / 4 * 3, v);
+      uint8_t* p = row(r) + 24 * int64_t{w};
+      const bool whole = wide && left + 32 * (w & 3) >= 128;
+      store_four(p, whole, v);
+      if (!whole) store_bytes(p, (n + 3) / 4 * 3, v);
     }
   }
 }

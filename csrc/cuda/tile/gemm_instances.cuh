@@ -13,11 +13,19 @@ constexpr GemmKernels gemm_kernels() {
 }
 
 template <class E>
-const GemmKernels* gemm_kernels(int bits) {
+const GemmKernels* integer_kernels(int bits) {
   static constexpr GemmKernels kTable[] = {gemm_kernels<E, 0>(), gemm_kernels<E, 1>(), gemm_kernels<E, 2>(),
                                            gemm_kernels<E, 3>(), gemm_kernels<E, 4>(), gemm_kernels<E, 5>(),
                                            gemm_kernels<E, 6>(), gemm_kernels<E, 7>(), gemm_kernels<E, 8>()};
-  return bits >= 0 && bits <= 8 ? &kTable[bits] : nullptr;
+  return &kTable[bits];
+}
+
+// Minifloats of 4, 6 and 8 bits.
+template <class E>
+const GemmKernels* float_kernels(int bits) {
+  using F = FloatWeights<E>;
+  static constexpr GemmKernels kTable[] = {gemm_kernels<F, 4>(), gemm_kernels<F, 6>(), gemm_kernels<F, 8>()};
+  return &kTable[bits / 2 - 2];
 }
 
 }  // namespace lowbit::cuda

@@ -24,19 +24,22 @@ struct NarrowScales {
   int32_t w_int[16], x_int[8];
 };
 
-// One part: sums[column of x][row of w].
+// One part. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g, columns 2 t) and
+// the threads of the join (16 rows, two columns that lie side by side) meet all banks.
 struct PartRecord {
-  int32_t sums[8][16];  // the bits of floats where the engine's sums are
+  int32_t sums[128];  // the bits of floats where the engine's sums are
   float w_scale[16], w_float_zero[16], x_scale[8];
   int32_t w_zero[16], w_sum[16], x_zero[8], x_sum[8];
   int32_t length, segment, last, pad;
 };
 static_assert(sizeof(PartRecord) == kPartBytes);
+__device__ __forceinline__ int sum_at(int r, int c) { return 16 * (c % 2 * 4 + c / 2) + (r ^ (c / 4 * 8)); }
 
 // Shared memory: this, the rings of the warps (weights, rows of x), their scales, the records of a window.
 template <class E, int kBits>
 struct NarrowShared {
   Step steps[Narrow::kWarps][kStepRing];
+  Walker walkers[Narrow::kWarps];  // of lanes 0
   Tables<E> tables;
   int32_t arrived;
 
@@ -85,11 +88,12 @@ class NarrowGemm {
       records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
                                               Shared::scales(p, p.stages));
     }
-    fill_tables(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
+    fill_tables<kBits>(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
     ahead_unit = unit_begin + warp;
     ahead_column = ahead_unit * p.unit;
     ahead_left = p.part;
     if (lane == 0 && !p.even) {
+      shared.walkers[warp] = Walker{};
       start(ahead_unit);
       for (int i = 0; i <= p.stages; ++i) next(i);
     }
@@ -121,7 +125,7 @@ class NarrowGemm {
       __threadfence();
       join(units, &y, &total);
     }
-    const int32_t n = n0 + static_cast<int32_t>(threadIdx.x % 16), m = m0 + static_cast<int32_t>(threadIdx.x / 16);
+    const int32_t n = n0 + joined_row(), m = m0 + joined_col();
     if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, shared.tables.x_scale, m), bias_at(p, n, 0), y);
   }
 
@@ -130,19 +134,19 @@ class NarrowGemm {
 
   __device__ __forceinline__ void start(int32_t u) {
     if (u >= unit_end) return;
-    walker.start(p, u * p.unit, min(p.k, (u + 1) * p.unit), true);
+    shared.walkers[warp].start(p, u * p.unit, min(p.k, (u + 1) * p.unit), true);
   }
   // The next step of the warp's units into the ring.
   __device__ __forceinline__ void next(int32_t s) {
     Step* step = &shared.steps[warp][s & (kStepRing - 1)];
-    if (ahead_unit < unit_end && walker.column == walker.end) {
+    if (ahead_unit < unit_end && shared.walkers[warp].column == shared.walkers[warp].end) {
       ahead_unit += Narrow::kWarps;
       start(ahead_unit);
     }
     if (ahead_unit >= unit_end) {
-      walker.end = walker.column;
+      shared.walkers[warp].end = shared.walkers[warp].column;
     }
-    walker.next(p, true, step);
+    shared.walkers[warp].next(p, true, step);
   }
 
   __device__ __forceinline__ uint4* weights(int which) const {
@@ -166,7 +170,7 @@ class NarrowGemm {
       column = ahead_column;
       const int32_t end = min(p.k, (ahead_unit + 1) * p.unit);
       ahead_column += kStepSlots, ahead_left -= kStepSlots;
-      if (ahead_left <= 0 || ahead_column >= end || (!E::kInteger && p.w.has_zero)) needs = column;
+      if (ahead_left <= 0 || ahead_column >= end || E::kBlocks > 0 || (!E::kInteger && p.w.has_zero)) needs = column;
       if (ahead_left <= 0) ahead_left = p.part;
       if (ahead_column >= end) {
         ahead_unit += Narrow::kWarps;
@@ -180,12 +184,12 @@ class NarrowGemm {
         copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, 1, column / kStepSlots,
                             weights(to), lane, 32);
       } else {
-        stage_rows<E, 32>(p, shared.tables, true, 0, n0, Narrow::kRowsW, p.n, step, column, weights(to));
+        bring_rows<E, 32>(p, shared.tables, true, 0, n0, Narrow::kRowsW, p.n, step, column, weights(to));
       }
       if (p.x_async) {
         copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, column / kStepSlots, rows(to), lane, 32);
       } else {
-        stage_rows<E, 32>(p, shared.tables, false, 0, m0, Narrow::kRowsX, p.m, step, column, rows(to));
+        bring_rows<E, 32>(p, shared.tables, false, 0, m0, Narrow::kRowsX, p.m, step, column, rows(to));
       }
     }
     ptx::cp_async_commit_group();
@@ -201,6 +205,16 @@ class NarrowGemm {
   __device__ __forceinline__ void values_load(int32_t c) {
     if (c < 0) return;
     const int row = lane % 16;
+    if constexpr (E::kBlocks > 0) {
+      constexpr int kCount = kStepSlots / kMultiplied<E> * E::kBlocks;
+      const Operand& o = lane < 16 ? p.w : p.x;
+      const int32_t r = lane < 16 ? min(n0 + row, p.n - 1) : min(m0 + row, p.m - 1);
+      if (lane < 24) {
+        loaded.scale = o.scale_of_codes(r);
+        loaded.zero = static_cast<int32_t>(o.scale_codes(r, c, kCount));
+      }
+      return;
+    }
     if (lane < 16) {
       const int32_t r = min(n0 + row, p.n - 1);
       loaded.scale = p.w.scale_from(shared.tables.w_scale, r, c);
@@ -217,7 +231,7 @@ class NarrowGemm {
   __device__ __forceinline__ void values_store(int32_t s, int32_t c, int to) {
     if (c < 0) return;
     const Step* step = p.even ? nullptr : &shared.steps[warp][s & (kStepRing - 1)];
-    const int row = lane % 16, shift = lane < 16 ? p.w.bytes.shift : p.x.bytes.shift;
+    const int row = lane % 16, shift = !E::kInteger ? 0 : lane < 16 ? p.w.bytes.shift : p.x.bytes.shift;
     const float down = E::kInteger ? power_of_two(-shift) : 1.0f;
     const auto up = static_cast<float>(E::kInteger ? 1 << shift : 1);
     NarrowScales* v = scales(to);
@@ -269,7 +283,7 @@ class NarrowGemm {
       if constexpr (kBits > 0) {
         float zero[2] = {0.0f, 0.0f};
         if (!E::kInteger && p.w.has_zero) zero[0] = values.w_zero[g], zero[1] = values.w_zero[g + 8];
-        weight_fragment<E, kBits>(p, words, group, chunk == 32, zero, a);
+        weight_fragment<E, kBits>(p, words, group, chunk >= 32, zero, a);
       } else {
         row_fragment<E>(chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, piece, lane, a);
       }
@@ -289,7 +303,12 @@ class NarrowGemm {
           x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
           x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
         }
-        E::multiply(sum, a, b);
+        if constexpr (E::kBlocks > 0) {  // as in the wide loop
+          E::multiply(sum, a, b, static_cast<uint32_t>(values.w_int[g + t % 2 * 8]) >> (8 * piece),
+                      static_cast<uint32_t>(values.x_int[g]) >> (8 * piece));
+        } else {
+          E::multiply(sum, a, b);
+        }
       }
     }
   }
@@ -300,13 +319,13 @@ class NarrowGemm {
     const bool sums = E::kInteger && (p.w_sums || p.x_sums);
     Words words;
     if constexpr (kBits > 0) load_words<kBits>(reinterpret_cast<const uint32_t*>(weights(stage)), lane, words);
-    if (p.even) {
-      constexpr int kPieces = E::kBytes ? 2 : 4, kChunk = kStepSlots / kPieces;
+    if (kEvenOnly<E> || p.even) {
+      constexpr int kChunk = kMultiplied<E>, kPieces = kStepSlots / kChunk;
       const int32_t length = min(kStepSlots, p.k - column), end = min(p.k, (u + 1) * p.unit);
 #pragma unroll
       for (int j = 0; j < kPieces; ++j) {
         if (sums) {
-          if constexpr (E::kInteger)
+          if constexpr (E::kInteger && !E::kNibbles)
             multiply<true, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
         } else {
           multiply<false, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
@@ -347,9 +366,9 @@ class NarrowGemm {
     const int g = lane / 4, t = lane % 4, row = lane % 16;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      int32_t& place = to->sums[2 * t + e % 2][g + 8 * (e / 2)];
+      int32_t& place = to->sums[sum_at(g + 8 * (e / 2), 2 * t + e % 2)];
       if constexpr (E::kInteger) {
-        place = sum[e];
+        place = sum[e] >> kLift<E, kBits>;
       } else {
         place = __float_as_int(sum[e]);
       }
@@ -360,7 +379,7 @@ class NarrowGemm {
       for (int h = 0; h < 2; ++h) {
         w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 1);
         w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 2);
-        if (t == 0) to->w_sum[g + 8 * h] = w_sums[h];
+        if (t == 0) to->w_sum[g + 8 * h] = w_sums[h] >> kLift<E, kBits>;
         w_sums[h] = 0;
       }
       x_sum += __shfl_xor_sync(0xffffffffu, x_sum, 1);
@@ -379,9 +398,16 @@ class NarrowGemm {
     if (lane == 0) to->length = length, to->segment = segment, to->last = last;
   }
 
+  // The output of this thread.
+  static __device__ __forceinline__ int joined_row() { return static_cast<int>(threadIdx.x % 16); }
+  static __device__ __forceinline__ int joined_col() {
+    const int place = static_cast<int>(threadIdx.x / 16);
+    return place % 4 * 2 + place / 4;
+  }
+
   // The records of `count` units in order, one output a thread. `total`: the integers of a segment that is not over.
   __device__ __forceinline__ void join(int32_t count, float* y, int64_t* total) const {
-    const int row = static_cast<int>(threadIdx.x % 16), col = static_cast<int>(threadIdx.x / 16);
+    const int row = joined_row(), col = joined_col();
 #pragma unroll 1
     for (int32_t u = 0; u < count; ++u) {
 #pragma unroll 1
@@ -391,7 +417,7 @@ class NarrowGemm {
         if constexpr (E::kInteger) {
           JoinValues v{scale, r->w_float_zero[row], r->w_zero[row], r->x_zero[col], 0, 0, r->length};
           if (p.w_sums || p.x_sums) v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
-          *total += corrected(p, r->sums[col][row], v);
+          *total += corrected(p, r->sums[sum_at(row, col)], v);
           sum_x += v.x_sum;
           sum_length += v.length;
           if (p.raw) {
@@ -404,7 +430,7 @@ class NarrowGemm {
             *total = 0, sum_x = 0, sum_length = 0;
           }
         } else {
-          *y = __fmaf_rn(__int_as_float(r->sums[col][row]), scale, *y);
+          *y = __fmaf_rn(__int_as_float(r->sums[sum_at(row, col)]), scale, *y);
         }
         if (r->last) break;
       }
@@ -417,7 +443,6 @@ class NarrowGemm {
   const int32_t n0, m0;
   uint4* data;
   PartRecord* records;
-  Walker walker;  // of lane 0
   int32_t units, unit_begin, unit_end, at, stage, ahead_stage;
   int32_t ahead_unit, ahead_column, ahead_left, column, left;  // p.even: places and columns of the part left
   Scales loaded = {};
@@ -428,7 +453,7 @@ class NarrowGemm {
 
 template <class E, int kBits>
 __global__ void __launch_bounds__(Narrow::kThreads, 3) gemm_narrow(const __grid_constant__ GemmParams p) {
-  if constexpr (is_native<E>()) {
+  if constexpr (IsNative<E>::value) {
     extern __shared__ __align__(128) uint8_t memory[];
     NarrowGemm<E, kBits>(p, reinterpret_cast<NarrowShared<E, kBits>*>(memory)).run();
   }

@@ -33,10 +33,9 @@ struct GemmParams {
   bool raw;               // int32 out
   int32_t x_terms, w_terms;
   // decoding of mma64 weights (tile/weight_words.cuh)
-  uint32_t sign_weight, flip;
-  bool w_float;
+  uint32_t flip;
   int32_t float_shift;
-  uint32_t float_scale;
+  uint32_t float_scale, float_special;
 
   const void* bias;
   DType bias_dtype;

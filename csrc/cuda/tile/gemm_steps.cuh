@@ -145,12 +145,14 @@ __device__ __noinline__ inline void fill_scale_table(const DeviceValues& source,
   }
 }
 
-template <class E>
+// Those that rows are made by.
+template <int kBits, class E>
 __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, int thread, int threads) {
   constexpr bool codes = E::kBytes && !E::kInteger;  // multiplied as they are
-  fill_table(p.w.low, p.w.bytes, codes, t->w[0], thread, threads);
-  if (p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
-  if (p.x.dense.data == nullptr) fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
+  if (kBits == 0 && !E::kNibbles) fill_table(p.w.low, p.w.bytes, codes, t->w[0], thread, threads);
+  if (kBits == 0 && p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
+  if (p.x.dense.data == nullptr && !p.x_async && !E::kNibbles)
+    fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
   if (p.w.scale_kind == ScaleKind::kCoded) fill_scale_table(p.w.scale, t->w_scale, thread, threads);
   if (p.x.scale_kind == ScaleKind::kCoded) fill_scale_table(p.x.scale, t->x_scale, thread, threads);
 }
@@ -161,8 +163,32 @@ __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, i
 // so do the two chunks of four rows 0..3 or 4..7 (eight bytes a lane).
 template <class E>
 __device__ __forceinline__ int chunk_at(int row, int chunk) {
-  if constexpr (E::kRowBytes == 64) return swizzle<4>(row, chunk);
+  if constexpr (E::kRowBytes <= 64) return swizzle<E::kRowBytes / 16>(row, chunk);
   return row * 8 + (chunk ^ (row % 4 * 2 + row / 4 % 2));
+}
+
+// As stage_rows, of nibbles: 32 columns from `column` on to a chunk, in the order of gemm_engine.cuh.
+template <class E, int kThreads>
+__device__ __noinline__ void stage_nibbles(const GemmParams& p, bool is_w, int32_t expert, int32_t row0, int count,
+                                           int32_t row_end, int32_t column, uint4* to) {
+  const Operand& o = is_w ? p.w : p.x;
+  const int64_t step = is_w ? expert * p.w_step : 0;
+#pragma unroll 1
+  for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 2; at += kThreads) {
+    const int32_t r = row0 + at / 2, c = column + at % 2 * 32, left = r < row_end ? o.cols - c : 0;
+    Codes16 a, b;
+    if (left > 0) a = o.read(r, c, min(16, left), step);
+    if (left > 16) b = o.read(r, c + 16, min(16, left - 16), step);
+    uint4 v;
+    if constexpr (E::kBlocks == 4) {
+      v = make_uint4(a.word[0] | a.word[2] << 4, a.word[1] | a.word[3] << 4, b.word[2] | b.word[0] << 4,
+                     b.word[3] | b.word[1] << 4);
+    } else {
+      v = make_uint4(a.word[0] | b.word[0] << 4, a.word[1] | b.word[1] << 4, a.word[2] | b.word[2] << 4,
+                     a.word[3] | b.word[3] << 4);
+    }
+    to[chunk_at<E>(at / 2, at % 2)] = v;
+  }
 }
 
 // Rows row0 .. row0 + count - 1 of w or x through registers, by kThreads threads; rows from row_end on and slots past a
@@ -228,6 +254,17 @@ __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& ta
   }
 }
 
+template <class E, int kThreads>
+__device__ __forceinline__ void bring_rows(const GemmParams& p, const Tables<E>& tables, bool is_w, int32_t expert,
+                                           int32_t row0, int count, int32_t row_end, const Step* step, int32_t column,
+                                           uint4* to) {
+  if constexpr (E::kNibbles) {
+    stage_nibbles<E, kThreads>(p, is_w, expert, row0, count, row_end, column, to);
+  } else {
+    stage_rows<E, kThreads>(p, tables, is_w, expert, row0, count, row_end, step, column, to);
+  }
+}
+
 // The same for rows that are copied as they lie: plain bytes or floats of the engine's type, linear.
 template <class E>
 __device__ __forceinline__ void copy_rows(const Operand& o, int32_t k, int32_t row0, int count, int32_t row_end,
@@ -272,13 +309,31 @@ __device__ __forceinline__ uint32_t ones(int length) {
 template <class E, int kBits>
 __device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint32_t (&words)[kBits], int group,
                                                 bool upper, const float (&zero)[2], uint32_t (&a)[4]) {
-  if constexpr (E::kBytes) {
+  if constexpr (E::kNibbles) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      uint32_t first = words[2 * i], second = words[2 * i + 1];
+      if constexpr (E::kBlocks == 4) {
+        const bool far = threadIdx.x % 4 >= 2;
+        const uint32_t other = __shfl_xor_sync(0xffffffffu, far ? first : second, 2);
+        if (far) first = second;
+        second = other;
+      }
+      a[2 * i] = ptx::lop3<0xca>(0x0f0f0f0fu, first, second << 4);
+      a[2 * i + 1] = ptx::lop3<0xca>(0x0f0f0f0fu, first >> 4, second);
+    }
+  } else if constexpr (E::kInteger && E::kFloatWeights) {
+    static_assert(kBits == 4, "E2M1 is the one minifloat whose values are bytes");
+    e2m1_bytes(words[group], a[0], a[1]);
+    a[2] = a[3] = 0;
+    if (upper) e2m1_bytes(words[(group + 1) % 4], a[2], a[3]);
+  } else if constexpr (E::kBytes) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      a[i] = 0;
-      if (i < 2 || upper) {
-        const uint32_t codes = code_bytes<kBits>(words, 2 * group + i);
-        a[i] = kBits == 4 && p.w_float ? e2m1_bytes(codes) : integer_bytes<kBits>(codes, p.sign_weight, p.flip);
+      if constexpr (E::kInteger) {
+        a[i] = i < 2 || upper ? integer_bytes<kBits>(words, (2 * group + i) % 8, p.flip) : 0u;
+      } else {
+        a[i] = code_bytes<kBits>(words, 2 * group + i);
       }
     }
   } else {
@@ -287,8 +342,8 @@ __device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint3
       const uint32_t codes = code_bytes<kBits>(words, 2 * group + i);
       uint32_t pair[2];
       const auto offset = static_cast<float>(p.flip & 0xffu);  // 2^(bits - 1) of signed codes
-      if ((kBits == 4 || kBits == 6) && p.w_float) {
-        float_pairs<kBits, E::kHalf>(codes, p.float_shift, p.float_scale, pair);
+      if constexpr (E::kFloatWeights) {
+        float_pairs<kBits, E::kHalf>(codes, p.float_shift, p.float_scale, p.float_special, pair);
       } else if constexpr (E::kHalf) {
         const float bias = 1024.0f + offset + zero[i];
         integer_halves(codes, p.flip, ptx::cvt_rn_f16x2_f32(bias, bias), pair);

@@ -35,8 +35,10 @@ struct WideScales {
 template <class E, int kBits>
 struct WideShared {
   Step steps[kStepRing];
+  Walker walker;  // of thread 0; in registers it would be everybody's
   Tables<E> tables;
   float last_scale[Wide::kRowsX];
+  int32_t x_sums[Wide::kRowsX];
 
   static constexpr int64_t weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
@@ -65,10 +67,10 @@ class WideGemm {
     if (!place(static_cast<int32_t>(blockIdx.y))) return;
     const int thread = static_cast<int>(threadIdx.x);
     if (thread == 0 && !p.even) {
-      walker.start(p, 0, p.k, !E::kInteger);
-      for (int i = 0; i <= p.stages; ++i) walker.next(p, !E::kInteger, &shared.steps[i]);
+      shared.walker.start(p, 0, p.k, !E::kInteger);
+      for (int i = 0; i <= p.stages; ++i) shared.walker.next(p, !E::kInteger, &shared.steps[i]);
     }
-    fill_tables(p, &shared.tables, thread, Wide::kThreads);
+    fill_tables<kBits>(p, &shared.tables, thread, Wide::kThreads);
     clear_sums();
     __syncthreads();
     if (thread < Wide::kRowsX) {
@@ -88,13 +90,14 @@ class WideGemm {
         __syncthreads();
         if (p.even ? s == steps : step.pieces[0].length == 0) break;  // the same for all
         // seen by all behind the next barrier; nobody reads its place before
-        if (thread == 0 && !p.even) walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
+        if (thread == 0 && !p.even)
+          shared.walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
       }
       const bool more = p.even ? a < steps : ahead.pieces[0].length != 0;
       int32_t column = -1;  // whose scales step a needs
       if (p.even) {
         ahead_left -= kStepSlots;
-        if (more && (ahead_left <= 0 || a == steps - 1 || (!E::kInteger && p.w.has_zero))) column = a * kStepSlots;
+        if (more && (ahead_left <= 0 || a == steps - 1 || every_step())) column = a * kStepSlots;
         if (ahead_left <= 0) ahead_left = p.part;
       } else {
         column = ahead.slot_column[0];
@@ -112,6 +115,9 @@ class WideGemm {
   }
 
  private:
+  // Within the loop over steps: sums and results leave few registers for addresses.
+  static __device__ __forceinline__ int this_thread() { return ptx::opaque(static_cast<int>(threadIdx.x)); }
+
   // Which rows of x, of which expert. False: none.
   __device__ __forceinline__ bool place(int32_t tile) {
     row_end = p.m;
@@ -141,18 +147,18 @@ class WideGemm {
   __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
 
   __device__ __forceinline__ void fill(const Step& step, int32_t s, int stage) {
-    const int thread = static_cast<int>(threadIdx.x);
+    const int thread = this_thread();
     if constexpr (kBits > 0) {
       copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
                           Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
     } else {
-      stage_rows<E, Wide::kThreads>(p, shared.tables, true, expert, n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
+      bring_rows<E, Wide::kThreads>(p, shared.tables, true, expert, n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
                                     s * kStepSlots, weights(stage));
     }
     if (p.x_async) {
       copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end, s, rows(stage), thread, Wide::kThreads);
     } else {
-      stage_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0, Wide::kRowsX, row_end, p.even ? nullptr : &step,
+      bring_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0, Wide::kRowsX, row_end, p.even ? nullptr : &step,
                                     s * kStepSlots, rows(stage));
     }
   }
@@ -163,13 +169,24 @@ class WideGemm {
     float w, w_zero, x;
     int32_t w_int, x_int;
   };
+  __device__ __forceinline__ bool every_step() const { return E::kBlocks > 0 || (!E::kInteger && p.w.has_zero); }
   __device__ __forceinline__ bool has_x_values() const {
     return static_cast<int>(threadIdx.x) < Wide::kRowsX && (p.x_scale_joins || p.x_sums || p.w_sums);
   }
   __device__ __forceinline__ void scales_load(int32_t c) {
     if (c < 0) return;
-    const int thread = static_cast<int>(threadIdx.x);
+    const int thread = this_thread();
     const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end - 1);
+    if constexpr (E::kBlocks > 0) {
+      constexpr int kCount = kStepSlots / kMultiplied<E> * E::kBlocks;
+      loaded.w = p.w.scale_of_codes(r, expert * p.w_second_step);
+      loaded.w_int = static_cast<int32_t>(p.w.scale_codes(r, c, kCount, expert * p.w_scale_step));
+      if (thread < Wide::kRowsX) {
+        loaded.x = p.x.scale_of_codes(m);
+        loaded.x_int = static_cast<int32_t>(p.x.scale_codes(m, c, kCount));
+      }
+      return;
+    }
     loaded.w = p.w.scale_from(shared.tables.w_scale, r, c, expert * p.w_scale_step, expert * p.w_second_step);
     if (p.w.has_zero) {
       if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c, expert * p.w_zero_step);
@@ -183,7 +200,7 @@ class WideGemm {
   __device__ __forceinline__ void scales_store(const Step& step, int32_t c, int stage) {
     if (c < 0) return;
     WideScales* to = scales(stage);
-    const int thread = static_cast<int>(threadIdx.x);
+    const int thread = this_thread();
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
 #pragma unroll 1
@@ -194,6 +211,10 @@ class WideGemm {
           to->w_zero[thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
         }
         if (E::kInteger) to->w_int[thread] = loaded.w_int * (1 << p.w.bytes.shift);
+      }
+      if constexpr (E::kBlocks > 0) {
+        to->w_int[thread] = loaded.w_int;
+        if (thread < Wide::kRowsX) to->x_int[thread] = loaded.x_int;
       }
       if (has_x_values()) {
         to->x[thread] = loaded.x * x_unit;
@@ -214,8 +235,10 @@ class WideGemm {
       }
     }
   }
-  // Small integer sums count from here: as a float it is 1.5 * 2^23, so that a subtraction converts.
-  static constexpr int32_t kMagic = 0x4b400000;
+  // Small integer sums count from here: as a float, where their unit is 2^-lift, it is 1.5 * 2^(23 - lift), so that a
+  // subtraction converts them.
+  static constexpr int kLifted = kLift<E, kBits>;
+  static constexpr int32_t kMagic = 0x4b400000 - (kLifted << 23);
   __device__ __forceinline__ Sum first_sum() const {
     if constexpr (E::kInteger) return p.small_sums ? kMagic : 0;
     return Sum(0);
@@ -228,7 +251,7 @@ class WideGemm {
   template <bool kSums, bool kEven>
   __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
                                            const WideScales& values, int stage) {
-    const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    const int thread = this_thread(), lane = thread % 32, warp = thread / 32;
     const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
 #pragma unroll 1
     for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
@@ -241,7 +264,7 @@ class WideGemm {
             const int row = 32 * warp + 16 * i + lane / 4;
             zero[0] = values.w_zero[row], zero[1] = values.w_zero[row + 8];
           }
-          weight_fragment<E, kBits>(p, words[i], group, chunk == 32, zero, a[i]);
+          weight_fragment<E, kBits>(p, words[i], group, chunk >= 32, zero, a[i]);
         }
       } else {  // one after the other: in a loop that is left to itself `a` lies in memory
         const uint4* w = weights(stage) + tw * Wide::kRowsW * 8;
@@ -258,12 +281,21 @@ class WideGemm {
           x_fragments<E, (kBits > 0)>(chunk, x, 16 * q, piece, lane, length, flip, b);
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
-            if constexpr (kSums) {
-              x_sums[2 * q + h] = __dp4a(static_cast<int>(b[h][0]), 0x01010101, x_sums[2 * q + h]);
-              x_sums[2 * q + h] = __dp4a(static_cast<int>(b[h][1]), 0x01010101, x_sums[2 * q + h]);
+            if (kSums && q == warp) {  // a warp adds up 16 rows of x
+              x_sums[h] = __dp4a(static_cast<int>(b[h][0]), 0x01010101, x_sums[h]);
+              x_sums[h] = __dp4a(static_cast<int>(b[h][1]), 0x01010101, x_sums[h]);
             }
 #pragma unroll
-            for (int i = 0; i < 2; ++i) E::multiply(sum[i][2 * q + h], a[i], b[h]);
+            for (int i = 0; i < 2; ++i) {
+              if constexpr (E::kBlocks > 0) {
+                // lanes t = 0 and 1 give the scales of rows g and g + 8 of w, lane 0 those of row g of x
+                const int row = 32 * warp + 16 * i + lane / 4 + lane % 2 * 8, col = 16 * q + 8 * h + lane / 4;
+                E::multiply(sum[i][2 * q + h], a[i], b[h], static_cast<uint32_t>(values.w_int[row]) >> (8 * piece),
+                            static_cast<uint32_t>(values.x_int[col]) >> (8 * piece));
+              } else {
+                E::multiply(sum[i][2 * q + h], a[i], b[h]);
+              }
+            }
           }
         }
       }
@@ -271,7 +303,7 @@ class WideGemm {
   }
 
   __device__ __forceinline__ void compute(const Step& step, int32_t s, int stage, int32_t* left) {
-    const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    const int thread = this_thread(), lane = thread % 32, warp = thread / 32;
     const WideScales* values = scales(stage);
     Words words;
     if constexpr (kBits > 0) {
@@ -288,10 +320,10 @@ class WideGemm {
       bool joins;
       int32_t joined;
       const WideScales* of = values;
-      if (p.even) {
+      if (kEvenOnly<E> || p.even) {
         const int32_t length = min(kStepSlots, p.k - s * kStepSlots);
         if (sums) {
-          if constexpr (E::kInteger) multiply_step<true>(words, length, *values, stage);
+          if constexpr (E::kInteger && !E::kNibbles) multiply_step<true>(words, length, *values, stage);
         } else {
           multiply_step<false>(words, length, *values, stage);
         }
@@ -315,21 +347,28 @@ class WideGemm {
         joins = at.joins != 0, joined = at.joined;
         over = ++piece == kStepSlots / p.chunk;
       }
-      if (joins) {
-        if (E::kInteger && (sums || p.raw || p.w.bytes.factor * p.x.bytes.factor != 1)) {
-          if constexpr (E::kInteger) join_corrected(joined, *of, lane, warp);
-        } else if (E::kInteger && p.small_sums) {
-          join<true>(*of, lane, warp);
-        } else {
-          join<false>(*of, lane, warp);
-        }
+      if (!joins) continue;
+      const bool corrects = E::kInteger && (sums || p.raw || p.w.bytes.factor * p.x.bytes.factor != 1);
+      if constexpr (E::kInteger) {
+        if (corrects) correct(joined, *of, lane, warp);
+      }
+      if (E::kInteger && p.raw) {
+        join_raw();
+      } else if (E::kInteger && p.small_sums && !corrects) {
+        if constexpr (E::kInteger) join<true>(*of, lane, warp, 1.0f);
+      } else {
+        join<false>(*of, lane, warp, corrects ? 1.0f : power_of_two(-kLifted));
+      }
+      if constexpr (E::kInteger) {
+        if (p.w.zero_is_float) join_float_zeros(*of, lane, warp);
+        if (sums) __syncthreads();  // the sums of x have been read
       }
     }
   }
   template <bool kSums>
   __device__ __forceinline__ void multiply_step(const Words& words, int32_t length, const WideScales& values,
                                                 int stage) {
-    constexpr int kPieces = E::kBytes ? 2 : 4, kChunk = kStepSlots / kPieces;
+    constexpr int kChunk = kMultiplied<E>, kPieces = kStepSlots / kChunk;
 #pragma unroll
     for (int j = 0; j < kPieces; ++j) {
       multiply<kSums, true>(words, j * kChunk / 16, kChunk, j, length - kChunk * j, values, stage);
@@ -348,13 +387,9 @@ class WideGemm {
     }
   }
 
-  __device__ __forceinline__ float number(Sum v, bool small) const {
-    if constexpr (E::kInteger) return small ? from_bits(static_cast<uint32_t>(v)) - 12582912.0f : static_cast<float>(v);
-    return static_cast<float>(v);
-  }
-
+  // `unit`: of the sums, where they are no small ones.
   template <bool kSmall>
-  __device__ __forceinline__ void join(const WideScales& scales, int lane, int warp) {
+  __device__ __forceinline__ void join(const WideScales& scales, int lane, int warp, float unit) {
     const int g = lane / 4, t = lane % 4;
     float w[2][2];
 #pragma unroll
@@ -370,72 +405,97 @@ class WideGemm {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const float scale = w[i][e / 2] * (e % 2 ? x.y : x.x);
-          result[i][q][e] = __fmaf_rn(number(sum[i][q][e], kSmall), scale, result[i][q][e]);
-          sum[i][q][e] = kSmall ? static_cast<Sum>(kMagic) : Sum(0);
+          float v;
+          if constexpr (kSmall) {
+            v = from_bits(static_cast<uint32_t>(sum[i][q][e])) - from_bits(kMagic);
+          } else if constexpr (E::kInteger) {
+            v = static_cast<float>(sum[i][q][e]) * unit;
+          } else {
+            v = sum[i][q][e];
+          }
+          result[i][q][e] = __fmaf_rn(v, scale, result[i][q][e]);
+          sum[i][q][e] = kSmall ? static_cast<Sum>(kMagic) : first_sum();
+        }
+      }
+    }
+  }
+  __device__ __forceinline__ void join_raw() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int q = 0; q < 8; ++q) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          result[i][q][e] = from_bits(to_bits(result[i][q][e]) + static_cast<uint32_t>(sum[i][q][e]));
+          sum[i][q][e] = first_sum();
         }
       }
     }
   }
 
-  // With zero points, offsets or factors, or to int32. A sum of a segment is exact in int32 (plan_gemm sees to it), so
-  // everything is computed modulo 2^32.
-  __device__ __forceinline__ void join_corrected(int32_t length, const WideScales& scales, int lane, int warp) {
+  // Zero points, offsets and factors: sums of products of bytes become those of values less zeros. A sum of a segment
+  // is exact in int32 (plan_gemm sees to it), so everything is computed modulo 2^32. Then shared.x_sums are in use.
+  __device__ __forceinline__ void correct(int32_t length, const WideScales& scales, int lane, int warp) {
     const int g = lane / 4, t = lane % 4;
     const bool sums = p.w_sums || p.x_sums;
     const int32_t fw = p.w.bytes.factor, fx = p.x.bytes.factor;
-    float w[2][2], w_float_zero[2][2];
-    int32_t ow[2][2];
+    if (sums) {  // over the four lanes of a row
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        x_sums[h] += __shfl_xor_sync(0xffffffffu, x_sums[h], 1);
+        x_sums[h] += __shfl_xor_sync(0xffffffffu, x_sums[h], 2);
+        const int row = 16 * warp + 8 * h + g;  // less its offset and zero, times -1
+        if (t == 0) shared.x_sums[row] = length * (p.x.bytes.offset + scales.x_int[row]) - fx * x_sums[h];
+        x_sums[h] = 0;
+      }
+      __syncthreads();  // all warps join together
+    }
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int row = 32 * warp + 16 * i + g + 8 * h;
-        w[i][h] = scales.w[row];
-        w_float_zero[i][h] = p.w.zero_is_float ? scales.w_zero[row] : 0.0f;
-        ow[i][h] = p.w.bytes.offset + (p.w.has_zero && !p.w.zero_is_float ? scales.w_int[row] : 0);
-        if (sums) {  // over the four lanes of a row
-          w_sums[i][h] += __shfl_xor_sync(0xffffffffu, w_sums[i][h], 1);
-          w_sums[i][h] += __shfl_xor_sync(0xffffffffu, w_sums[i][h], 2);
+        const int row = 32 * warp + 16 * i + 8 * h + g;
+        int32_t ow = 0, w_sum = 0;
+        if (sums) {
+          w_sum = w_sums[i][h];
+          w_sum += __shfl_xor_sync(0xffffffffu, w_sum, 1);
+          w_sum += __shfl_xor_sync(0xffffffffu, w_sum, 2);
+          w_sum = fw * (w_sum >> kLifted);
+          ow = p.w.bytes.offset + (p.w.has_zero && !p.w.zero_is_float ? scales.w_int[row] : 0);
         }
-      }
-    }
+        w_sums[i][h] = 0;
 #pragma unroll
-    for (int q = 0; q < 8; ++q) {
-      int32_t v = x_sums[q];
-      x_sums[q] = 0;
-      if (sums) {
-        v += __shfl_xor_sync(0xffffffffu, v, 1);
-        v += __shfl_xor_sync(0xffffffffu, v, 2);
-      }
+        for (int q = 0; q < 8; ++q) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const int col = 8 * q + 2 * t + j;
-        const float x = p.x_scale_joins ? scales.x[col] : 1.0f;
-        const int32_t ox = sums ? p.x.bytes.offset + scales.x_int[col] : 0;
-        // sum (x byte - its offset and zero), times -1
-        const int32_t x_sum = sums ? length * ox - fx * __shfl_sync(0xffffffffu, v, 8 * t + 4 * j) : 0;
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            const int e = 2 * h + j;
-            const int32_t total = (sum[i][q][e] - first_sum()) * (fw * fx) + x_sum * ow[i][h] - fw * ox * w_sums[i][h];
-            float y = result[i][q][e];
-            if (p.raw) {
-              y = from_bits(to_bits(y) + static_cast<uint32_t>(total));
-            } else {
-              const float scale = w[i][h] * x;
-              y = __fmaf_rn(static_cast<float>(total), scale, y);
-              if (p.w.zero_is_float) y = __fmaf_rn(static_cast<float>(-x_sum), -(scale * w_float_zero[i][h]), y);
+          for (int j = 0; j < 2; ++j) {
+            Sum& v = sum[i][q][2 * h + j];
+            v = ((v - first_sum()) >> kLifted) * (fw * fx);
+            if (sums) {
+              const int col = 8 * q + 2 * t + j;
+              v += shared.x_sums[col] * ow - (p.x.bytes.offset + scales.x_int[col]) * w_sum;
             }
-            result[i][q][e] = y;
-            sum[i][q][e] = first_sum();
           }
         }
       }
     }
+  }
+  // The second term of a segment: sums of x times the float zeros of w.
+  __device__ __forceinline__ void join_float_zeros(const WideScales& scales, int lane, int warp) {
+    const int g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) w_sums[i][0] = w_sums[i][1] = 0;
+    for (int q = 0; q < 8; ++q) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int col = 8 * q + 2 * t + e % 2;
+        const float x_sum = static_cast<float>(-shared.x_sums[col]);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int row = 32 * warp + 16 * i + g + 8 * (e / 2);
+          const float scale = scales.w[row] * (p.x_scale_joins ? scales.x[col] : 1.0f);
+          result[i][q][e] = __fmaf_rn(x_sum, -(scale * scales.w_zero[row]), result[i][q][e]);
+        }
+      }
+    }
   }
 
   // Through shared memory: neighbouring threads then write neighbouring columns of the output, and the rest of the
@@ -469,17 +529,16 @@ class WideGemm {
   const GemmParams& p;
   Shared& shared;
   uint4* data;
-  Walker walker;  // of thread 0
   int32_t n0, m0, row_end, expert;
   Scales loaded = {};
   Sum sum[2][8][4];
   float result[2][8][4] = {};
-  int32_t w_sums[2][2] = {}, x_sums[8] = {};
+  int32_t w_sums[2][2] = {}, x_sums[2] = {};
 };
 
 template <class E, int kBits>
-__global__ void __launch_bounds__(Wide::kThreads) gemm_wide(const __grid_constant__ GemmParams p) {
-  if constexpr (is_native<E>()) {
+__global__ void __launch_bounds__(Wide::kThreads, 2) gemm_wide(const __grid_constant__ GemmParams p) {
+  if constexpr (IsNative<E>::value) {
     extern __shared__ __align__(128) uint8_t memory[];
     WideGemm<E, kBits>(p, reinterpret_cast<WideShared<E, kBits>*>(memory)).run();
   }

@@ -75,6 +75,24 @@ struct CodeSource {
       }
       return out;
     }
+    if (codes.wide && n == 16 && c % 16 == 0 && !mma64 && !tile16 && codes.kind != Canonical::kPacked6) {
+      const bool packed = codes.kind == Canonical::kPacked4;
+      const auto* from = reinterpret_cast<const uint32_t*>(bytes + r * codes.row_stride + (packed ? c / 2 : c));
+      if (packed) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const uint32_t even = from[i] & 0x0f0f0f0fu, odd = from[i] >> 4 & 0x0f0f0f0fu;
+          out.word[2 * i] = ptx::prmt(even, odd, 0x5140u);
+          out.word[2 * i + 1] = ptx::prmt(even, odd, 0x7362u);
+        }
+      } else {
+        const uint32_t mask = ((1u << bits) - 1u) * 0x01010101u;
+        const auto* two = reinterpret_cast<const uint2*>(from);
+        const uint2 v = two[0], w = two[1];
+        out.word[0] = v.x & mask, out.word[1] = v.y & mask, out.word[2] = w.x & mask, out.word[3] = w.y & mask;
+      }
+      return out;
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll 1
@@ -191,6 +209,24 @@ struct Operand {
            scale.second_unit;
     }
     return v * scale.unit;
+  }
+  // Of block-scaled multiplies: the codes of `count` blocks from the one of column c on, a byte each from the low end
+  // up, 0 past the last, and what the values of codes are multiplied with beside.
+  __device__ __forceinline__ uint32_t scale_codes(int32_t r, int32_t c, int count, int64_t step = 0) const {
+    const int32_t j = scale.block_cols(c), blocks = (cols + scale.block_cols.size - 1) / scale.block_cols.size;
+    const auto* from =
+        static_cast<const uint8_t*>(scale.data) + step + scale.block_rows(r) * scale.codes.row_stride + j;
+    uint32_t codes = 0;
+#pragma unroll
+    for (int b = 0; b < 4; ++b) {
+      if (b < count && j + b < blocks) codes |= static_cast<uint32_t>(from[b]) << (8 * b);
+    }
+    return codes;
+  }
+  __device__ __forceinline__ float scale_of_codes(int32_t r, int64_t second_step = 0) const {
+    if (!scale.has_second) return scale.unit;
+    const auto* second = reinterpret_cast<const float*>(static_cast<const uint8_t*>(scale.second) + second_step);
+    return second[scale.second_rows(scale.block_rows(r)) * scale.second_row_stride] * scale.second_unit * scale.unit;
   }
   __device__ __noinline__ float zero_at(int32_t r, int32_t c, int64_t step = 0) const {
     if (!has_zero) return 0.0f;

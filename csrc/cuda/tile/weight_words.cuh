@@ -79,22 +79,37 @@ __device__ __forceinline__ void advance_words(uint32_t (&w)[kBits]) {
 
 // ---- bytes to multiply
 
-// Integer codes: sign-extended where `sign_weight` is 256 - 2^kBits (signed), as they are where it is 0; of 8 bits with
-// `flip` 0x80808080 (b = code - 128) or 0.
+// Integer codes 4 i .. 4 i + 3 in the top bits of signed bytes: byte = 2^(8 - kBits) s, where s is the code in two's
+// complement, or with `flip` 0x80808080 the code less 2^(kBits - 1). Two instructions a field, where a sign extension
+// would take three more.
 template <int kBits>
-__device__ __forceinline__ uint32_t integer_bytes(uint32_t codes, uint32_t sign_weight, uint32_t flip) {
-  if constexpr (kBits == 8) return codes ^ flip;
-  return codes + (codes >> (kBits - 1) & 0x01010101u) * sign_weight;  // no carry: 2^kBits - 1 + 256 - 2^kBits < 256
+__device__ __forceinline__ uint32_t integer_bytes(const uint32_t (&w)[kBits], int i, uint32_t flip) {
+  if constexpr (kBits == 8) return w[i] ^ flip;
+  uint32_t bytes = 0;
+  int low = 0;  // words and bits before the field
+#pragma unroll
+  for (int f = 4; f > 0; f /= 2) {
+    if ((kBits & f) == 0) continue;
+    const int from = f * (i % (8 / f)), to = 8 - kBits + low;
+    const uint32_t word = w[(low + i / (8 / f)) % kBits];
+    bytes |= (from < to ? word << (to - from) : word >> (from - to)) & ((((1u << f) - 1u) << to) * 0x01010101u);
+    low += f;
+  }
+  return bytes ^ flip;
 }
 
-// E2M1 codes as 2 * value, two's complement. With a, b, c the bits of the magnitude code from the top: 2 * value = code
-// + ac + 2 ab + 2 abc.
-__device__ __forceinline__ uint32_t e2m1_bytes(uint32_t codes) {
-  const uint32_t a = codes >> 2 & 0x01010101u, b = codes >> 1 & 0x01010101u, c = codes & 0x01010101u;
-  const uint32_t ab = a & b;
-  const uint32_t v = (codes & 0x07070707u) + (a & c) + 2 * (ab + (ab & c));
-  const uint32_t negative = codes >> 3 & (a | b | c);  // minus zero has no sign
-  return (v ^ (negative * 0xffu)) + negative;
+// The eight E2M1 codes of a word as 2 * value: the low nibbles of its bytes to `low`, the high ones to `high`. The
+// magnitudes are looked up, four nibbles at a time.
+__device__ __forceinline__ void e2m1_bytes(uint32_t word, uint32_t& low, uint32_t& high) {
+  constexpr uint32_t kFrom0 = 0x03020100u, kFrom4 = 0x0c080604u;  // 2 * {0, 0.5, 1, 1.5}, {2, 3, 4, 6}
+  constexpr uint32_t kMinusFrom0 = 0xfdfeff00u, kMinusFrom4 = 0xf4f8fafcu;
+  const uint32_t near = word & 0x77777777u, far = near >> 16;
+  const uint32_t p0 = ptx::prmt(kFrom0, kFrom4, near), p1 = ptx::prmt(kFrom0, kFrom4, far);
+  const uint32_t m0 = ptx::prmt(kMinusFrom0, kMinusFrom4, near), m1 = ptx::prmt(kMinusFrom0, kMinusFrom4, far);
+  // 0xff in the bytes of negative codes
+  const uint32_t low_sign = ptx::prmt(word << 4, 0u, 0xba98u), high_sign = ptx::prmt(word, 0u, 0xba98u);
+  low = ptx::lop3<0xca>(low_sign, ptx::prmt(m0, m1, 0x6420u), ptx::prmt(p0, p1, 0x6420u));
+  high = ptx::lop3<0xca>(high_sign, ptx::prmt(m0, m1, 0x7531u), ptx::prmt(p0, p1, 0x7531u));
 }
 
 // ---- 16-bit floats: codes c0 c1 c2 c3 (bytes) to (c0, c1) and (c2, c3)
@@ -124,16 +139,20 @@ __device__ __forceinline__ void integer_bfloats(uint32_t codes, uint32_t flip, u
   }
 }
 
-// Finite minifloats with a sign: the magnitude bits in the place of the wide format's (`shift` up), times the power of
-// two `scale` (both halves), which is exact and gives subnormals right. kHalf: to halves, else to bfloat16.
+// Minifloats with a sign: the magnitude bits in the place of the wide format's (`shift` up), times the power of two
+// `scale` (both halves), which is exact and gives subnormals right. kHalf: to halves, else to bfloat16. 8 bits: a
+// magnitude that reaches 128 when `special` is added is NaN or infinite and gets the wide format's exponent; what is
+// below it stays.
 template <int kBits, bool kHalf>
-__device__ __forceinline__ void float_pairs(uint32_t codes, int shift, uint32_t scale, uint32_t (&out)[2]) {
+__device__ __forceinline__ void float_pairs(uint32_t codes, int shift, uint32_t scale, uint32_t special,
+                                            uint32_t (&out)[2]) {
   constexpr uint32_t magnitude = ((1u << (kBits - 1)) - 1u) * 0x00010001u;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const uint32_t c = ptx::prmt(codes, 0u, i == 0 ? 0x4140u : 0x4342u);
     const uint32_t v = (c & magnitude) << shift | (c >> (kBits - 1) & 0x00010001u) << 15;
     out[i] = kHalf ? ptx::mul_f16x2(v, scale) : ptx::fma_bf16x2(v, scale, 0x80008000u);
+    if constexpr (kBits == 8) out[i] |= ((c & magnitude) + special & 0x00800080u) * (kHalf ? 0xf8u : 0xffu);
   }
 }
 
