@@ -164,6 +164,9 @@ def test_family_has_its_cuda_parts(family: str) -> None:
     assert any((CSRC / "cuda" / f"{family}.{suffix}").is_file() for suffix in ("cu", "cpp")), "kernel"
     assert f'#include "cuda/{family}.h"' in (CSRC / "torch" / "backend_cuda.cpp").read_text(), "entry of the table"
     assert (ROOT / "tests" / "cuda" / f"test_{family}.py").is_file(), "test"
+    rows = (ROOT / "tests" / "cuda" / "sass.py").read_text()
+    # the three products share the kernels of gemm.h
+    assert re.search(rf'^    "({family}|{family.partition("_")[2] or family})": \(', rows, re.MULTILINE), "machine code"
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *FRONT_DOORS])

@@ -409,7 +409,9 @@ Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped
 
 std::string gemm_engines(const Arch& code) {
   std::string names = "int8 bfloat16 half";
+  if (has_int4_mma(code.sm)) names += " int4";
   if (has_float8_mma(code.sm)) names += " float8";
+  if (has_block_scaled_mma(code)) names += " block_scaled";
   return names;
 }
 

@@ -8,7 +8,7 @@
 
 namespace lowbit::cuda {
 
-// Names of the engines (gemm.h) that code of an architecture has: "int8 bfloat16 half float8".
+// Names of the engines (gemm.h) that code of an architecture has: "int8 bfloat16 half int4".
 std::string gemm_engines(const Arch& code);
 
 // Rows of x and out sorted by expert; device memory.

@@ -20,12 +20,15 @@ def test_architectures_are_those_of_the_build(told: library.Cuda) -> None:
     assert told.archs == ARCHS
 
 
-def test_engines_are_those_that_the_architecture_has(told: library.Cuda) -> None:
-    """b1 mma is one instruction on sm_80 to sm_90, FP8 mma.sync on sm_89 and sm_120."""
+@pytest.mark.parametrize(
+    ("engine", "archs"),
+    [("int8", ARCHS), ("bfloat16", ARCHS), ("half", ARCHS), ("binary", {"80", "89", "90"}), ("int4", {"80", "89"}),
+     ("float8", {"89", "120f"}), ("block_scaled", {"120f"})],
+)  # fmt: skip
+def test_engines_are_those_that_the_architecture_has(told: library.Cuda, engine: str, archs: set[str]) -> None:
+    """Where the multiply is one instruction of mma.sync."""
     assert told.engines.keys() == set(ARCHS)
-    assert all({"int8", "bfloat16", "half"} <= set(engines) for engines in told.engines.values())
-    assert {a for a, engines in told.engines.items() if "binary" in engines} == {"80", "89", "90"}
-    assert {a for a, engines in told.engines.items() if "float8" in engines} == {"89", "120f"}
+    assert {a for a, engines in told.engines.items() if engine in engines} == set(archs)
 
 
 def test_kernels_are_those_of_the_families(told: library.Cuda) -> None:

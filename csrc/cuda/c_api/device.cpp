@@ -19,7 +19,7 @@ extern "C" LOWBIT_EXPORT void lowbit_cuda_built(char* text, int64_t size) {
   }
 }
 
-// Writes what multiplies on the built architecture of that index: "int8 bfloat16 half float8 binary".
+// Writes what multiplies on the built architecture of that index: "int8 bfloat16 half int4 binary".
 extern "C" LOWBIT_EXPORT void lowbit_cuda_engines(int index, char* text, int64_t size) {
   const cuda::BuiltArchs built = cuda::built_archs();
   if (size <= 0) return;
