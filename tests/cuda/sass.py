@@ -221,11 +221,28 @@ GEMM = [
     Row(r"binary_gemm<\d>", 128, per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4")),
         dynamic_shared=81920),
 ]  # fmt: skip
+# Sides of a change of layout: 0 rows of codes, 1 mma64, 2 tile16, whose words lie apart by rows.
+LAYOUTS = [
+    Row("copy_rows", 256, ("LDG.E.128", "STG.E.128")),
+    Row("to_across", 256, ("LDG.E.128",)),
+    Row("from_across", 256, ("STG.E.128",)),
+    Row(r"relayout<\(Side\)[01], \(Side\)[01]>", 256, ("LDG.E.128", "STG.E.128")),
+    Row(r"relayout<\(Side\)[01], \(Side\)2>", 256, ("LDG.E.128",)),
+    Row(r"relayout<\(Side\)2, \(Side\)[01]>", 256, ("STG.E.128",)),
+    Row(r"relayout<\(Side\)2, \(Side\)2>", 256),
+]
+INPUT_GRAD = [
+    Row(
+        "input_grad", 256, ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16"), dynamic_shared=51200
+    ),
+]
 # A family's rows, and how many kernels (instances of templates) an architecture may have of it: builds stay short.
 FAMILIES: dict[str, tuple[list[Row], int]] = {
     "quantize": (QUANTIZE, 30),
     "stochastic_round": (STOCHASTIC_ROUND, 9),
     "hadamard": (HADAMARD, 8),
     "gemm": (GEMM, 136),
+    "input_grad": (INPUT_GRAD, 1),
+    "pack": (LAYOUTS, 11),
 }
 ROWS = [row for rows, _ in FAMILIES.values() for row in rows]
