@@ -13,6 +13,9 @@ Values that a 16-bit float does not hold enter as up to three whose sum they are
 of its own, of which those of index 3 and more are left out. Smaller units nest in larger ones, and no part of them has
 more steps than the part around it: with the largest unit for E and the smallest (a piece) for n, the bound holds for
 whatever unit the kernel takes.
+
+Block-scaled mma's multiply codes and the scales of their blocks alike: a factor then is a value with its block's scale,
+and what is left of the scales, the tensor's, joins.
 """
 
 from __future__ import annotations
@@ -63,6 +66,25 @@ class Engine(NamedTuple):
     least: float = 0.0
 
 
+# what a 4-bit sum is aligned to has the exponent of the scales: least normal numbers of 1
+BLOCK_SCALED = {
+    "mxfp8_e4m3": Engine("mxf8f6f4", 32, unit=FLOAT8_UNIT, least=2.0**-6),
+    "mxfp8_e5m2": Engine("mxf8f6f4", 32, unit=FLOAT8_UNIT, least=2.0**-14),
+    "mxfp6_e2m3": Engine("mxf8f6f4", 32, unit=FLOAT8_UNIT, least=1.0),
+    "mxfp6_e3m2": Engine("mxf8f6f4", 32, unit=FLOAT8_UNIT, least=2.0**-2),
+    "mxfp4": Engine("mxf4", 64, unit=FLOAT8_UNIT, least=1.0),
+    "nvfp4": Engine("mxf4", 64, unit=FLOAT8_UNIT, least=1.0),
+}
+
+
+def block_scaled(x_format: str, w_format: str) -> Engine | None:
+    """Of the pairs of formats that sm_120 multiplies with their scales."""
+    pair = {f.split("@")[0] for f in (x_format, w_format)}
+    if not pair <= BLOCK_SCALED.keys() or (len(pair) > 1 and not all(f.startswith("mxfp8") for f in pair)):
+        return None
+    return max((BLOCK_SCALED[f] for f in pair), key=lambda e: e.least)
+
+
 def engine(x: Matrix, w: Matrix, x_dtype: torch.dtype | None, float8: bool) -> Engine:
     """`x_dtype`: of float activations. `float8`: codes of FP8, on an architecture that multiplies them as they are."""
     if float8:
@@ -91,12 +113,12 @@ def chain(arch: str, operand: str, model: str, k: int, steps: int) -> tuple[floa
     return lost, at(1.0, 0.0) - tiny - lost, tiny
 
 
-def nominal(x: np.ndarray, w: np.ndarray, least: float) -> np.ndarray:
-    """[M, N]: the largest |x w| of a pair whose factors have no exponent below that of `least`."""
+def nominal(x: np.ndarray, w: np.ndarray, least_x: np.ndarray, least_w: np.ndarray) -> np.ndarray:
+    """[M, N]: the largest |x w| of a pair whose factors have no exponent below that of the least normal number."""
     out = np.zeros((len(x), len(w)))
-    for column in range(x.shape[1] if least > 0 else 0):
-        a, b = (np.where(v != 0, np.maximum(v, least), 0) for v in (np.abs(x[:, column]), np.abs(w[:, column])))
-        np.maximum(out, a[:, None] * b, out=out)
+    a, b = np.maximum(np.abs(x), least_x), np.maximum(np.abs(w), least_w)
+    for column in range(x.shape[1]):
+        np.maximum(out, a[:, column, None] * b[:, column], out=out)
     return out
 
 
@@ -110,12 +132,19 @@ def bound(
     out: torch.dtype,
     x_dtype: torch.dtype | None = None,
     float8: bool = False,
+    blocks: Engine | None = None,
 ) -> np.ndarray:
-    """[M, N], for results of dtype `out`."""
-    e = engine(x, w, x_dtype, float8)
+    """[M, N], for results of dtype `out`. `blocks`: the engine, where it is block-scaled."""
+    e = blocks or engine(x, w, x_dtype, float8)
     a, b = factors(x), factors(w)
     columns = a.shape[1]
     cuts = gemm.cuts_of(x, w)
+    least_a, least_b = np.full_like(a, e.least), np.full_like(b, e.least)
+    joined_x, joined_w = x.scale, w.scale
+    if blocks is not None:
+        cuts, joined_x, joined_w = [columns], None, None
+        a, least_a = a * x.scale, least_a * np.abs(x.scale)
+        b, least_b = b * w.scale, least_b * np.abs(w.scale)
     spread = (1 + 2.0**-7 + 2.0**-15) ** 2 if e.pairs > 1 else 1.0  # magnitudes of all pairs of terms over the product
     size, error = np.zeros((len(a), len(b))), np.zeros((len(a), len(b)))
     start = 0
@@ -123,12 +152,14 @@ def bound(
         part = slice(start, end)
         lost, rounded, tiny = chain(arch, e.operand, model, e.k, -(-(end - start) // e.k) * e.pairs)
         total = np.abs(a[:, part]) @ np.abs(b[:, part]).T
-        widest = np.maximum(total * spread, nominal(a[:, part], b[:, part], e.least))
+        widest = total * spread
+        if e.least > 0:
+            widest = np.maximum(widest, nominal(a[:, part], b[:, part], least_a[:, part], least_b[:, part]))
         scale = np.ones_like(total)
-        if x.scale is not None:
-            scale *= np.abs(x.scale[:, start, None].astype(np.float64))
-        if w.scale is not None:
-            scale *= np.abs(w.scale[None, :, start].astype(np.float64))
+        if joined_x is not None:
+            scale *= np.abs(joined_x[:, start, None].astype(np.float64))
+        if joined_w is not None:
+            scale *= np.abs(joined_w[None, :, start].astype(np.float64))
         error += scale * (lost * widest + rounded * total * spread + tiny + e.left_out * total)
         size += scale * total
         start = end

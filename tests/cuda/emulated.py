@@ -47,12 +47,16 @@ def run(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> Ten
     return first
 
 
-def kernels(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> set[str]:
-    """Names of the kernels that a call launches, without their template arguments."""
+def launches(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> list[dict[str, Any]]:
+    """What a call launches: "kernel" (mangled), "grid", "block" ..."""
     library = ops()
     with emulator.settings(arch=arch, **settings):
         emulator.clear()
         call(library)
-        names = {launch["kernel"] for launch in emulator.counts()}
+        found = emulator.counts()
         emulator.clear()
-    return names
+    return found
+
+
+def kernels(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> set[str]:
+    return {launch["kernel"] for launch in launches(call, arch, **settings)}

@@ -202,10 +202,10 @@ def test_strides() -> None:
 def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
     """On any number of multiprocessors; the engines for few and for many rows agree."""
     rng = np.random.default_rng(9)
-    x, w = operand(rng, formats[0], 65, 2100), operand(rng, formats[1], 20, 2100, zero="int")
+    x, w = operand(rng, formats[0], 65, 4300), operand(rng, formats[1], 20, 4300, zero="int")
     whole = run(lambda ops: call(ops, x, w))
     for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
-        part = (x.codes[:, rows], x.scale[rows], None, x.format, w.codes, w.scale, w.zero, w.format, 2100)
+        part = (x.codes[:, rows], x.scale[rows], None, x.format, w.codes, w.scale, w.zero, w.format, 4300)
         for sms in (1, 8):
             got = run(lambda ops, part=part: ops.bitplane_gemm(*part), sms=sms)
             assert same_bits(got, whole[rows])

@@ -215,8 +215,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     *(("gemm", change) for change in (
         {"x": XQ.codes}, {"x_scale": torch.ones(3)}, {"x": XQ.codes, "x_format": "int8", "x_scale": XQ.scale},
         {"k": 65}, {"x_format": "table4"}, {"x_format": "uint8", "x_zero": torch.zeros(3)})),
-    *(("grouped_gemm", {"offs": torch.tensor(ends, dtype=torch.int32)}) for ends in (
-        [1, 2, 3], [2, 1], [-1, 3], [1, 2], [1, 4])),
+    ("grouped_gemm", {"offs": torch.tensor([1, 2, 3], dtype=torch.int32)}),
     ("grouped_gemm", {"offs": torch.tensor([1, 3])}), ("grouped_gemm", {"x": X[None]}),
     ("grouped_gemm", {"x_format": "int8:b2x32"}), ("grouped_gemm", {"bias": torch.zeros(6)}),
 ]  # fmt: skip

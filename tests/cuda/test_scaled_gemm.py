@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cuda.bounds import assert_within, bound
+from cuda.bounds import BLOCK_SCALED, assert_within, block_scaled, bound
 from cuda.emulated import MODELS, kernels, run, same_bits
 from operands import NAMED, Operand, operand
 from oracle import gemm
@@ -45,10 +45,11 @@ def check_near(
     b = None if bias is None else bias.double().numpy()
     want = gemm.exact(x.matrix, w.matrix, b)
     float8 = arch in NATIVE and is_float8(x) and is_float8(w) and x.zero is None and w.zero is None
+    blocks = block_scaled(x.format, w.format) if arch == "120f" else None
     for model in models:
         for seed in (1, 2) if model == "hardware" else (1,):
             got = run(lambda ops: call(ops, x, w, bias=bias, **more), arch, mma=model, seed=seed)
-            allowed = bound(x.matrix, w.matrix, b, arch=arch, model=model, out=got.dtype, float8=float8)
+            allowed = bound(x.matrix, w.matrix, b, arch=arch, model=model, out=got.dtype, float8=float8, blocks=blocks)
             assert_within(got, want, allowed)
 
 
@@ -60,8 +61,9 @@ def check_near(
 def test_integer_pairs(x_format: str, w_format: str) -> None:
     rng = np.random.default_rng(1)
     for i, (m, n, k) in enumerate(SHAPES[1:]):
-        layout = ("canonical", "mma64")[(i + len(x_format) + len(w_format)) % 2]
-        check_bits(operand(rng, x_format, m, k), operand(rng, w_format, n, k, layout=layout))
+        prepacked = (i + len(x_format) + len(w_format)) % 2 == 1 and not w_format.endswith("tensor")
+        w = operand(rng, w_format, n, k, layout="mma64" if prepacked else "canonical")
+        check_bits(operand(rng, x_format, m, k), w)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,19 @@ def test_float8_is_multiplied_as_it_is_where_that_is_native(arch: str) -> None:
         assert any("Float8Engine" in name for name in names) == (arch in NATIVE)
 
 
+@pytest.mark.parametrize("m", [3, 33])
+@pytest.mark.parametrize("layout", ["canonical", "mma64"])
+@pytest.mark.parametrize("formats", [*((f, f) for f in BLOCK_SCALED), ("mxfp8_e4m3", "mxfp8_e5m2")], ids="-".join)
+def test_block_scales_of_sm_120(formats: tuple[str, str], layout: str, m: int) -> None:
+    """Codes are multiplied with the scales of their blocks, integer pairs too: fp32 sums, not the bits of the CPU."""
+    rng = np.random.default_rng(13)
+    for n, k in [(37, 333), (20, 64)]:
+        x, w = operand(rng, formats[0], m, k), operand(rng, formats[1], n, k, layout=layout)
+        names = kernels(lambda ops, x=x, w=w: call(ops, x, w), "120f")
+        assert all("BlockScaled" in name for name in names)
+        check_near(x, w, torch.from_numpy(rng.standard_normal(n).astype(np.float32)), arch="120f")
+
+
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
 def test_float8_sums_are_promoted(layout: str) -> None:
     """K = 8192 positive products on sm_89, whose tensor cores keep 13 bits of a sum: without fp32 sums of 128 columns
@@ -192,12 +207,12 @@ def test_float_zero_point_of_x_takes_the_float_path() -> None:
                                      ("float8_e4m3fn:g128", "float8_e4m3fn:g128")], ids="-".join)  # fmt: skip
 def test_a_row_alone_and_in_a_batch(formats: tuple[str, str], arch: str) -> None:
     rng = np.random.default_rng(11)
-    x, w = (operand(rng, name, rows, 1300, layout=layout) for name, rows, layout in
+    x, w = (operand(rng, name, rows, 4300, layout=layout) for name, rows, layout in
             zip(formats, (65, 21), ("plain", "mma64"), strict=True))  # fmt: skip
     for model in MODELS:
         whole = run(lambda ops: call(ops, x, w), arch, mma=model)
         for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
-            part = (x.codes[rows], x.scale[rows], x.format, w.codes, w.scale, w.format, 1300)
+            part = (x.codes[rows], x.scale[rows], x.format, w.codes, w.scale, w.format, 4300)
             for sms in (1, 8):
                 got = run(lambda ops, part=part: ops.scaled_gemm(*part), arch, mma=model, sms=sms)
                 assert same_bits(got, whole[rows])
