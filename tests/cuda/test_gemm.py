@@ -47,6 +47,27 @@ def test_zero_points_to_the_bit(formats: tuple[str, str], zeros: tuple[str | Non
         assert_bits(gemm("scaled_gemm", x, w, n, k), oracle.integer_path(x.matrix, w.matrix))
 
 
+@pytest.mark.parametrize("k", [255, 256, 512])
+@pytest.mark.parametrize("format", ["int4", "int8"])
+def test_the_widest_codes(format: str, k: int) -> None:
+    """The largest sums there can be: from 256 columns on they are no longer converted by a subtraction."""
+    rng = np.random.default_rng(6)
+    least = {"int4": -8, "int8": -128}
+    for m in (3, 20):
+        x, w = operand(rng, "int8:row", m, k, layout="plain"), operand(rng, f"{format}:row", 40, k)
+        codes = torch.full((40, k), least[format] % (2 * -least[format]), dtype=torch.uint8)
+        packed = torch.ops.lowbit.prepack(torch.ops.lowbit.pack(codes, format), format, k, layout="mma64")
+        w = replace(
+            w,
+            format=f"{format}:row@mma64",
+            codes=packed,
+            matrix=replace(w.matrix, values=np.full((40, k), least[format] + 0.0)),
+        )
+        x.codes.fill_(128)
+        x = replace(x, matrix=replace(x.matrix, values=np.full((m, k), -128.0)))
+        assert_bits(gemm("scaled_gemm", x, w, 40, k), oracle.integer_path(x.matrix, w.matrix))
+
+
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
