@@ -114,3 +114,11 @@ def test_bitplane_gemm_keeps_the_bits_where_blocks_are_scaled_natively() -> None
     rng = np.random.default_rng(5)
     x, w = operand(rng, "nvfp4", 20, 300), operand(rng, "nvfp4", 40, 300)
     assert_bits(gemm("bitplane_gemm", x, w, 40, 300, "120f"), oracle.integer_path(x.matrix, w.matrix))
+
+
+def test_a_row_has_the_same_bits_alone() -> None:
+    """A single row has one block of scales along M and takes the same engine."""
+    rng = np.random.default_rng(7)
+    x, w = operand(rng, "nvfp4", 20, 300), operand(rng, "nvfp4", 40, 300, layout="mma64")
+    one = replace(x, codes=x.codes[:1], scale=x.scale[:1], matrix=replace(x.matrix, values=x.matrix.values[:1]))
+    assert torch.equal(gemm("scaled_gemm", x, w, 40, 300, "120f")[:1], gemm("scaled_gemm", one, w, 40, 300, "120f"))
