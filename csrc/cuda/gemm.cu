@@ -120,12 +120,12 @@ GemmEngine engine_of(const GemmArgs& args, const Arch& code, bool exact) {
 bool is_integer(GemmEngine e) { return e == GemmEngine::kInt8 || e == GemmEngine::kInt4; }
 bool multiplies_codes(GemmEngine e) { return e == GemmEngine::kFloat8 || e == GemmEngine::kBlockScaled; }
 
-void add_cut(int64_t columns, int64_t k, GemmParams* p) {
+void add_cut(int64_t columns, int64_t k, int32_t first, GemmParams* p) {
   if (columns <= 0 || columns >= k) return;
-  for (int32_t& cut : p->cuts) {
-    if (cut == columns) return;
-    if (cut == 0) {
-      cut = static_cast<int32_t>(columns);
+  for (int32_t i = first; i < kMaxCuts; ++i) {
+    if (p->cuts[i] == columns) return;
+    if (p->cuts[i] == 0) {
+      p->cuts[i] = static_cast<int32_t>(columns);
       return;
     }
   }
@@ -282,13 +282,15 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   if (!integer) p.w.bytes = p.x.bytes = ByteMap();
 
   // what is scaled within a multiply cuts nothing
-  if (!block_scaled) add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, &p);
-  add_cut(args.w.scale_imaginary ? args.w.scale_imaginary.block.cols : 0, args.k, &p);
-  add_cut(args.w.zero ? args.w.zero.block.cols : 0, args.k, &p);
-  add_cut(args.w.high != nullptr ? args.w.group : 0, args.k, &p);
+  if (!block_scaled) add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, 0, &p);
+  add_cut(args.w.scale_imaginary ? args.w.scale_imaginary.block.cols : 0, args.k, 0, &p);
+  add_cut(args.w.zero ? args.w.zero.block.cols : 0, args.k, 0, &p);
+  add_cut(args.w.high != nullptr ? args.w.group : 0, args.k, 0, &p);
+  while (p.w_cuts < kMaxCuts && p.cuts[p.w_cuts] > 0) ++p.w_cuts;
   if (args.xq != nullptr) {
-    if (!block_scaled) add_cut(args.xq->scale ? args.xq->scale.block.cols : 0, args.k, &p);
-    add_cut(args.xq->zero ? args.xq->zero.block.cols : 0, args.k, &p);
+    const int32_t first = width == 1 ? 0 : p.w_cuts;  // which of equal cuts are one
+    if (!block_scaled) add_cut(args.xq->scale ? args.xq->scale.block.cols : 0, k, first, &p);
+    add_cut(args.xq->zero ? args.xq->zero.block.cols : 0, k, first, &p);
     p.x_scaled = true;
     p.x_scale_joins = args.xq->scale && args.xq->scale.block.cols != 0;
   }

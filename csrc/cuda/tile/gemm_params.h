@@ -19,6 +19,7 @@ struct GemmParams {
   Operand w, x;
   int32_t m, n, k;
   int32_t cuts[kMaxCuts];  // columns of the blocks that begin segments; 0 past the last
+  int32_t w_cuts;          // so many are of blocks of w, the others of x
   int32_t unit, chunk;
   int32_t stages, slots;  // 2 .. kMostStages steps in shared memory; segments that a step can meet, 1 .. 4
   bool linear;

@@ -52,7 +52,8 @@ struct Walker {
     }
 #pragma unroll 1
     for (int i = 0; i < kMaxCuts && p.cuts[i] > 0; ++i) {
-      limit = min(limit, begin + ((c - begin) / p.cuts[i] + 1) * p.cuts[i]);
+      const int32_t from = i < p.w_cuts ? begin : 0;  // blocks of x go through both halves of a complex product
+      limit = min(limit, from + ((c - from) / p.cuts[i] + 1) * p.cuts[i]);
     }
     return limit;
   }
