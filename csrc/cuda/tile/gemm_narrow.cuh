@@ -303,6 +303,12 @@ class NarrowGemm {
           x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
           x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
         }
+        if constexpr (E::kBlocks == 4) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) a[j] ^= block_sign(static_cast<uint32_t>(values.w_int[g + j % 2 * 8]), j / 2, t);
+#pragma unroll
+          for (int j = 0; j < 2; ++j) b[j] ^= block_sign(static_cast<uint32_t>(values.x_int[g]), j, t);
+        }
         if constexpr (E::kBlocks > 0) {  // as in the wide loop
           E::multiply(sum, a, b, static_cast<uint32_t>(values.w_int[g + t % 2 * 8]) >> (8 * piece),
                       static_cast<uint32_t>(values.x_int[g]) >> (8 * piece));

@@ -1,4 +1,4 @@
-// The kernel parameter of the tensor-core GEMM (tile/gemm_loop.cuh), made on the host by gemm_plan.h.
+// The kernel parameter of the tensor-core GEMM (gemm_wide.cuh, gemm_narrow.cuh), made on the host by plan_gemm.
 //
 // K is walked in steps of 64 slots, a step in 2 or 4 pieces of `chunk` slots, the K of one multiply. A piece holds
 // columns of one segment (ref/gemm_args.h), from its first slot on, the rest are zeros; where all segments begin at

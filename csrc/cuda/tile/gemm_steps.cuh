@@ -364,6 +364,12 @@ __device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint3
   }
 }
 
+// E4M3 scales of blocks have a sign, which the multiply does not know: the codes of the block take it. A register holds
+// the codes of one block of lane t's row, whose scales are the bytes of `scales`; `half`: of the 64 columns.
+__device__ __forceinline__ uint32_t block_sign(uint32_t scales, int half, int t) {
+  return (scales >> (16 * half + 8 * (t / 2) + 7) & 1u) * 0x88888888u;
+}
+
 // A of 16 rows that stand in shared memory as rows.
 template <class E>
 __device__ __forceinline__ void row_fragment(int chunk, const uint4* rows, int row, int piece, int lane,

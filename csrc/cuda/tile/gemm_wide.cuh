@@ -126,7 +126,7 @@ class WideGemm {
     if (p.offs == nullptr) return true;
     int32_t begin = 0;
     for (; expert < p.experts; ++expert) {
-      row_end = p.offs[expert];
+      row_end = min(max(p.offs[expert], begin), p.m);  // offs are not checked: nothing waits for them
       const int32_t tiles = (row_end - begin + Wide::kRowsX - 1) / Wide::kRowsX;
       if (tile < tiles) break;
       tile -= tiles;
@@ -247,7 +247,8 @@ class WideGemm {
   using Words = uint32_t[2][kBits > 0 ? kBits : 1];
 
   // Multiplies the piece of `chunk` columns from slot `piece` * chunk on. Its weights stand at `group` of the words.
-  // kSums: sums of bytes are taken too, and x may be unsigned. kEven: there is one term.
+  // kSums: sums of bytes are taken too, and x may be unsigned; of E4M3 block scales: they may be negative. kEven: there
+  // is one term.
   template <bool kSums, bool kEven>
   __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
                                            const WideScales& values, int stage) {
@@ -271,7 +272,17 @@ class WideGemm {
         row_fragment<E>(chunk, w, 32 * warp, piece, lane, a[0]);
         row_fragment<E>(chunk, w, 32 * warp + 16, piece, lane, a[1]);
       }
-      if constexpr (kSums) add_weight_sums(a, length, lane % 4);
+      if constexpr (kSums && E::kInteger) add_weight_sums(a, length, lane % 4);
+      if constexpr (kSums && E::kBlocks == 4) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            const int row = 32 * warp + 16 * i + lane / 4 + j % 2 * 8;
+            a[i][j] ^= block_sign(static_cast<uint32_t>(values.w_int[row]), j / 2, lane % 4);
+          }
+        }
+      }
 #pragma unroll 1
       for (int tx = 0; tx < (kEven ? 1 : min(p.x_terms, kMaxTerms - tw)); ++tx) {
         const uint4* x = rows(stage) + tx * Wide::kRowsX * 8;
@@ -281,7 +292,12 @@ class WideGemm {
           x_fragments<E, (kBits > 0)>(chunk, x, 16 * q, piece, lane, length, flip, b);
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
-            if (kSums && q == warp) {  // a warp adds up 16 rows of x
+            if constexpr (kSums && E::kBlocks == 4) {
+              const auto scales = static_cast<uint32_t>(values.x_int[16 * q + 8 * h + lane / 4]);
+              b[h][0] ^= block_sign(scales, 0, lane % 4);
+              b[h][1] ^= block_sign(scales, 1, lane % 4);
+            }
+            if (kSums && E::kInteger && q == warp) {  // a warp adds up 16 rows of x
               x_sums[h] = __dp4a(static_cast<int>(b[h][0]), 0x01010101, x_sums[h]);
               x_sums[h] = __dp4a(static_cast<int>(b[h][1]), 0x01010101, x_sums[h]);
             }
@@ -313,7 +329,7 @@ class WideGemm {
                           words[i]);
       }
     }
-    const bool sums = E::kInteger && (p.w_sums || p.x_sums);
+    const bool sums = E::kInteger ? p.w_sums || p.x_sums : E::kBlocks == 4 && has_signs(*values, lane, warp);
     int piece = 0;
 #pragma unroll 1
     for (bool over = false; !over;) {
@@ -323,7 +339,8 @@ class WideGemm {
       if (kEvenOnly<E> || p.even) {
         const int32_t length = min(kStepSlots, p.k - s * kStepSlots);
         if (sums) {
-          if constexpr (E::kInteger && !E::kNibbles) multiply_step<true>(words, length, *values, stage);
+          if constexpr ((E::kInteger && !E::kNibbles) || E::kBlocks == 4)
+            multiply_step<true>(words, length, *values, stage);
         } else {
           multiply_step<false>(words, length, *values, stage);
         }
@@ -365,6 +382,12 @@ class WideGemm {
       }
     }
   }
+  // Whether a scale that the warp needs is negative, which is as good as never.
+  static __device__ __forceinline__ bool has_signs(const WideScales& values, int lane, int warp) {
+    const int32_t w = values.w_int[32 * warp + lane], x = values.x_int[lane] | values.x_int[32 + lane];
+    return __any_sync(0xffffffffu, ((w | x) & 0x80808080) != 0);
+  }
+
   template <bool kSums>
   __device__ __forceinline__ void multiply_step(const Words& words, int32_t length, const WideScales& values,
                                                 int stage) {

@@ -186,11 +186,13 @@ struct Operand {
     s.second = static_cast<const uint8_t*>(s.second) + second_step;
     return s.at(r, c);
   }
-  // The same for the common kinds in place; `table`: the values of coded scales.
+  // The same for the common kinds in place; `table`: the values of coded scales (nullptr: they are decoded).
   __device__ __forceinline__ float scale_from(const float* table, int32_t r, int32_t c, int64_t step = 0,
                                               int64_t second_step = 0) const {
     if (scale_kind == ScaleKind::kNone) return 1.0f;
-    if (scale_kind == ScaleKind::kOther) return scale_at(r, c, step, second_step);
+    if (scale_kind == ScaleKind::kOther || (scale_kind == ScaleKind::kCoded && table == nullptr)) {
+      return scale_at(r, c, step, second_step);
+    }
     const int64_t i = scale.block_rows(r), j = scale.block_cols(c);
     const auto* base = static_cast<const uint8_t*>(scale.data) + step;
     float v;
