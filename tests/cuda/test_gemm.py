@@ -12,6 +12,7 @@ import pytest
 import torch
 from cuda.bounds import assert_within, bound
 from cuda.emulated import MODELS, kernels, ops, run, same_bits
+from emu import emulator
 from operands import Operand, operand
 from oracle import gemm
 from torch import Tensor
@@ -159,6 +160,16 @@ def test_experts_with_float_activations(format: str, dtype: torch.dtype) -> None
                 assert_within(got[begin:end], gemm.exact(exact_x, one.matrix), allowed)
                 alone = run(lambda library, rows=rows, one=one: call(library, rows, one), mma=model)
                 assert same_bits(got[begin:end], alone)
+
+
+@pytest.mark.parametrize("offs", [[2, 1, 70], [-1, 3, 70], [1, 2, 3], [1, 4, 90], [90, 3, 2]], ids=str)
+def test_wrong_ends_of_experts_lead_nowhere(offs: list[int]) -> None:
+    """No op waits to read them on CUDA: whatever they are, nothing outside the tensors is touched."""
+    rng = np.random.default_rng(12)
+    _, w = experts(rng, "int4:g32")
+    library = ops()
+    with emulator.settings(arch="80"), emulator.silent():
+        grouped(library, floats(rng, M, K), w, offs)
 
 
 @pytest.mark.parametrize("arch", ["89", "90", "120f"])
