@@ -29,7 +29,7 @@ WEIGHTS = ("int4:g64", "int8:row")
 ACTIVATIONS = ("bf16", "int8:row")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # what a shape takes to emulate: everything is counted, nothing is checked
-_SETTINGS = {"races": "0", "bounds": "0", "uninitialized": "ignore"}
+_SETTINGS = {"races": "0", "uninitialized": "ignore"}
 
 
 @dataclass(frozen=True)
