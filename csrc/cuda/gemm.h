@@ -1,8 +1,9 @@
 // The tensor-core GEMM behind bitplane_gemm, dequant_gemm and scaled_gemm on CUDA: what ref/gemm_args.h defines.
 // Integer pairs give the bits of the CPU, but where a block-scaled engine is taken (scaled_gemm.h). Float pairs: fp32
-// sums of products that are exact (x and w as up to three 16-bit floats whose sum is the value), of at most `unit`
-// columns of one segment, each of which joins by itself; so the result depends on K and the formats alone, and for any
-// M, kernel and number of multiprocessors is the same.
+// sums of exact products of x and w cut into up to three 16-bit floats whose sum is the value (products of parts i and
+// j with i + j >= 3, below 2^-20 of it in all, are left out), of at most `unit` columns of one segment, each of which
+// joins by itself. So the result depends on K, the formats and the layout of w, which orders K within a multiply, and
+// for any M, kernel and number of multiprocessors is the same.
 //
 // Two loops: gemm_wide.cuh for many rows of x, gemm_narrow.cuh for few. Both read w in the layout mma64 straight from
 // memory to tensor cores, and any other layout, any group size, mixed widths and complex weights through registers.

@@ -3,9 +3,8 @@
 //
 // The arguments are those of ref/<family>.h. On CUDA
 //   - `data`, `codes`, `scale`, `zero`, outlier and index pointers, sign vectors and codebooks are device memory;
-//   - what a host structure points to as a structure (ElementFormat, BlockValues::second, QMatrix::high) is host
-//   memory,
-//     read before the launcher returns.
+//   - structures that a structure points to (ElementFormat, BlockValues::second, QMatrix::high) are host memory, read
+//     before the launcher returns.
 // Values are not refused, since that would need a wait: kernels or what they find into Call::findings, and go on.
 #pragma once
 

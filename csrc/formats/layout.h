@@ -1,5 +1,5 @@
 // Where the bits of a matrix of codes lie: the canonical layouts that the API takes and checkpoints store, and the
-// tiled one that kernels read. Each is a map (row, column, bit) <-> position, stated once here.
+// tiled ones that kernels read. Each is a map (row, column, bit) <-> position, stated once here.
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,6 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
-#include <stdexcept>
-
 #include "torch/args.h"
 
 namespace lowbit::bind::device {
