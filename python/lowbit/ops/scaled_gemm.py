@@ -27,9 +27,10 @@ def scaled_gemm(
     """`x w^T` of two quantized matrices: INT8, INT4, FP8 (tensor, row, 128-block), MXFP8/6/4, NVFP4, MXINT8, NVINT4 ...
 
     Any pair of formats, not only equal ones. Where both are integers or exact in int8 (MXFP4, NVFP4: values are halves)
-    the products of a scale group are summed exactly and the result has the same bits on every machine; else they are
-    summed in float32 (`csrc/ref/gemm_args.h`). Formats: OCP Microscaling v1.0 (Rouhani et al. 2023); NVFP4, NVINT4 as
-    in "INT v.s. FP" (Chen et al. 2025).
+    the products of a scale group are summed exactly and the result has the same bits on every machine, but for MXFP4,
+    NVFP4 and MXFP6 E2M3 pairs on GPUs whose tensor cores take the scales of blocks (sm_120, sm_121; `bitplane_gemm`
+    gives the bits there too); else they are summed in float32 (`csrc/ref/gemm_args.h`). Formats: OCP Microscaling
+    v1.0 (Rouhani et al. 2023); NVFP4, NVINT4 as in "INT v.s. FP" (Chen et al. 2025).
 
     Args:
         x: codes of M x k activations, canonical or plain.
