@@ -7,17 +7,18 @@
 namespace emu {
 namespace {
 
-// Ordinary instructions: the table "Throughput of Native Arithmetic Instructions" of the CUDA C++ Programming Guide (12.6
-// for 8.x and 9.0), results of one SM and clock. `cvt` is its row "all other type conversions", 16; those that ptxas makes
-// ALU instructions of count as integers, 64 (exec/convert.cpp). `f16` counts lanes of two halves: where that table and the whitepapers differ (8.6: 256
-// results, against 35.6 TFLOPS of the RTX 3090), the whitepaper's, which microbenchmarks confirm. Of 12.x, for which no
-// such table was found:
+// Ordinary instructions: the table "Throughput of Native Arithmetic Instructions" of the CUDA C++ Programming Guide
+// (12.6 for 8.x and 9.0), results of one SM and clock. `cvt` is its row "all other type conversions", 16; those that
+// ptxas makes ALU instructions of count as integers, 64 (exec/convert.cpp). `f16` counts lanes of two halves: where
+// that table and the whitepapers differ (8.6: 256 results, against 35.6 TFLOPS of the RTX 3090), the whitepaper's,
+// which microbenchmarks confirm. Of 12.x, for which no such table was found:
 //   f32 f16 f64   RTX Blackwell GPU Architecture (2025), appendix A: 104.8 TFLOPS f32 and f16, f64 at 1/64 of f32
 //   int           the same: 104.8 TOPS, twice Ada's. Multiply-adds were measured at half of that (IMAD on an RTX 5080,
 //                 NVIDIA developer forum, thread 320578), so that the bound is a low one where they prevail
 //   cvt sfu shfl  no document: those of 8.9
 // Tensor rates, from the peak of the named board divided by its SMs and boost clock:
-//   80   A100 whitepaper (2020), table of peak rates: 312 TFLOPS f16, 156 tf32, 624 TOPS s8, 1248 s4, 19.5 f64; b1: 4992,
+//   80   A100 whitepaper (2020), table of peak rates: 312 TFLOPS f16, 156 tf32, 624 TOPS s8, 1248 s4, 19.5 f64; b1:
+//   4992,
 //        binary of the "A100 Tensor Cores" section
 //   86   GA102 whitepaper (2021), appendix A, RTX 3090: 71 TFLOPS f16 with f32 sums, 142 with f16 sums, 35.6 tf32,
 //        284 TOPS s8, 568 s4; b1: no document
