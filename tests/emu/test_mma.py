@@ -180,6 +180,46 @@ def test_tiny_terms_are_aligned_to_the_exponent_of_zero(arch, operand, entry, pr
     assert (run(a, b, np.zeros((1, 16, 8), np.int64), arch=arch, mma="hardware") == want).all()
 
 
+# Where sums scaled to the fraction leave int32, products or their alignment leave float, or blocks overflow on the way:
+# values of A (over k, again and again), of B, and of C.
+EDGES = {
+    "largest significands": ("f16", [2 - 2.0**-10], [2 - 2.0**-10], [2 - 2.0**-23, 2 - 2.0**-22, 0.0, 1.5]),
+    "largest significands, negative": ("f16", [2.0**-10 - 2], [2 - 2.0**-10], [2.0**-23 - 2, -0.0, 2.0**-40]),
+    "next to int32's end": ("f16", [2 - 2.0**-10] * 15 + [1.5], [2 - 2.0**-10], [1.0, 0.5, -0.25, 2 - 2.0**-23]),
+    "overflow in the first block": ("bf16", [2.0**64] * 8 + [1.0] * 8, [2.0**63], [1.0, -(2.0**127), 0.0]),
+    "overflow and its opposite": ("bf16", [2.0**64] * 8 + [-(2.0**64)] * 8, [2.0**63], [1.0, 2.0**100]),
+    "overflow of a sum that fits": ("bf16", [2.0**63] * 8 + [-(2.0**63)] * 8, [2.0**62], [2.0**127, 0.0, -(2.0**127)]),
+    "no product": ("bf16", [0.0, -0.0], [1.0], [-0.0, 2.0**-149, -(2.0**-126), 2.0**-127, 2.0**120, 1.0]),
+    "products far below c": ("bf16", [2.0**-60, 2.0**-61], [2.0**-50, 3 * 2.0**-51], [1.0, 2.0**100, -(2.0**-90)]),
+    "least products": ("bf16", [2.0**-60, -(2.0**-62)], [2.0**-59], [0.0, 2.0**-149, -(2.0**-119), -0.0]),
+    "subnormal factors": ("bf16", [2.0**-133, 2.0**-126], [2.0**10, 2.0**-2], [0.0, 2.0**-126, -(2.0**-130)]),
+    "subnormal results": ("f16", [2.0**-24, 2.0**-14], [-(2.0**-24), 2.0**-24], [2.0**-140, -(2.0**-48), 0.0]),
+    "cancelling": ("f16", [1.0, -1.0], [2 - 2.0**-10, 2 - 2.0**-9], [2.0**-30, -(2.0**-126), 0.0]),
+}
+
+
+@pytest.mark.parametrize("arch", ["80", "90", "120"])
+@pytest.mark.parametrize("name", EDGES)
+def test_sums_at_the_edges_of_int32_and_float(name, arch):
+    operand, *values = EDGES[name]
+    form = FORMATS[operand]
+
+    def codes(side, rows):
+        x = np.resize(np.array(side, np.float32), 16)
+        words = x.astype(np.float16).view(np.uint16) if operand == "f16" else x.view(np.uint32) >> 16
+        return words.astype(np.int64)[None, None].repeat(rows, 1)
+
+    a, b = codes(values[0], 16), codes(values[1], 8)
+    c = np.resize(np.array(values[2], np.float32).view(np.uint32), 128).reshape(1, 16, 8).astype(np.int64)
+    got = Run(f"m16n8k16_{operand}", "f32")(a, b, c, mma="hardware", arch=arch, seed=0)
+    values_a, values_b, values_c = fractions(a, form), fractions(b, form), fractions(c, F32)
+    model = MODELS.get((arch, operand), MODELS[arch, "f16"])
+    for j in range(len(values[2])):
+        want = hardware(list(values_a[0, 0]), list(values_b[0, j % 8]), values_c[0, j // 8, j % 8], F32, model,
+                        (form.least, form.least))  # fmt: skip
+        assert got[0, j // 8, j % 8] == want, f"c = {values[2][j]}: {got[0, j // 8, j % 8]:#x}, not {want:#x}"
+
+
 # ---- f64
 
 
