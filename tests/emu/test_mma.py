@@ -294,6 +294,33 @@ ret;
     assert "10" in str(refused.value)  # its line
 
 
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (f"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {F},{A},{A},{F},a0,0x0", "sparse"),
+        (f"mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {F},{A},{A},{F},a0,0x0", "sparse"),
+        (f"wmma.mma.sync.aligned.row.col.m16n16k16.f32.f32 {F},{A},{A},{F}", "unknown instruction 'wmma'"),
+        (f"wmma.load.a.sync.aligned.row.m16n16k16.global.f16 {A}, [d]", "unknown instruction 'wmma'"),
+        (f"wmma.store.d.sync.aligned.row.m16n16k16.global.f32 [d], {F}", "unknown instruction 'wmma'"),
+    ],
+)
+def test_sparse_and_wmma_are_errors_that_name_the_line(statement, why):
+    source = f""".version 9.0
+.target sm_80
+.address_size 64
+.visible .entry k()
+{{
+.reg .b32 a<4>;
+.reg .b64 d;
+.reg .f32 f<4>;
+{statement};
+ret;
+}}
+"""
+    with pytest.raises(emulator.EmulatorError, match=f"line 9: .*{why}"):
+        emulator.Module(source).launch("k", 1, 32)
+
+
 def test_a_partial_warp_is_reported():
     """All 32 lanes take part in mma.sync."""
     module_text = (HERE / "m16n8k16_f16.ptx").read_text()
