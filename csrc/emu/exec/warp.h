@@ -16,8 +16,6 @@ namespace emu {
 struct Block;
 struct Launch;
 
-enum class LaneState : uint8_t { kRunning, kWaitWarp, kWaitBarrier, kExited };
-
 struct Warp {
   Block* block = nullptr;
   const Code* code = nullptr;
