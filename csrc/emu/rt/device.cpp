@@ -7,9 +7,9 @@
 namespace emu {
 namespace {
 
-// Limits of an SM (shared memory, threads, blocks): cuda_occupancy.h of CUDA 13.0 and arch_traits.h of CCCL, which
-// agree with the table of technical specifications of the CUDA C++ Programming Guide. Blocks an SM are 24 on 12.x,
-// not 32. The board, by row:
+// Limits of an SM: arch_traits.h of CCCL (shared memory, threads, blocks), and cuda_occupancy.h of CUDA 13.0 for the
+// blocks and for how shared memory and registers are dealt out. Blocks are 24 on 12.x, not the 32 of 10.0.
+// The board, by row:
 //   80   NVIDIA A100 Tensor Core GPU Architecture (2020), table of A100 (SMs, boost clock, L2); A100 80GB data sheet
 //        (2,039 GB/s) and its memory clock as drivers report it
 //   86   NVIDIA Ampere GA102 GPU Architecture (2021), appendix A: 82 SMs, 1695 MHz, 19.5 Gb/s, 6144 KB
