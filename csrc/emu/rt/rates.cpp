@@ -17,9 +17,8 @@ namespace {
 //                 NVIDIA developer forum, thread 320578), so that the bound is a low one where they prevail
 //   cvt sfu shfl  no document: those of 8.9
 // Tensor rates, from the peak of the named board divided by its SMs and boost clock:
-//   80   A100 whitepaper (2020), table of peak rates: 312 TFLOPS f16, 156 tf32, 624 TOPS s8, 1248 s4, 19.5 f64; b1:
-//   4992,
-//        binary of the "A100 Tensor Cores" section
+//   80   A100 whitepaper (2020), table of peak rates: 312 TFLOPS f16, 156 tf32, 624 TOPS s8, 1248 s4, 19.5 f64; b1 is
+//        four times s4 (4992), which that table leaves out: its document was not found again
 //   86   GA102 whitepaper (2021), appendix A, RTX 3090: 71 TFLOPS f16 with f32 sums, 142 with f16 sums, 35.6 tf32,
 //        284 TOPS s8, 568 s4; b1: no document
 //   89   Ada whitepaper (2023, v2.1), appendix A, RTX 4090: 165.2 / 330.3 TFLOPS f16, 82.6 tf32, 660.6 TOPS s8,
