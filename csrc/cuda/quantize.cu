@@ -7,6 +7,7 @@
 #include "cuda/tile/hadamard.cuh"
 #include "cuda/tile/random.cuh"
 #include "cuda/tile/scales.cuh"
+#include "cuda/tile/vectors.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -31,12 +32,7 @@ struct Input {
     x.cols = a.cols;
   }
   __device__ __forceinline__ void load(int32_t r, int32_t c, bool valid, float (&v)[kVector], float* exchange) const {
-    if (valid && c < cols) {
-      load_vector(x, aligned, r, c, v);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
-    }
+    load_vector(x, aligned, r, c, valid, v);
     hadamard(v, exchange);
   }
 };
