@@ -16,7 +16,8 @@ constexpr int kOutputs = 12;               // rows of H_m that a thread sums: di
 constexpr int64_t kMaxShared = 96 * 1024;  // every architecture has this much
 constexpr int64_t kHalved = 32768, kHalf = kHalved / 2;
 
-// Signs of H_m: 12 rows a half word, [column a][tile of rows], bit i set where entry (12 tile + i, a) is -1.
+// Signs of H_m: 12 rows a half word, [column a][tile], bit i set where entry (tile + i tiles, a) is -1. The rows of
+// neighbouring tiles are neighbours, so that lanes store what lies side by side.
 struct Signs {
   static constexpr int kCapacity = 4096;
   int order = 1, tiles = 0;
@@ -29,10 +30,10 @@ struct Signs {
 struct Transform {
   Matrix x, out;
   bool x_aligned = false, out_aligned = false;
-  int32_t size = 0;    // of a block
-  int32_t in_row = 0;  // blocks
-  int32_t blocks = 0;  // in all
-  Divisor row_of;      // block -> row
+  int32_t size = 0;     // of a block
+  int32_t in_row = 0;   // blocks
+  int32_t blocks = 0;   // in all
+  Divisor row_of;       // block -> row
   Matrix sign;          // one row of float32
   Divisor sign_period;  // columns after which the signs repeat, 0: never
   bool sign_aligned = false, sign_in = false, sign_out = false;
@@ -176,13 +177,13 @@ __device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint
 }
 
 // `group` blocks of m * 2^log2 columns in shared memory, `stride` words from one to the next: whole vectors, and for
-// the additions of H_m, where a warp may reach from one block to the next, their columns in different banks. A thread
-// has 2^log2 neighbouring columns of H_m's output; where these are less than a sector they are `staged`: they go to
-// memory of their own after the blocks, and leave in vectors.
+// the additions of H_m, where a warp reaches from one block to the next, their columns in different banks. An item is
+// 12 rows of H_m and one of 2^log2 columns, `per_block` of them. Where 2^log2 columns are less than a sector the sums
+// are `staged`: they go to memory of their own after the blocks, and leave in vectors.
 template <bool kTensor>
 __global__ void __launch_bounds__(kMaxThreads)
     in_shared(const Transform t, const int log2, const int group, const int stride, const Divisor vectors,
-              const bool staged, const Signs signs) {
+              const Divisor per_block, const bool staged, const Signs signs) {
   extern __shared__ float4 memory[];
   auto* const shared = reinterpret_cast<float*>(memory);
   const int32_t all = group * vectors.size, power = 1 << log2;
@@ -216,15 +217,11 @@ __global__ void __launch_bounds__(kMaxThreads)
     store_vectors(shared);
     return;
   }
-  const int32_t of_block = signs.tiles << log2;
+  const int32_t items = min(group, t.blocks - first) * per_block.size;
 #pragma unroll 1
-  for (int32_t item = thread, g = 0; g < group && first + g < t.blocks;) {
-    if (item >= of_block) {
-      item -= of_block;
-      ++g;
-      continue;
-    }
-    const int32_t tile = item >> log2, column = item & (power - 1);
+  for (int32_t item = thread; item < items; item += threads) {
+    const int32_t g = per_block(item), rest = item - g * per_block.size;
+    const int32_t tile = rest >> log2, column = rest & (power - 1);
     float sum[kOutputs] = {};
 #pragma unroll 4
     for (int32_t a = 0; a < signs.order; ++a) {
@@ -233,7 +230,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     const Transform::Block b = t.block(first + g);
 #pragma unroll
     for (int i = 0; i < kOutputs; ++i) {
-      const int32_t at = ((tile * kOutputs + i) << log2) + column;
+      const int32_t at = ((i * signs.tiles + tile) << log2) + column;
       if (at >= t.size) break;
       if (staged) {
         sums[place(g * stride + at)] = sum[i];
@@ -242,7 +239,6 @@ __global__ void __launch_bounds__(kMaxThreads)
                     t.finished(b.c + at, sum[i]));
       }
     }
-    item += threads;
   }
   if (!staged) return;
   __syncthreads();
@@ -307,7 +303,7 @@ __global__ void __launch_bounds__(256)
   const Transform::Block b = t.block(block);
 #pragma unroll
   for (int i = 0; i < kOutputs; ++i) {
-    const int32_t at = ((tile * kOutputs + i) << log2) + column;
+    const int32_t at = ((i * tiles.size + tile) << log2) + column;
     if (at < t.size) {
       store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
                   t.finished(b.c + at, sum[i]));
@@ -320,11 +316,11 @@ __global__ void __launch_bounds__(256) put_signs(const Signs part, uint16_t* to,
   for (int i = static_cast<int>(threadIdx.x); i < count; i += 256) to[i] = part.bits[i];
 }
 
-// Entry (12 tile + i, a) of the matrix of order m (m = 8: Sylvester's).
-uint16_t twelve_signs(int m, bool transpose, int a, int tile) {
+// Entries (tile + i tiles, a) of the matrix of order m (m = 8: Sylvester's).
+uint16_t twelve_signs(int m, int tiles, bool transpose, int a, int tile) {
   uint16_t bits = 0;
-  for (int i = 0; i < kOutputs && tile * kOutputs + i < m; ++i) {
-    const int row = tile * kOutputs + i;
+  for (int i = 0; i < kOutputs && tile + i * tiles < m; ++i) {
+    const int row = tile + i * tiles;
     bool negative = __builtin_popcount(static_cast<unsigned>(row & a)) % 2 != 0;
     if (m > 8) negative = transpose ? hadamard_matrix(m).negative(a, row) : hadamard_matrix(m).negative(row, a);
     bits = static_cast<uint16_t>(bits | (negative ? 1 << i : 0));
@@ -389,13 +385,13 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   signs.order = plan.m;
   signs.tiles = plan.tiles;
   for (int i = 0; i < signs.count(); ++i)
-    signs.bits[i] = twelve_signs(plan.m, transpose, i / plan.tiles, i % plan.tiles);
+    signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
   const int64_t vectors = ceil_divide(t.size, kVector);
   const int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
   const int64_t all = group * vectors;
   // only blocks that lie one behind the other (power >= 32) have butterflies beyond a warp
   const int power = 1 << plan.log2;
-  const bool skewed = plan.m > 1 && group > 1 && power >= 4 && power < 32;
+  const bool skewed = plan.m > 1 && group > 1 && power >= 8 && power < 32;
   const int64_t stride = vectors * kVector + (skewed ? (32 + power - vectors * kVector % 32) % 32 : 0);
   const bool staged = plan.m > 1 && power * size_of(t.out.dtype) < 32 && 8 * group * stride <= kMaxShared / 2;
   const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
@@ -403,7 +399,7 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   return launch(kOp, kernel, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
                 dim3(static_cast<unsigned>(threads)),
                 (staged ? 8 : 4) * group * stride + round_up(2 * signs.count(), 4), call.stream, t, plan.log2, group,
-                static_cast<int>(stride), Divisor(vectors), staged, signs);
+                static_cast<int>(stride), Divisor(vectors), Divisor(int64_t{plan.tiles} << plan.log2), staged, signs);
 }
 
 Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
@@ -430,13 +426,13 @@ Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, cons
     for (int at = 0; at < signs.count(); at += Signs::kCapacity) {
       const int count = std::min(Signs::kCapacity, signs.count() - at);
       for (int i = 0; i < count; ++i) {
-        signs.bits[i] = twelve_signs(plan.m, transpose, (at + i) / plan.tiles, (at + i) % plan.tiles);
+        signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, (at + i) / plan.tiles, (at + i) % plan.tiles);
       }
       LOWBIT_RETURN_IF_ERROR(launch(kOp, put_signs, dim3(1), dim3(256), 0, call.stream, signs, table + at, count));
     }
   } else {
     for (int i = 0; i < signs.count(); ++i) {
-      signs.bits[i] = twelve_signs(plan.m, transpose, i / plan.tiles, i % plan.tiles);
+      signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
     }
   }
   const int64_t chunks = ceil_divide(first.size, 256);

@@ -40,6 +40,24 @@ __global__ void __launch_bounds__(kThreads) complex_codes(const ComplexJob job) 
   job.codes.store(p.r, p.c, valid, codes);
 }
 
+// Real and imaginary part of column c of row r, in one access where rows are aligned.
+__device__ __forceinline__ void load_complex(const Matrix& x, bool aligned, int32_t r, int32_t c, float& re,
+                                             float& im) {
+  const int64_t at = r * x.row_stride + 2 * int64_t{c} * x.col_stride;
+  if (!aligned) {
+    re = load_value(x.data, x.dtype, at);
+    im = load_value(x.data, x.dtype, at + x.col_stride);
+  } else if (x.dtype == DType::kF32) {
+    const float2 pair = static_cast<const float2*>(x.data)[at / 2];
+    re = pair.x, im = pair.y;
+  } else {
+    const uint32_t pair = static_cast<const uint32_t*>(x.data)[at / 2];
+    const bool bf16 = x.dtype == DType::kBF16;
+    re = bf16 ? bf16_value(pair & 0xffffu) : f16_value(pair & 0xffffu);
+    im = bf16 ? bf16_value(pair >> 16) : f16_value(pair >> 16);
+  }
+}
+
 // One warp a block. All lanes add the same terms one after the other, as the reference does.
 __global__ void __launch_bounds__(kThreads, 3) complex_scales(const ComplexJob job) {
   const auto block = static_cast<int32_t>(blockIdx.x * (kThreads / 32) + threadIdx.x / 32);
@@ -56,9 +74,8 @@ __global__ void __launch_bounds__(kThreads, 3) complex_scales(const ComplexJob j
       float part = 0;
       bool imaginary = false;
       if (c < c1) {
-        const int64_t at = r * job.x.row_stride + 2 * int64_t{c} * job.x.col_stride;
-        const float re = load_value(job.x.data, job.x.dtype, at);
-        const float im = load_value(job.x.data, job.x.dtype, at + job.x.col_stride);
+        float re, im;
+        load_complex(job.x, job.aligned, r, c, re, im);
         imaginary = (encode_complex(re, im) & 1u) != 0;
         part = magnitude(imaginary ? im : re);
       }
