@@ -387,7 +387,8 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   for (int i = 0; i < signs.count(); ++i)
     signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
   const int64_t vectors = ceil_divide(t.size, kVector);
-  const int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
+  int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
+  if (vectors % 2 != 0 && group > 1) group -= group % 2;  // groups begin with a sector of 16-bit elements
   const int64_t all = group * vectors;
   // only blocks that lie one behind the other (power >= 32) have butterflies beyond a warp
   const int power = 1 << plan.log2;

@@ -6,7 +6,7 @@
 //   - structures that a structure points to (ElementFormat, BlockValues::second, QMatrix::high) are host memory, read
 //     before the launcher returns.
 // Values are not refused, since that would need a wait: kernels or what they find into Call::findings, and go on. When
-// that is looked at is the caller's choice (torch/findings.h).
+// that is looked at is the caller's choice (torch/device/findings.h).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -26,6 +26,7 @@ enum Finding : int32_t {
   kBadCode = 4,        // a code that is no value of its format
   kBadScale = 8,       // a stored scale is not finite
   kBadId = 16,         // a row that is asked for is none of the matrix
+  kBadTable = 32,      // the values of a codebook are not finite or do not ascend
 };
 
 struct Call {

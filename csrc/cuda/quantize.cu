@@ -140,6 +140,13 @@ __global__ void __maxnreg__(64) extents(const Input in, const ExtentJob job) {
   });
 }
 
+// Looks at the values of a codebook: finite, ascending.
+__global__ void check_codebook(const float* values, const int count, int32_t* findings) {
+  const auto c = static_cast<int>(threadIdx.x);
+  if (c >= count) return;
+  if (!is_finite(values[c]) || (c > 0 && values[c] < values[c - 1])) report(findings, kBadTable);
+}
+
 // Scales that are there.
 template <class Coder, bool kStochastic>
 __global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 32 : 0))
@@ -338,6 +345,10 @@ Status quantize(const QuantizeArgs& a, const Call& call) {
   if (f.is_complex()) return quantize_complex(a, call);
   if (f.is_int()) return run(IntCoder(f), a, call);
   if (f.is_float() && f.specials != kPower) return run(FloatCoder(f), a, call);
+  if (f.kind == Kind::kCodebook && call.findings != nullptr) {
+    LOWBIT_RETURN_IF_ERROR(
+        launch(op, check_codebook, dim3(1), dim3(256), 0, call.stream, a.scaling.codebook, f.codes(), call.findings));
+  }
   return run(LookupCoder(f, a.scaling.codebook), a, call);
 }
 
