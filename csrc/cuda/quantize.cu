@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "common/parallel.h"
 #include "cuda/quantize.h"
@@ -147,16 +148,21 @@ __global__ void check_codebook(const float* values, const int count, int32_t* fi
   if (!is_finite(values[c]) || (c > 0 && values[c] < values[c - 1])) report(findings, kBadTable);
 }
 
+// Registers of with_values; with fewer it spills.
+template <class Coder, bool kStochastic>
+constexpr int kWithValuesRegisters = kRegisters + (kCoderTable<Coder> > 0                             ? 32
+                                                   : kStochastic && std::is_same_v<Coder, FloatCoder> ? 8
+                                                                                                      : 0);
+
 // Scales that are there.
 template <class Coder, bool kStochastic>
-__global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 32 : 0))
+__global__ void __maxnreg__((kWithValuesRegisters<Coder, kStochastic>))
     with_values(const Input in, const Output<Coder> out, const DeviceValues scale, const DeviceValues zero,
                 const Tiling tiling, int32_t* findings) {
   extern __shared__ float4 shared[];
   __shared__ float table[kCoderTable<Coder> + 1];
   Coder coder = out.coder;
   fill(coder, table);
-  const Philox random = kStochastic ? read_seed(out.random, out.seed) : Philox();
   const Place p(tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < in.rows;
   float v[kVector];
@@ -164,6 +170,7 @@ __global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 32 : 0))
   Extent e;
   e.add(v, false);
   if (!e.finite()) report(findings, kNonFinite);
+  const Philox random = kStochastic ? read_seed(out.random, out.seed) : Philox();
   const bool uniform = (!scale || scale.is_uniform()) && (!zero || zero.is_uniform());
   emit<kStochastic>(out, coder, random, p.r, p.c, valid, v, uniform, [&](int32_t c, float* s, float* z) {
     if (scale) *s = scale.at(p.r, c);
