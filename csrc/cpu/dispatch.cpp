@@ -21,6 +21,9 @@ constexpr Kernels kReference = {
     ref::unpack_order,
     ref::prepack,
     ref::unprepack,
+    ref::truncate,
+    ref::truncate_scales,
+    ref::truncate_zeros,
     ref::quantize,
     ref::dequantize,
     ref::stochastic_round,
@@ -125,6 +128,7 @@ std::vector<std::pair<std::string, std::vector<std::string>>> own_kernels() {
   add("unpack", &Kernels::unpack);
   add("prepack", &Kernels::prepack);
   add("unprepack", &Kernels::unprepack);
+  add("truncate", &Kernels::truncate);
   add("quantize", &Kernels::quantize);
   add("dequantize", &Kernels::dequantize);
   add("stochastic_round", &Kernels::stochastic_round);

@@ -23,6 +23,9 @@ struct Kernels {
   decltype(&ref::unpack_order) unpack_order;
   decltype(&ref::prepack) prepack;
   decltype(&ref::unprepack) unprepack;
+  decltype(&ref::truncate) truncate;
+  decltype(&ref::truncate_scales) truncate_scales;
+  decltype(&ref::truncate_zeros) truncate_zeros;
   decltype(&ref::quantize) quantize;
   decltype(&ref::dequantize) dequantize;
   decltype(&ref::stochastic_round) stochastic_round;

@@ -2,6 +2,8 @@
 #include "cuda/quantize.h"
 #include "cuda/quantize_complex.h"
 #include "cuda/tile/blocks.cuh"
+#include "cuda/tile/row_ids.cuh"
+#include "cuda/tile/vectors.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -17,7 +19,7 @@ struct DequantizeJob {
   const int64_t* ids = nullptr;
   Matrix out;
   bool aligned = false;
-  int32_t rows = 0, cols = 0;
+  int32_t rows = 0, cols = 0, w_rows = 0;
   Tiling tiling;
   int32_t* findings = nullptr;
   // mixed widths (qmatrix.h)
@@ -28,8 +30,8 @@ struct DequantizeJob {
   int32_t high_count = 0;
   Divisor group_of;
 
-  __device__ __forceinline__ int32_t row_of(int32_t out_row) const {
-    return ids == nullptr ? out_row : static_cast<int32_t>(ids[out_row]);
+  __device__ __forceinline__ RowId row_of(int32_t out_row, bool valid) const {
+    return row_id(ids, out_row, valid, w_rows, findings);
   }
   // decode(code) of one element.
   __device__ __forceinline__ float raw(int32_t r, int32_t c) const {
@@ -69,15 +71,17 @@ __global__ void __launch_bounds__(kThreads, 4) dequantize(const DequantizeJob jo
   fill(coder, table);
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < job.rows;
-  const int32_t r = valid ? job.row_of(p.r) : 0;
-  Codes8 codes = job.codes.load(r, p.c, valid);
-  if (!valid || p.c >= job.cols) return;
+  const RowId id = job.row_of(p.r, valid);
+  const int32_t r = id.row;
+  const bool there = id.valid && p.c < job.cols;
+  Codes8 codes = job.codes.load(r, p.c, id.valid);
   if (job.is_ternary) {  // 2 is no code: high bit without low bit
     const uint32_t low = codes.low & ~(codes.low << 1), high = codes.high & ~(codes.high << 1);
     if (((low | high) & 0x02020202u) != 0) report(job.findings, kBadCode);
   }
-  float v[kVector];
-  if ((!job.scale || job.scale.is_uniform()) && (!job.zero || job.zero.is_uniform())) {
+  float v[kVector] = {};
+  if (!there) {  // the lane has zeros to store, or nothing
+  } else if ((!job.scale || job.scale.is_uniform()) && (!job.zero || job.zero.is_uniform())) {
     const float s = job.scale ? job.scale.at(r, p.c) : 1.0f, z = job.zero ? job.zero.at(r, p.c) : 0.0f;
     if (!is_finite(s)) report(job.findings, kBadScale);
 #pragma unroll
@@ -100,27 +104,30 @@ __global__ void __launch_bounds__(kThreads, 4) dequantize(const DequantizeJob jo
       turn(v);
     }
   }
-  store_vector(job.out, job.aligned, p.r, p.c, v);
+  store_vector(job.out, job.aligned, p.r, p.c, valid, v);
 }
 
 __global__ void __launch_bounds__(kThreads) dequantize_mixed(const DequantizeJob job) {
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
-  if (p.r >= job.rows || p.c >= job.cols) return;
-  const int32_t r = job.row_of(p.r);
+  const bool valid = p.r < job.rows;
+  const RowId id = job.row_of(p.r, valid);
   float v[kVector] = {};
 #pragma unroll 1
   for (int i = 0; i < kVector; ++i) {
-    if (p.c + i < job.cols) v[0] = job.value(r, p.c + i);
+    if (id.valid && p.c + i < job.cols) v[0] = job.value(id.row, p.c + i);
     turn(v);
   }
-  store_vector(job.out, job.aligned, p.r, p.c, v);
+  store_vector(job.out, job.aligned, p.r, p.c, valid, v);
 }
 
 // One warp a row of the output; the first entry of a column adds all of that column, in their order.
 __global__ void __launch_bounds__(kThreads) add_outliers(const DequantizeJob job, const Outliers outliers) {
   const auto row = static_cast<int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
   if (row >= job.rows) return;
-  const auto out_row = static_cast<int32_t>(row), r = job.row_of(out_row);
+  const auto out_row = static_cast<int32_t>(row);
+  const RowId id = job.row_of(out_row, true);
+  if (!id.valid) return;
+  const int32_t r = id.row;
   const int32_t begin = outliers.offsets[r], end = outliers.offsets[r + 1];
   for (int32_t i = begin + static_cast<int32_t>(threadIdx.x % 32); i < end; i += 32) {
     const int32_t c = outliers.cols[i];
@@ -164,6 +171,7 @@ Status dequantize(const DequantizeArgs& a, const Call& call) {
   job.aligned = is_vector_aligned(a.out);
   job.rows = static_cast<int32_t>(a.rows);
   job.cols = static_cast<int32_t>(a.w.cols);
+  job.w_rows = static_cast<int32_t>(codes.rows);
   job.tiling = Tiling::of(a.rows, a.w.cols);
   job.findings = call.findings;
   const dim3 grid(job.tiling.grid()), block(kThreads);

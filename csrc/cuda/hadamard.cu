@@ -4,6 +4,7 @@
 #include "cuda/hadamard.h"
 #include "cuda/tile/hadamard.cuh"
 #include "cuda/tile/tiling.cuh"
+#include "cuda/tile/vectors.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -15,7 +16,8 @@ constexpr int kOutputs = 12;               // rows of H_m that a thread sums: di
 constexpr int64_t kMaxShared = 96 * 1024;  // every architecture has this much
 constexpr int64_t kHalved = 32768, kHalf = kHalved / 2;
 
-// Signs of H_m: 12 rows a half word, [column a][tile of rows], bit i set where entry (12 tile + i, a) is -1.
+// Signs of H_m: 12 rows a half word, [column a][tile], bit i set where entry (tile + i tiles, a) is -1. The rows of
+// neighbouring tiles are neighbours, so that lanes store what lies side by side.
 struct Signs {
   static constexpr int kCapacity = 4096;
   int order = 1, tiles = 0;
@@ -28,13 +30,13 @@ struct Signs {
 struct Transform {
   Matrix x, out;
   bool x_aligned = false, out_aligned = false;
-  int32_t size = 0;    // of a block
-  int32_t in_row = 0;  // blocks
-  int32_t blocks = 0;  // in all
-  Divisor row_of;      // block -> row
-  const float* sign = nullptr;
+  int32_t size = 0;     // of a block
+  int32_t in_row = 0;   // blocks
+  int32_t blocks = 0;   // in all
+  Divisor row_of;       // block -> row
+  Matrix sign;          // one row of float32
   Divisor sign_period;  // columns after which the signs repeat, 0: never
-  bool sign_in = false, sign_out = false;
+  bool sign_aligned = false, sign_in = false, sign_out = false;
   float scale = 1.0f;
 
   // Where block `index` lies.
@@ -46,27 +48,44 @@ struct Transform {
     return {r, (index - r * in_row) * size};
   }
   __device__ __forceinline__ float sign_of(int32_t column) const {
-    return sign[column - sign_period(column) * sign_period.size];
+    return static_cast<const float*>(sign.data)[column - sign_period(column) * sign_period.size];
   }
-  // Elements at, at + 1, ... at + 7 of a block; zeros past its end.
-  __device__ __forceinline__ void load(const Block& b, int32_t at, float (&v)[kVector]) const {
+  // The signs of columns column .. column + 7, a multiple of 8 in a block. All lanes call it.
+  __device__ __forceinline__ void signs(int32_t column, bool valid, float (&s)[kVector]) const {
+    if (sign_period.size == 0 || sign_period.size >= kVector) {
+      load_vector(sign, sign_aligned, 0, column - sign_period(column) * sign_period.size, valid, s);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) s[i] = sign_of(column + i);
+    }
+  }
+  // Elements at, at + 1, ... at + 7 of a block; zeros past its end. All lanes call these.
+  __device__ __forceinline__ void load(const Block& b, int32_t at, bool valid, float (&v)[kVector]) const {
     Matrix m = x;
     m.cols = b.c + size;
-    load_vector(m, x_aligned, b.r, b.c + at, v);
+    load_vector(m, x_aligned, b.r, b.c + at, valid, v);
     if (!sign_in) return;
+    float s[kVector];
+    signs(b.c + at, valid, s);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) v[i] *= at + i < size ? sign_of(b.c + at + i) : 1.0f;
+    for (int i = 0; i < kVector; ++i) v[i] *= s[i];
   }
   __device__ __forceinline__ float finished(int32_t column, float v) const {
     v *= scale;
     return sign_out ? v * sign_of(column) : v;
   }
-  __device__ __forceinline__ void store(const Block& b, int32_t at, float (&v)[kVector]) const {
+  __device__ __forceinline__ void store(const Block& b, int32_t at, bool valid, float (&v)[kVector]) const {
     Matrix m = out;
     m.cols = b.c + size;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) v[i] = at + i < size ? finished(b.c + at + i, v[i]) : 0.0f;
-    store_vector(m, out_aligned, b.r, b.c + at, v);
+    for (int i = 0; i < kVector; ++i) v[i] *= scale;
+    if (sign_out) {
+      float s[kVector];
+      signs(b.c + at, valid, s);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) v[i] *= s[i];
+    }
+    store_vector(m, out_aligned, b.r, b.c + at, valid, v);
   }
 };
 
@@ -75,25 +94,22 @@ struct Transform {
 template <bool kTensor>
 __device__ __forceinline__ void load_transformed(const Transform& t, const Transform::Block& b, int32_t at, bool valid,
                                                  int power, float (&v)[kVector]) {
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
   if constexpr (kTensor) {
     uint4 w = make_uint4(0, 0, 0, 0);
-    if (valid) {
-      w = static_cast<const uint4*>(t.x.data)[(b.r * t.x.row_stride + b.c + at) / kVector];
-      if (t.sign_in) {
-        const auto flip = [&](uint32_t pair, int i) {
-          const int32_t column = b.c + at + i;
-          return pair ^ ((to_bits(t.sign_of(column)) >> 16 & 0x8000u) | (to_bits(t.sign_of(column + 1)) & 0x80000000u));
-        };
-        w = make_uint4(flip(w.x, 0), flip(w.y, 2), flip(w.z, 4), flip(w.w, 6));
-      }
+    if (valid) w = static_cast<const uint4*>(t.x.data)[(b.r * t.x.row_stride + b.c + at) / kVector];
+    if (t.sign_in) {
+      float s[kVector];
+      t.signs(b.c + at, valid, s);
+      const auto flip = [&](uint32_t pair, int i) {
+        return pair ^ ((to_bits(s[i]) >> 16 & 0x8000u) | (to_bits(s[i + 1]) & 0x80000000u));
+      };
+      w = make_uint4(flip(w.x, 0), flip(w.y, 2), flip(w.z, 4), flip(w.w, 6));
     }
     butterflies_by_mma(w, t.x.dtype == DType::kBF16, v);
     butterflies(v, 4, kVector);
     for (int h = 32; h < power && h < kWarpBlock; h *= 2) butterfly_lanes(v, h / kVector);
   } else {
-    if (valid) t.load(b, at, v);
+    t.load(b, at, valid, v);
     butterflies(v, 1, power);
     for (int h = kVector; h < power && h < kWarpBlock; h *= 2) butterfly_lanes(v, h / kVector);
   }
@@ -106,7 +122,7 @@ __global__ void __launch_bounds__(256) in_lanes(const Transform t, const Tiling 
   const bool valid = p.r < t.x.rows && p.c < t.size;
   float v[kVector];
   load_transformed<kTensor>(t, {p.r, 0}, p.c, valid, power, v);
-  if (valid) t.store({p.r, 0}, p.c, v);
+  t.store({p.r, 0}, p.c, valid, v);
 }
 
 // The place of word x in shared memory: eight threads that each move 16 bytes at a stride of 32 meet eight different
@@ -161,16 +177,20 @@ __device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint
 }
 
 // `group` blocks of m * 2^log2 columns in shared memory, `stride` words from one to the next: whole vectors, and for
-// the additions of H_m, where a warp may reach from one block to the next, their columns in different banks.
+// the additions of H_m, where a warp reaches from one block to the next, their columns in different banks. An item is
+// 12 rows of H_m and one of 2^log2 columns, `per_block` of them. Where 2^log2 columns are less than a sector the sums
+// are `staged`: they go to memory of their own after the blocks, and leave in vectors.
 template <bool kTensor>
-__global__ void __launch_bounds__(kMaxThreads) in_shared(const Transform t, const int log2, const int group,
-                                                         const int stride, const Divisor vectors, const Signs signs) {
+__global__ void __launch_bounds__(kMaxThreads)
+    in_shared(const Transform t, const int log2, const int group, const int stride, const Divisor vectors,
+              const Divisor per_block, const bool staged, const Signs signs) {
   extern __shared__ float4 memory[];
   auto* const shared = reinterpret_cast<float*>(memory);
   const int32_t all = group * vectors.size, power = 1 << log2;
   const int32_t first = static_cast<int32_t>(blockIdx.x) * group;
   const auto thread = static_cast<int32_t>(threadIdx.x), threads = static_cast<int32_t>(blockDim.x);
-  auto* const bits = reinterpret_cast<uint16_t*>(shared + group * stride);
+  float* const sums = shared + group * stride;
+  auto* const bits = reinterpret_cast<uint16_t*>(staged ? sums + group * stride : sums);
   for (int32_t i = thread; i < signs.order * signs.tiles; i += threads) bits[i] = signs.bits[i];
 #pragma unroll 1
   for (int32_t from = 0; from < all; from += threads) {  // all lanes of a warp shuffle
@@ -179,28 +199,29 @@ __global__ void __launch_bounds__(kMaxThreads) in_shared(const Transform t, cons
     const bool valid = u < all && first + g < t.blocks;
     load_transformed<kTensor>(t, valid ? t.block(first + g) : Transform::Block{0, 0}, at, valid, power, v);
     if (u < all) put_vector(shared, g * stride + at, v);
+    // the words past the block are read with the last of its sums
+    if (staged && u < all && at + kVector > t.size) put_vector(sums, g * stride + at, v);
   }
   butterflies_of_block(shared, all * kVector, log2);
-  if (signs.order == 1) {
+  const auto store_vectors = [&](const float* from_shared) {
 #pragma unroll 1
-    for (int32_t u = thread; u < all; u += threads) {
-      const int32_t g = vectors(u);
-      if (first + g >= t.blocks) break;
-      float v[kVector];
-      get_vector(shared, g * stride + (u - g * vectors.size) * kVector, v);
-      t.store(t.block(first + g), (u - g * vectors.size) * kVector, v);
+    for (int32_t from = 0; from < all; from += threads) {
+      const int32_t u = from + thread, g = vectors(u), at = (u - g * vectors.size) * kVector;
+      const bool valid = u < all && first + g < t.blocks;
+      float v[kVector] = {};
+      if (valid) get_vector(from_shared, g * stride + at, v);
+      t.store(valid ? t.block(first + g) : Transform::Block{0, 0}, at, valid, v);
     }
+  };
+  if (signs.order == 1) {
+    store_vectors(shared);
     return;
   }
-  const int32_t of_block = signs.tiles << log2;
+  const int32_t items = min(group, t.blocks - first) * per_block.size;
 #pragma unroll 1
-  for (int32_t item = thread, g = 0; g < group && first + g < t.blocks;) {
-    if (item >= of_block) {
-      item -= of_block;
-      ++g;
-      continue;
-    }
-    const int32_t tile = item >> log2, column = item & (power - 1);
+  for (int32_t item = thread; item < items; item += threads) {
+    const int32_t g = per_block(item), rest = item - g * per_block.size;
+    const int32_t tile = rest >> log2, column = rest & (power - 1);
     float sum[kOutputs] = {};
 #pragma unroll 4
     for (int32_t a = 0; a < signs.order; ++a) {
@@ -209,14 +230,19 @@ __global__ void __launch_bounds__(kMaxThreads) in_shared(const Transform t, cons
     const Transform::Block b = t.block(first + g);
 #pragma unroll
     for (int i = 0; i < kOutputs; ++i) {
-      const int32_t at = ((tile * kOutputs + i) << log2) + column;
-      if (at < t.size) {
+      const int32_t at = ((i * signs.tiles + tile) << log2) + column;
+      if (at >= t.size) break;
+      if (staged) {
+        sums[place(g * stride + at)] = sum[i];
+      } else {
         store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
                     t.finished(b.c + at, sum[i]));
       }
     }
-    item += threads;
   }
+  if (!staged) return;
+  __syncthreads();
+  store_vectors(sums);
 }
 
 // 32,768: the two halves pass through the same shared memory and stay in registers.
@@ -253,8 +279,8 @@ __global__ void __launch_bounds__(kMaxThreads) in_halves(const Transform t) {
       low[k][i] = a + c;
       high[i] = a - c;
     }
-    t.store(b, at, low[k]);
-    t.store(b, static_cast<int32_t>(kHalf) + at, high);
+    t.store(b, at, true, low[k]);
+    t.store(b, static_cast<int32_t>(kHalf) + at, true, high);
   }
 }
 
@@ -277,7 +303,7 @@ __global__ void __launch_bounds__(256)
   const Transform::Block b = t.block(block);
 #pragma unroll
   for (int i = 0; i < kOutputs; ++i) {
-    const int32_t at = ((tile * kOutputs + i) << log2) + column;
+    const int32_t at = ((i * tiles.size + tile) << log2) + column;
     if (at < t.size) {
       store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
                   t.finished(b.c + at, sum[i]));
@@ -290,11 +316,11 @@ __global__ void __launch_bounds__(256) put_signs(const Signs part, uint16_t* to,
   for (int i = static_cast<int>(threadIdx.x); i < count; i += 256) to[i] = part.bits[i];
 }
 
-// Entry (12 tile + i, a) of the matrix of order m (m = 8: Sylvester's).
-uint16_t twelve_signs(int m, bool transpose, int a, int tile) {
+// Entries (tile + i tiles, a) of the matrix of order m (m = 8: Sylvester's).
+uint16_t twelve_signs(int m, int tiles, bool transpose, int a, int tile) {
   uint16_t bits = 0;
-  for (int i = 0; i < kOutputs && tile * kOutputs + i < m; ++i) {
-    const int row = tile * kOutputs + i;
+  for (int i = 0; i < kOutputs && tile + i * tiles < m; ++i) {
+    const int row = tile + i * tiles;
     bool negative = __builtin_popcount(static_cast<unsigned>(row & a)) % 2 != 0;
     if (m > 8) negative = transpose ? hadamard_matrix(m).negative(a, row) : hadamard_matrix(m).negative(row, a);
     bits = static_cast<uint16_t>(bits | (negative ? 1 << i : 0));
@@ -339,7 +365,8 @@ Transform transform_of(const HadamardArgs& a, int64_t n) {
   const bool whole = n % kVector == 0 || t.in_row == 1 || n < kVector;  // n < 8: only in_lanes, which moves rows
   t.x_aligned = whole && is_vector_aligned(a.x);
   t.out_aligned = whole && is_vector_aligned(a.out);
-  t.sign = a.sign;
+  t.sign = {const_cast<float*>(a.sign), DType::kF32, 1, a.sign_length, a.sign_length, 1};
+  t.sign_aligned = reinterpret_cast<uintptr_t>(a.sign) % 16 == 0;
   t.sign_period = Divisor(a.sign_length == n ? n : 0);
   t.sign_in = a.sign != nullptr && !a.transpose;
   t.sign_out = a.sign != nullptr && a.transpose;
@@ -358,19 +385,22 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   signs.order = plan.m;
   signs.tiles = plan.tiles;
   for (int i = 0; i < signs.count(); ++i)
-    signs.bits[i] = twelve_signs(plan.m, transpose, i / plan.tiles, i % plan.tiles);
+    signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
   const int64_t vectors = ceil_divide(t.size, kVector);
-  const int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
+  int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
+  if (vectors % 2 != 0 && group > 1) group -= group % 2;  // groups begin with a sector of 16-bit elements
   const int64_t all = group * vectors;
   // only blocks that lie one behind the other (power >= 32) have butterflies beyond a warp
   const int power = 1 << plan.log2;
-  const bool skewed = plan.m > 1 && group > 1 && power >= 4 && power < 32;
+  const bool skewed = plan.m > 1 && group > 1 && power >= 8 && power < 32;
   const int64_t stride = vectors * kVector + (skewed ? (32 + power - vectors * kVector % 32) % 32 : 0);
+  const bool staged = plan.m > 1 && power * size_of(t.out.dtype) < 32 && 8 * group * stride <= kMaxShared / 2;
   const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
   const auto kernel = on_tensor_cores(t, int64_t{1} << plan.log2) ? in_shared<true> : in_shared<false>;
   return launch(kOp, kernel, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
-                dim3(static_cast<unsigned>(threads)), 4 * group * stride + round_up(2 * signs.count(), 4), call.stream,
-                t, plan.log2, group, static_cast<int>(stride), Divisor(vectors), signs);
+                dim3(static_cast<unsigned>(threads)),
+                (staged ? 8 : 4) * group * stride + round_up(2 * signs.count(), 4), call.stream, t, plan.log2, group,
+                static_cast<int>(stride), Divisor(vectors), Divisor(int64_t{plan.tiles} << plan.log2), staged, signs);
 }
 
 Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
@@ -397,13 +427,13 @@ Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, cons
     for (int at = 0; at < signs.count(); at += Signs::kCapacity) {
       const int count = std::min(Signs::kCapacity, signs.count() - at);
       for (int i = 0; i < count; ++i) {
-        signs.bits[i] = twelve_signs(plan.m, transpose, (at + i) / plan.tiles, (at + i) % plan.tiles);
+        signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, (at + i) / plan.tiles, (at + i) % plan.tiles);
       }
       LOWBIT_RETURN_IF_ERROR(launch(kOp, put_signs, dim3(1), dim3(256), 0, call.stream, signs, table + at, count));
     }
   } else {
     for (int i = 0; i < signs.count(); ++i) {
-      signs.bits[i] = twelve_signs(plan.m, transpose, i / plan.tiles, i % plan.tiles);
+      signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
     }
   }
   const int64_t chunks = ceil_divide(first.size, 256);

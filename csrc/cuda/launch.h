@@ -5,7 +5,8 @@
 //   - `data`, `codes`, `scale`, `zero`, outlier and index pointers, sign vectors and codebooks are device memory;
 //   - structures that a structure points to (ElementFormat, BlockValues::second, QMatrix::high) are host memory, read
 //     before the launcher returns.
-// Values are not refused, since that would need a wait: kernels or what they find into Call::findings, and go on.
+// Values are not refused, since that would need a wait: kernels or what they find into Call::findings, and go on. When
+// that is looked at is the caller's choice (torch/device/findings.h).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -24,13 +25,15 @@ enum Finding : int32_t {
   kScaleOverflow = 2,  // a computed scale is not finite in its dtype
   kBadCode = 4,        // a code that is no value of its format
   kBadScale = 8,       // a stored scale is not finite
+  kBadId = 16,         // a row that is asked for is none of the matrix
+  kBadTable = 32,      // the values of a codebook are not finite or do not ascend
 };
 
 struct Call {
   cudaStream_t stream = nullptr;
   void* workspace = nullptr;  // device memory, 256-byte aligned, uninitialized; its size: <family>_workspace(args)
   int64_t workspace_bytes = 0;
-  int32_t* findings = nullptr;    // device, or nullptr; zeroed by the caller
+  int32_t* findings = nullptr;    // what kernels find is added here: device or mapped host memory, or nullptr
   const int64_t* seed = nullptr;  // device int64[2] (seed, offset) that replaces Philox of the arguments, so that a
                                   // captured graph draws anew; nullptr: the arguments' own
 };

@@ -15,12 +15,21 @@ struct Band {
   uint32_t word[16 * kStride];
 };
 
+// Words of tile16 after which threads that move 2 bits words each come to the same banks again: the least multiple of
+// 2 bits and 32.
+int64_t bank_run(int bits) {
+  int odd = bits;
+  while (odd % 2 == 0) odd /= 2;
+  return int64_t{32} * odd;
+}
+
 struct Tiles {
   uint8_t* data = nullptr;
   Layout layout = Layout::kMma64;
   int bits = 8;
   int32_t rows = 0, cols = 0;
   int64_t in_row = 0;  // tiles side by side
+  Divisor bank_run;
 
   Tiles() = default;
   Tiles(Layout tiled, const void* codes, int width, int64_t row_count, int64_t col_count)
@@ -29,7 +38,8 @@ struct Tiles {
         bits(width),
         rows(static_cast<int32_t>(row_count)),
         cols(static_cast<int32_t>(col_count)),
-        in_row(ceil_divide(col_count, tile_cols(tiled))) {}
+        in_row(ceil_divide(col_count, tile_cols(tiled))),
+        bank_run(cuda::bank_run(width)) {}
 };
 
 struct Place16 {
@@ -158,11 +168,11 @@ __device__ __forceinline__ int tile_word(int i) {  // row i of the thread's eigh
          static_cast<int>(threadIdx.x) % kBandWords;
 }
 
-// The words of 128 tiles, one more after every 32: threads write 2 bits words apart, and into different banks.
+// The words of 128 tiles, with a word left out after every `run`, bank_run(bits).
 struct TileWords {
   uint32_t word[16 * kBandWords * 33 / 32];
 
-  __device__ __forceinline__ uint32_t& operator[](int i) { return word[i + i / 32]; }
+  __device__ __forceinline__ uint32_t& at(int i, const Divisor& run) { return word[i + run(i)]; }
 };
 
 struct TileRun {
@@ -187,7 +197,7 @@ __device__ __forceinline__ void store_tile16(const Tiles& to, Place16 at, const 
     ready |= static_cast<uint64_t>(v) << filled;
     filled += n;
     if (filled < 32) return;
-    words[next++] = static_cast<uint32_t>(ready);
+    words.at(next++, to.bank_run) = static_cast<uint32_t>(ready);
     ready >>= 32;
     filled -= 32;
   };
@@ -201,17 +211,17 @@ __device__ __forceinline__ void store_tile16(const Tiles& to, Place16 at, const 
   }
   __syncthreads();
   const TileRun run = tile_run(to, at);
-  for (int i = static_cast<int>(threadIdx.x); i < run.words; i += kThreads) run.data[i] = words[i];
+  for (int i = static_cast<int>(threadIdx.x); i < run.words; i += kThreads) run.data[i] = words.at(i, to.bank_run);
 }
 __device__ __forceinline__ void load_tile16(const Tiles& from, Place16 at, Band& band, TileWords& words) {
   const TileRun run = tile_run(from, at);
-  for (int i = static_cast<int>(threadIdx.x); i < run.words; i += kThreads) words[i] = run.data[i];
+  for (int i = static_cast<int>(threadIdx.x); i < run.words; i += kThreads) words.at(i, from.bank_run) = run.data[i];
   __syncthreads();
   uint64_t ready = 0;
   int filled = 0, next = first_word(from.bits);
   const auto take = [&](int n) {
     if (filled < n) {
-      ready |= static_cast<uint64_t>(words[next++]) << filled;
+      ready |= static_cast<uint64_t>(words.at(next++, from.bank_run)) << filled;
       filled += 32;
     }
     const auto v = static_cast<uint32_t>(ready) & ~0u >> (32 - n);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "common/parallel.h"
 #include "cuda/quantize.h"
@@ -7,6 +8,7 @@
 #include "cuda/tile/hadamard.cuh"
 #include "cuda/tile/random.cuh"
 #include "cuda/tile/scales.cuh"
+#include "cuda/tile/vectors.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -31,12 +33,7 @@ struct Input {
     x.cols = a.cols;
   }
   __device__ __forceinline__ void load(int32_t r, int32_t c, bool valid, float (&v)[kVector], float* exchange) const {
-    if (valid && c < cols) {
-      load_vector(x, aligned, r, c, v);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
-    }
+    load_vector(x, aligned, r, c, valid, v);
     hadamard(v, exchange);
   }
 };
@@ -144,16 +141,28 @@ __global__ void __maxnreg__(64) extents(const Input in, const ExtentJob job) {
   });
 }
 
+// Looks at the values of a codebook: finite, ascending.
+__global__ void check_codebook(const float* values, const int count, int32_t* findings) {
+  const auto c = static_cast<int>(threadIdx.x);
+  if (c >= count) return;
+  if (!is_finite(values[c]) || (c > 0 && values[c] < values[c - 1])) report(findings, kBadTable);
+}
+
+// Registers of with_values; with fewer it spills.
+template <class Coder, bool kStochastic>
+constexpr int kWithValuesRegisters = kRegisters + (kCoderTable<Coder> > 0                             ? 32
+                                                   : kStochastic && std::is_same_v<Coder, FloatCoder> ? 8
+                                                                                                      : 0);
+
 // Scales that are there.
 template <class Coder, bool kStochastic>
-__global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 32 : 0))
+__global__ void __maxnreg__((kWithValuesRegisters<Coder, kStochastic>))
     with_values(const Input in, const Output<Coder> out, const DeviceValues scale, const DeviceValues zero,
                 const Tiling tiling, int32_t* findings) {
   extern __shared__ float4 shared[];
   __shared__ float table[kCoderTable<Coder> + 1];
   Coder coder = out.coder;
   fill(coder, table);
-  const Philox random = kStochastic ? read_seed(out.random, out.seed) : Philox();
   const Place p(tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < in.rows;
   float v[kVector];
@@ -161,6 +170,7 @@ __global__ void __maxnreg__(kRegisters + (kCoderTable<Coder> > 0 ? 32 : 0))
   Extent e;
   e.add(v, false);
   if (!e.finite()) report(findings, kNonFinite);
+  const Philox random = kStochastic ? read_seed(out.random, out.seed) : Philox();
   const bool uniform = (!scale || scale.is_uniform()) && (!zero || zero.is_uniform());
   emit<kStochastic>(out, coder, random, p.r, p.c, valid, v, uniform, [&](int32_t c, float* s, float* z) {
     if (scale) *s = scale.at(p.r, c);
@@ -342,6 +352,10 @@ Status quantize(const QuantizeArgs& a, const Call& call) {
   if (f.is_complex()) return quantize_complex(a, call);
   if (f.is_int()) return run(IntCoder(f), a, call);
   if (f.is_float() && f.specials != kPower) return run(FloatCoder(f), a, call);
+  if (f.kind == Kind::kCodebook && call.findings != nullptr) {
+    LOWBIT_RETURN_IF_ERROR(
+        launch(op, check_codebook, dim3(1), dim3(256), 0, call.stream, a.scaling.codebook, f.codes(), call.findings));
+  }
   return run(LookupCoder(f, a.scaling.codebook), a, call);
 }
 

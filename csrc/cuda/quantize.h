@@ -10,7 +10,7 @@
 // the whole tensor.
 //
 // Pointers on CUDA: Scaling::codebook is device memory. Findings: kNonFinite (x, transformed where asked),
-// kScaleOverflow; dequantize: kBadCode, kBadScale. Given scales and zero points are not checked.
+// kScaleOverflow, kBadTable; dequantize: kBadCode, kBadScale, kBadId. Given scales and zero points are not checked.
 #pragma once
 
 #include "cuda/launch.h"
@@ -21,7 +21,8 @@ namespace lowbit::cuda {
 int64_t quantize_workspace(const QuantizeArgs& args);
 Status quantize(const QuantizeArgs& args, const Call& call);
 
-// `args.w.codes`: canonical or plain. `ids`, `high_groups` and outliers are device memory; ids within range.
+// `args.w.codes`: canonical or plain. `ids`, `high_groups` and outliers are device memory. The row of an id that is
+// none of w's rows is zeros.
 Status dequantize(const DequantizeArgs& args, const Call& call);
 
 }  // namespace lowbit::cuda

@@ -2,6 +2,8 @@
 #include "cuda/quantize.h"
 #include "cuda/quantize_complex.h"
 #include "cuda/tile/blocks.cuh"
+#include "cuda/tile/row_ids.cuh"
+#include "cuda/tile/vectors.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -26,21 +28,34 @@ __global__ void __launch_bounds__(kThreads) complex_codes(const ComplexJob job) 
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < job.rows;
   Codes8 codes;
-  if (valid && p.c < job.cols) {
-    bool finite = true;
+  float v[2 * kVector];
+  load_vector(job.x, job.aligned, p.r, 2 * p.c, valid, v);
+  bool finite = true;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float v[kVector];
-      load_vector(job.x, job.aligned, p.r, 2 * p.c + kVector * half, v);
-#pragma unroll
-      for (int i = 0; i < kVector / 2; ++i) {
-        finite = finite && is_finite(v[2 * i]) && is_finite(v[2 * i + 1]);
-        codes.put(4 * half + i, encode_complex(v[2 * i], v[2 * i + 1]));  // zeros past the end are class 0
-      }
-    }
-    if (!finite) report(job.findings, kNonFinite);
+  for (int i = 0; i < kVector; ++i) {
+    finite = finite && is_finite(v[2 * i]) && is_finite(v[2 * i + 1]);
+    codes.put(i, encode_complex(v[2 * i], v[2 * i + 1]));  // zeros past the end are class 0
   }
+  if (!finite) report(job.findings, kNonFinite);
   job.codes.store(p.r, p.c, valid, codes);
+}
+
+// Real and imaginary part of column c of row r, in one access where rows are aligned.
+__device__ __forceinline__ void load_complex(const Matrix& x, bool aligned, int32_t r, int32_t c, float& re,
+                                             float& im) {
+  const int64_t at = r * x.row_stride + 2 * int64_t{c} * x.col_stride;
+  if (!aligned) {
+    re = load_value(x.data, x.dtype, at);
+    im = load_value(x.data, x.dtype, at + x.col_stride);
+  } else if (x.dtype == DType::kF32) {
+    const float2 pair = static_cast<const float2*>(x.data)[at / 2];
+    re = pair.x, im = pair.y;
+  } else {
+    const uint32_t pair = static_cast<const uint32_t*>(x.data)[at / 2];
+    const bool bf16 = x.dtype == DType::kBF16;
+    re = bf16 ? bf16_value(pair & 0xffffu) : f16_value(pair & 0xffffu);
+    im = bf16 ? bf16_value(pair >> 16) : f16_value(pair >> 16);
+  }
 }
 
 // One warp a block. All lanes add the same terms one after the other, as the reference does.
@@ -59,9 +74,8 @@ __global__ void __launch_bounds__(kThreads, 3) complex_scales(const ComplexJob j
       float part = 0;
       bool imaginary = false;
       if (c < c1) {
-        const int64_t at = r * job.x.row_stride + 2 * int64_t{c} * job.x.col_stride;
-        const float re = load_value(job.x.data, job.x.dtype, at);
-        const float im = load_value(job.x.data, job.x.dtype, at + job.x.col_stride);
+        float re, im;
+        load_complex(job.x, job.aligned, r, c, re, im);
         imaginary = (encode_complex(re, im) & 1u) != 0;
         part = magnitude(imaginary ? im : re);
       }
@@ -94,7 +108,7 @@ struct ComplexValues {
   const int64_t* ids = nullptr;
   Matrix out;  // rows x 2 cols
   bool aligned = false;
-  int32_t rows = 0, cols = 0;
+  int32_t rows = 0, cols = 0, w_rows = 0;
   Tiling tiling;
   int32_t* findings = nullptr;
 };
@@ -102,31 +116,27 @@ struct ComplexValues {
 __global__ void __launch_bounds__(kThreads, 3) complex_values(const ComplexValues job) {
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < job.rows;
-  const int32_t r = valid && job.ids != nullptr ? static_cast<int32_t>(job.ids[p.r]) : p.r;
-  Codes8 codes = job.codes.load(r, p.c, valid);
-  if (!valid || p.c >= job.cols) return;
+  const RowId id = row_id(job.ids, p.r, valid, job.w_rows, job.findings);
+  Codes8 codes = job.codes.load(id.row, p.c, id.valid);
   const DeviceValues &real = job.real, &imaginary = job.imaginary;
   float s = 1.0f, t = 1.0f;
+  float v[2 * kVector] = {};
 #pragma unroll 1
-  for (int half = 0; half < 2; ++half) {
-    float v[kVector] = {};
-#pragma unroll 1
-    for (int i = 0; i < kVector / 2; ++i) {
-      const int32_t c = p.c + 4 * half + i;
-      if (c < job.cols) {
-        if (real) s = t = real.at(r, c);
-        if (imaginary) t = imaginary.at(r, c);
-        if (!is_finite(s) || !is_finite(t)) report(job.findings, kBadScale);
-        const Complex z = decode_complex(codes.get(0));
-        v[0] = static_cast<float>(z.real) * s;
-        v[1] = static_cast<float>(z.imag) * t;
-      }
-      codes.turn(0);
-      turn(v);
-      turn(v);
+  for (int i = 0; i < kVector; ++i) {
+    const int32_t c = p.c + i;
+    if (id.valid && c < job.cols) {
+      if (real) s = t = real.at(id.row, c);
+      if (imaginary) t = imaginary.at(id.row, c);
+      if (!is_finite(s) || !is_finite(t)) report(job.findings, kBadScale);
+      const Complex z = decode_complex(codes.get(0));
+      v[0] = static_cast<float>(z.real) * s;
+      v[1] = static_cast<float>(z.imag) * t;
     }
-    store_vector(job.out, job.aligned, p.r, 2 * p.c + kVector * half, v);
+    codes.turn(0);
+    turn(v);
+    turn(v);
   }
+  store_vector(job.out, job.aligned, p.r, 2 * p.c, valid, v);
 }
 
 }  // namespace
@@ -169,6 +179,7 @@ Status dequantize_complex(const DequantizeArgs& a, const Call& call) {
   job.aligned = is_vector_aligned(a.out);
   job.rows = static_cast<int32_t>(a.rows);
   job.cols = static_cast<int32_t>(a.w.cols);
+  job.w_rows = static_cast<int32_t>(a.w.codes.rows);
   job.tiling = Tiling::of(a.rows, a.w.cols);
   job.findings = call.findings;
   return launch(a.op, complex_values, dim3(job.tiling.grid()), dim3(kThreads), 0, call.stream, job);

@@ -4,6 +4,7 @@
 #include "cuda/stochastic_round.h"
 #include "cuda/tile/random.cuh"
 #include "cuda/tile/scales.cuh"
+#include "cuda/tile/vectors.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -30,9 +31,10 @@ __global__ void __launch_bounds__(kThreads) round(const RoundJob<Coder> job) {
   const Philox random = read_seed(job.random, job.seed);
   bool bad = false;
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
-  if (p.r < job.x.rows && p.c < job.x.cols) {
-    float v[kVector];
-    load_vector(job.x, job.x_aligned, p.r, p.c, v);
+  const bool valid = p.r < job.x.rows;
+  float v[kVector];
+  load_vector(job.x, job.x_aligned, p.r, p.c, valid, v);
+  if (valid && p.c < job.x.cols) {
     Random8 bits(random, static_cast<uint64_t>(job.first_index + p.r * job.row_length + p.c));
     if constexpr (kCoderTable<Coder> == 0) {
 #pragma unroll
@@ -49,8 +51,8 @@ __global__ void __launch_bounds__(kThreads) round(const RoundJob<Coder> job) {
         bits.turn();
       }
     }
-    store_vector(job.out, job.out_aligned, p.r, p.c, v);
   }
+  store_vector(job.out, job.out_aligned, p.r, p.c, valid, v);
   if (bad && !job.has_nan) report(job.findings, kNonFinite);
 }
 
@@ -123,10 +125,8 @@ __global__ void __launch_bounds__(kThreads, 3) updated_extents(const UpdateJob<C
   const Updated& old = job.old;
   find_extents(extents, [&](int32_t r, int32_t c, bool valid, float (&v)[kVector]) {
     Codes8 codes = old.w.load(r, c, valid);
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
+    load_vector(old.dw, old.dw_aligned, r, c, valid, v);
     if (!valid || c >= old.w.cols) return;
-    load_vector(old.dw, old.dw_aligned, r, c, v);
     const bool uniform = old.uniform(), has_zero = static_cast<bool>(old.zero);
     float s = 1.0f, z = 0.0f;
 #pragma unroll 1
@@ -156,9 +156,9 @@ __global__ void __launch_bounds__(kThreads, 3) update(const UpdateJob<Coder> job
   const Place p(job.tiling, static_cast<int32_t>(blockIdx.x));
   const bool valid = p.r < old.rows;
   Codes8 codes = old.w.load(p.r, p.c, valid);
+  float d[kVector];
+  load_vector(old.dw, old.dw_aligned, p.r, p.c, valid, d);
   if (valid && p.c < cols) {
-    float d[kVector];
-    load_vector(old.dw, old.dw_aligned, p.r, p.c, d);
     Random8 bits(random, static_cast<uint64_t>((job.first_row + p.r) * cols + p.c));
     const auto moved = [&](uint32_t code, float delta, float scale, uint32_t random_bits) {
       const float y = coder.value(code) + (scale == 0 ? 0.0f : delta / scale);

@@ -1,6 +1,7 @@
 #include "ref/pack.h"
 
 #include <atomic>
+#include <cmath>
 #include <cstring>
 
 namespace lowbit::ref {
@@ -179,6 +180,25 @@ Status truncate(const Codes& codes, int bits, void* out, const Parallel& paralle
       }
     }
   });
+  return Status();
+}
+
+Status truncate_scales(const void* scale, DType dtype, int64_t count, int drop, void* out, const Parallel&) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float before = load_float(scale, dtype, i);
+    store_float(out, dtype, i, truncated_scale(before, drop));
+    if (!std::isfinite(load_float(out, dtype, i))) {
+      const char* name = dtype == DType::kF32 ? "float32" : dtype == DType::kBF16 ? "bfloat16" : "float16";
+      return invalid("truncate: scale must be finite after times ", 1 << drop, " in ", name, ", got ", before,
+                     " at element ", i, "; convert it with .to(torch.float32)");
+    }
+  }
+  return Status();
+}
+
+Status truncate_zeros(const ElementFormat& f, const void* zero, DType dtype, int64_t count, int drop, float* out,
+                      const Parallel&) {
+  for (int64_t i = 0; i < count; ++i) out[i] = truncated_zero(f, load_float(zero, dtype, i), drop);
   return Status();
 }
 

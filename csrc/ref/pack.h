@@ -32,8 +32,8 @@ const ElementFormat* truncated(const ElementFormat& f, int bits);
 // floor(code / 2^(f.bits - bits)) of canonical or plain codes, in the layout they came in.
 Status truncate(const Codes& codes, int bits, void* out, const Parallel& parallel);
 
-// The scale and the zero point of truncated codes. A code c of `drop` more bits is 2^drop t + r with r in
-// 0 .. 2^drop - 1, and t alone stands for the middle of these, so that
+// The scale and the zero point of truncated codes, one and `count` of them. A code c of `drop` more bits is 2^drop t +
+// r with r in 0 .. 2^drop - 1, and t alone stands for the middle of these, so that
 //   s (c - z)  ~  (2^drop s) (t - z'),   z' = (z + 1/2) / 2^drop - 1/2.
 // A bipolar code stands for the middle already: z' = z / 2^drop.
 constexpr float truncated_scale(float scale, int drop) { return scale * static_cast<float>(1 << drop); }
@@ -41,5 +41,10 @@ constexpr float truncated_zero(const ElementFormat& f, float zero, int drop) {
   const float step = static_cast<float>(1 << drop);
   return f.rule == kBipolar ? zero / step : (zero + 0.5f) / step - 0.5f;
 }
+// Scales in their own dtype; fails where one is not finite there.
+Status truncate_scales(const void* scale, DType dtype, int64_t count, int drop, void* out, const Parallel& parallel);
+// Zero points of any dtype, to float32.
+Status truncate_zeros(const ElementFormat& f, const void* zero, DType dtype, int64_t count, int drop, float* out,
+                      const Parallel& parallel);
 
 }  // namespace lowbit::ref

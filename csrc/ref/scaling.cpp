@@ -111,7 +111,7 @@ Status check_scaling(const Scaling& scaling) {
     return invalid(scaling.op, ": asymmetric must be False for format ", f.name,
                    ", got True; zero points belong to unsigned integers, as in \"uint4:g64\"");
   }
-  if (f.kind == Kind::kCodebook) {
+  if (f.kind == Kind::kCodebook && scaling.codebook != nullptr) {
     for (int c = 0; c < f.codes(); ++c) {
       if (!std::isfinite(scaling.codebook[c]) || (c > 0 && scaling.codebook[c] < scaling.codebook[c - 1])) {
         return invalid(scaling.op, ": table must be finite and ascending, got ", scaling.codebook[c], " at position ",

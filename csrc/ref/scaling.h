@@ -44,7 +44,8 @@ struct Scaling {
 };
 
 // Whether the rule makes sense for the formats: refuses codebooks that are not finite, ascending and somewhere
-// non-zero, asymmetric anything but unsigned integers, scale formats without a positive value.
+// non-zero (nullptr: they cannot be read here), asymmetric anything but unsigned integers, scale formats without a
+// positive value.
 Status check_scaling(const Scaling& scaling);
 
 // T above.

@@ -68,6 +68,10 @@ const Tensor& visible(const Tensor& t);
 // The same values where the host can read them; waits for the device.
 Tensor on_host(const Tensor& t);
 
+// Raises what kernels of earlier calls found in values (torch/device/findings.h); on the CPU nothing is found late. Ops
+// that look at values call it first.
+void raise_earlier_findings();
+
 bool is_here(const Tensor& t);  // on the device of this library
 const char* device_name();      // "the CPU", "CUDA"
 Tensor empty_strided(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int32_t dtype);

@@ -1,13 +1,13 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
-#include <cstring>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string>
 
 #include "cuda/bitplane_gemm.h"
+#include "cuda/c_api/entry.h"
 #include "cuda/dequant_gemm.h"
 #include "cuda/grouped_gemm.h"
 #include "cuda/hadamard.h"
@@ -24,6 +24,7 @@
 #else
 #include "torch/device/cuda.h"
 #endif
+#include "torch/device/findings.h"
 
 namespace lowbit::bind::backend {
 namespace {
@@ -48,7 +49,7 @@ std::pair<const void*, int64_t> extent(const Tensor& t) {
 // The workspace and the findings of one launch.
 class Launch {
  public:
-  explicit Launch(int64_t workspace_bytes, bool findings = false) {
+  explicit Launch(int64_t workspace_bytes) {
     call_.stream = device::stream();
     if (seed_now().defined()) call_.seed = static_cast<const int64_t*>(seed_now().data_ptr());
     if (workspace_bytes > 0) {
@@ -57,40 +58,26 @@ class Launch {
       call_.workspace = reinterpret_cast<void*>((address + 255) / 256 * 256);
       call_.workspace_bytes = workspace_bytes;
     }
-    // A wait for what was found is not allowed while a graph is captured.
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    if (findings && cudaStreamIsCapturing(call_.stream, &capture) == cudaSuccess &&
-        capture == cudaStreamCaptureStatusNone) {
-      findings_ = empty({1}, ScalarType::Int);
-      call_.findings = static_cast<int32_t*>(findings_.data_ptr());
-      check(cuda::check_error("lowbit", "cudaMemsetAsync", cudaMemsetAsync(call_.findings, 0, 4, call_.stream)));
-    }
+  }
+  // Of an op that looks at values.
+  Launch(int64_t workspace_bytes, device::Op op) : Launch(workspace_bytes) {
+    check(device::Findings::of(device::index()).word(op, &call_.findings));
   }
 
   const cuda::Call& call() const { return call_; }
 
-  // What the kernels found, as the sentence the CPU has for it, less the place.
-  Status found(const char* op, const char* argument) const {
-    if (call_.findings == nullptr) return Status();
-    const Tensor host = device::on_host(findings_);
-    int32_t bits = 0;
-    std::memcpy(&bits, host.data_ptr(), 4);
-    if (bits & cuda::kNonFinite) {
-      return invalid(op, ": ", argument, " must be finite, got a NaN or an infinity; replace it with torch.nan_to_num");
-    }
-    if (bits & cuda::kScaleOverflow) {
-      return invalid(op, ": ", argument,
-                     " must be small enough for its scales, got one that overflows; use scale_dtype=torch.float32");
-    }
-    if (bits & cuda::kBadCode)
-      return invalid(op, ": ", argument, " must hold codes of its format, got another; quantize it anew");
-    if (bits & cuda::kBadScale)
-      return invalid(op, ": scale must be finite, got a NaN or an infinity; quantize the matrix anew");
-    return Status();
+  // Waits for what was launched, and raises what it found; in a capture, where nothing may wait, that comes later.
+  Status wait(const char* op) const {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    LOWBIT_RETURN_IF_ERROR(
+        cuda::check_error(op, "cudaStreamIsCapturing", cudaStreamIsCapturing(call_.stream, &capture)));
+    if (capture != cudaStreamCaptureStatusNone) return Status();
+    LOWBIT_RETURN_IF_ERROR(cuda::check_error(op, "cudaStreamSynchronize", cudaStreamSynchronize(call_.stream)));
+    return device::Findings::of(device::index()).take();
   }
 
  private:
-  Tensor workspace_, findings_;
+  Tensor workspace_;
   cuda::Call call_;
 };
 
@@ -100,18 +87,18 @@ Status current(const char* op, cuda::Device* d) { return cuda::current_device(op
 
 Status pack(const ElementFormat& f, const uint8_t* codes, int64_t row_stride, int64_t rows, int64_t cols, void* out,
             const Parallel&) {
-  Launch launch(0, true);
+  const Launch launch(0, device::Op::kPack);
   LOWBIT_RETURN_IF_ERROR(cuda::pack(f, codes, row_stride, rows, cols, out, launch.call()));
-  return launch.found("pack", "codes");
+  return launch.wait("pack");
 }
 Status unpack(const Codes& packed, uint8_t* out, const Parallel&) {
   return cuda::unpack(packed, out, Launch(0).call());
 }
 Status pack_order(Order order, const ElementFormat& f, const uint8_t* codes, int64_t row_stride, int64_t rows,
                   int64_t cols, void* out, const Parallel&) {
-  Launch launch(0, true);
+  const Launch launch(0, device::Op::kPack);
   LOWBIT_RETURN_IF_ERROR(cuda::pack_order(order, f, codes, row_stride, rows, cols, out, launch.call()));
-  return launch.found("pack", "codes");
+  return launch.wait("pack");
 }
 Status unpack_order(Order order, const ElementFormat& f, const void* packed, int64_t rows, int64_t cols, uint8_t* out,
                     const Parallel&) {
@@ -123,23 +110,30 @@ Status prepack(const Codes& codes, Layout layout, uint8_t* out, const Parallel&)
 Status unprepack(const Codes& tiles, void* out, const Parallel&) {
   return cuda::unprepack(tiles, out, Launch(0).call());
 }
+Status truncate(const Codes& codes, int bits, void* out, const Parallel&) {
+  return cuda::truncate(codes, bits, out, Launch(0).call());
+}
+Status truncate_scales(const void* scale, DType dtype, int64_t count, int drop, void* out, const Parallel&) {
+  const Launch launch(0, device::Op::kTruncate);
+  LOWBIT_RETURN_IF_ERROR(cuda::truncate_scales(scale, dtype, count, drop, out, launch.call()));
+  return launch.wait("truncate");
+}
+Status truncate_zeros(const ElementFormat& f, const void* zero, DType dtype, int64_t count, int drop, float* out,
+                      const Parallel&) {
+  return cuda::truncate_zeros(f, zero, dtype, count, drop, out, Launch(0).call());
+}
 Status quantize(const QuantizeArgs& args, const Parallel&) {
-  Launch launch(cuda::quantize_workspace(args), true);
-  LOWBIT_RETURN_IF_ERROR(cuda::quantize(args, launch.call()));
-  return launch.found(args.scaling.op, args.scaling.argument);
+  return cuda::quantize(args, Launch(cuda::quantize_workspace(args), device::Op::kQuantize).call());
 }
 Status dequantize(const DequantizeArgs& args, const Parallel&) {
-  Launch launch(0, true);
-  LOWBIT_RETURN_IF_ERROR(cuda::dequantize(args, launch.call()));
-  return launch.found(args.op, "w");
+  const device::Op op = args.ids != nullptr ? device::Op::kEmbedding : device::Op::kDequantize;
+  return cuda::dequantize(args, Launch(0, op).call());
 }
 Status stochastic_round(const StochasticRoundArgs& args, const Parallel&) {
-  Launch launch(0, true);
-  LOWBIT_RETURN_IF_ERROR(cuda::stochastic_round(args, launch.call()));
-  return launch.found("stochastic_round", "x");
+  return cuda::stochastic_round(args, Launch(0, device::Op::kStochasticRound).call());
 }
 Status stochastic_round_update(const WeightUpdateArgs& args, const Parallel&) {
-  Launch launch(cuda::stochastic_round_update_workspace(args));
+  const Launch launch(cuda::stochastic_round_update_workspace(args), device::Op::kUpdate);
   return cuda::stochastic_round_update(args, launch.call());
 }
 Status hadamard(const HadamardArgs& args, const Parallel&) {
@@ -177,6 +171,9 @@ cpu::Kernels make_table() {
   k.unpack_order = unpack_order;
   k.prepack = prepack;
   k.unprepack = unprepack;
+  k.truncate = truncate;
+  k.truncate_scales = truncate_scales;
+  k.truncate_zeros = truncate_zeros;
   k.quantize = quantize;
   k.dequantize = dequantize;
   k.stochastic_round = stochastic_round;
@@ -212,6 +209,7 @@ const Tensor& visible(const Tensor& t) {
   return t;
 }
 Tensor on_host(const Tensor& t) { return device::on_host(t); }
+void raise_earlier_findings() { check(device::Findings::of(device::index()).take()); }
 bool takes_seed(const Tensor& seed) {
   seed_now() = visible(torch::stable::contiguous(seed));
   return true;
@@ -340,6 +338,7 @@ extern "C" LOWBIT_EXPORT void lowbit_cuda_served(char* text, int64_t size) {
   add("unpack", k.unpack);
   add("prepack", k.prepack);
   add("unprepack", k.unprepack);
+  add("truncate", k.truncate);
   add("quantize", k.quantize);
   add("dequantize", k.dequantize);
   add("stochastic_round", k.stochastic_round);
@@ -350,4 +349,21 @@ extern "C" LOWBIT_EXPORT void lowbit_cuda_served(char* text, int64_t size) {
   add("dequant_gemm_input_grad", k.dequant_gemm_input_grad);
   add("scaled_gemm", k.scaled_gemm);
   if (size > 0) text[names.copy(text, static_cast<size_t>(size - 1))] = 0;
+}
+
+// Waits for every device that kernels looked at values on. Whether one found something, with the sentence.
+extern "C" LOWBIT_EXPORT int lowbit_cuda_check_values(char* text, int64_t size) {
+  using namespace lowbit;
+  int before = 0, count = 0;
+  if (cudaGetDevice(&before) != cudaSuccess || cudaGetDeviceCount(&count) != cudaSuccess) return 0;
+  Status status;
+  for (int d = 0; d < count && status.ok(); ++d) {
+    bind::device::Findings& findings = bind::device::Findings::of(d);
+    if (!findings.is_used()) continue;
+    cudaSetDevice(d);
+    status = cuda::check_error("lowbit", "cudaDeviceSynchronize", cudaDeviceSynchronize());
+    if (status.ok()) status = findings.take();
+  }
+  cudaSetDevice(before);
+  return cuda::answer(status, text, size);
 }

@@ -91,6 +91,7 @@ Tensor make_canonical(const Batch& batch, const ElementFormat& f, int64_t rows, 
 }
 
 Tensor pack(const Tensor& codes, std::string format, std::string layout) {
+  backend::raise_earlier_findings();
   const ElementFormat* f = nullptr;
   Order order = Order::kPlain;
   check(parse_element("pack", "format", format, &f));
@@ -232,14 +233,7 @@ Tensor truncate_scale(const Tensor& scale, int drop) {
   const DType dtype = float_dtype("truncate", "scale", scale);
   const Tensor in = backend::visible(torch::stable::contiguous(scale));
   Tensor out = empty(sizes_of(scale), scale.scalar_type());
-  for (int64_t i = 0; i < in.numel(); ++i) {
-    store_float(out.data_ptr(), dtype, i, ref::truncated_scale(load_float(in.data_ptr(), dtype, i), drop));
-    if (!std::isfinite(load_float(out.data_ptr(), dtype, i))) {
-      check(invalid("truncate: scale must be finite after times ", 1 << drop, " in ", dtype_name(scale.scalar_type()),
-                    ", got ", load_float(in.data_ptr(), dtype, i), " at element ", i,
-                    "; convert it with .to(torch.float32)"));
-    }
-  }
+  check(backend::kernels().truncate_scales(in.data_ptr(), dtype, in.numel(), drop, out.data_ptr(), torch_parallel()));
   return out;
 }
 
@@ -252,20 +246,20 @@ Tensor truncate_zero(const ElementFormat& f, const Tensor& zero, int drop) {
                                                  : float_dtype("truncate", "zero", zero);
   const Tensor in = backend::visible(torch::stable::contiguous(zero));
   Tensor out = empty(sizes_of(zero), ScalarType::Float);
-  for (int64_t i = 0; i < in.numel(); ++i) {
-    static_cast<float*>(out.data_ptr())[i] = ref::truncated_zero(f, load_float(in.data_ptr(), dtype, i), drop);
-  }
+  check(backend::kernels().truncate_zeros(f, in.data_ptr(), dtype, in.numel(), drop,
+                                          static_cast<float*>(out.data_ptr()), torch_parallel()));
   return out;
 }
 
 Tensor filled(const std::vector<int64_t>& sizes, float value) {
   Tensor t = empty(sizes, ScalarType::Float);
-  std::fill_n(static_cast<float*>(t.data_ptr()), t.numel(), value);
+  torch::stable::fill_(t, value);
   return t;
 }
 
-[[maybe_unused]] std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, OptTensor zero,
-                                                             std::string format, int64_t bits) {
+std::tuple<Tensor, Tensor, Tensor> truncate(const Tensor& w, OptTensor scale, OptTensor zero, std::string format,
+                                            int64_t bits) {
+  backend::raise_earlier_findings();
   Spec spec;
   check(parse_spec("truncate", "format", format, &spec));
   const ElementFormat& f = *spec.element;
@@ -303,7 +297,7 @@ Tensor filled(const std::vector<int64_t>& sizes, float value) {
                                         : make_canonical(batch, *ref::truncated(f, keep), codes.rows, cols);
   for (int64_t b = 0; b < batch.count; ++b) {
     codes.data = at(hold, b * batch.step(hold));
-    check(ref::truncate(codes, keep, to(out, b * batch.step(out)), torch_parallel()));
+    check(backend::kernels().truncate(codes, keep, to(out, b * batch.step(out)), torch_parallel()));
   }
   return {out, new_scale, new_zero};
 }
@@ -316,7 +310,5 @@ LOWBIT_LIBRARY_IMPL(m) {
   m.impl("unpack", LOWBIT_BOX(&lowbit::bind::unpack));
   m.impl("prepack", LOWBIT_BOX(&lowbit::bind::prepack));
   m.impl("unprepack", LOWBIT_BOX(&lowbit::bind::unprepack));
-#if !defined(LOWBIT_BACKEND_CUDA)  // reads and writes values on the host
   m.impl("truncate", LOWBIT_BOX(&lowbit::bind::truncate));
-#endif
 }

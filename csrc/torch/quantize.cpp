@@ -184,6 +184,7 @@ Tensor make_store(const Sizes& lead, int64_t copies, int64_t rows, int64_t cols,
 Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor zero, OptTensor scale2, OptTensor table,
               bool asymmetric, std::string rounding, OptTensor seed, int64_t hadamard,
               std::optional<ScalarType> scale_dtype, std::string layout) {
+  backend::raise_earlier_findings();
   Request q = read(x, format, layout, scale_dtype);
   const Spec& spec = q.spec;
   check_hadamard(hadamard, q);
@@ -195,8 +196,7 @@ Four quantize(const Tensor& x, std::string format, OptTensor scale, OptTensor ze
   args.scaling.asymmetric = asymmetric;
   OptTensor table_hold;
   const float* codebook = codebook_of("quantize", "table", *spec.element, table, &table_hold);
-  const Tensor codebook_host = table_hold ? backend::on_host(*table_hold) : Tensor();
-  args.scaling.codebook = table_hold ? static_cast<const float*>(codebook_host.data_ptr()) : nullptr;
+  args.scaling.codebook = backend::kReadsValues ? codebook : nullptr;
   check(check_scaling(args.scaling));
   args.scaling.codebook = codebook;
   if (!scale && (zero || scale2)) {
@@ -324,6 +324,7 @@ void read_weights(const char* op, const Tensor& w, const OptTensor& scale, const
 
 Tensor dequantize(const Tensor& w, OptTensor scale, OptTensor zero, std::string format, int64_t k, OptTensor scale2,
                   OptTensor table, std::optional<ScalarType> asked) {
+  backend::raise_earlier_findings();
   const DType dtype = out_dtype("dequantize", asked, DType::kF32);
   Weights m;
   read_weights("dequantize", w, scale, zero, format, k, scale2, table, &m);
@@ -344,6 +345,7 @@ Tensor dequantize(const Tensor& w, OptTensor scale, OptTensor zero, std::string 
 
 Tensor embedding(const Tensor& ids, const Tensor& w, OptTensor scale, OptTensor zero, std::string format, int64_t k,
                  OptTensor scale2, OptTensor table, std::optional<ScalarType> asked) {
+  backend::raise_earlier_findings();
   const DType dtype = out_dtype("embedding", asked, DType::kF32);
   check_device("embedding", "ids", ids);
   if (ids.scalar_type() != ScalarType::Long && ids.scalar_type() != ScalarType::Int) {
@@ -355,12 +357,11 @@ Tensor embedding(const Tensor& ids, const Tensor& w, OptTensor scale, OptTensor 
   if (!m.lead.empty()) {
     check(invalid("embedding: w must be one matrix, got shape ", shape(w), "; select one of them"));
   }
-  const Tensor dense =
-      torch::stable::contiguous(ids.scalar_type() == ScalarType::Long ? ids : torch::stable::to(ids, ScalarType::Long));
-  const Tensor host = backend::on_host(dense);
-  const auto* rows = static_cast<const int64_t*>(host.data_ptr());
+  const Tensor dense = backend::visible(torch::stable::contiguous(
+      ids.scalar_type() == ScalarType::Long ? ids : torch::stable::to(ids, ScalarType::Long)));
+  const auto* rows = static_cast<const int64_t*>(dense.data_ptr());
   const int64_t count = dense.numel();
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < count && backend::kReadsValues; ++i) {
     if (rows[i] < 0 || rows[i] >= m.view.matrix.codes.rows) {
       check(invalid("embedding: ids must be in 0 .. ", m.view.matrix.codes.rows - 1, ", got ", rows[i], " at position ",
                     i, "; the matrix has ", m.view.matrix.codes.rows, " rows"));

@@ -13,6 +13,7 @@ namespace {
 
 Tensor stochastic_round(const Tensor& x, std::string format, const Tensor& seed) {
   constexpr const char* op = "stochastic_round";
+  backend::raise_earlier_findings();
   StochasticRoundArgs args;
   DType dtype = float_dtype(op, "x", x);
   if (format == "bfloat16") {
@@ -46,6 +47,7 @@ Tensor stochastic_round(const Tensor& x, std::string format, const Tensor& seed)
 void stochastic_round_update_(Tensor w, Tensor scale, OptTensor zero, const Tensor& dw, std::string format,
                               const Tensor& seed, bool rescale) {
   constexpr const char* op = "stochastic_round_update_";
+  backend::raise_earlier_findings();
   Spec spec;
   check(parse_spec(op, "format", format, &spec));
   const ElementFormat& f = *spec.element;

@@ -12,6 +12,7 @@ from lowbit.capabilities import capabilities  # noqa: E402
 from lowbit.checkpoint import load, save  # noqa: E402
 from lowbit.config import Recipe  # noqa: E402
 from lowbit.formats import formats  # noqa: E402
+from lowbit.library import check_values  # noqa: E402
 from lowbit.quantization import Report, quantize  # noqa: E402
 from lowbit.tensor import QuantTensor  # noqa: E402
 
@@ -22,6 +23,7 @@ __all__ = [
     "Statistics",
     "calibrate",
     "capabilities",
+    "check_values",
     "formats",
     "load",
     "measure",

@@ -94,3 +94,18 @@ def load_cuda(file: Path = CUDA_FILE, cuda: str | None = torch.version.cuda) -> 
 def cuda() -> tuple[Cuda | None, str]:
     """load_cuda() of this process, once."""
     return load_cuda()
+
+
+def check_values(file: Path = CUDA_FILE) -> None:
+    """Waits for the GPUs and raises what kernels found in values since the last look: an x that is not finite, a code
+    of another format, an id that is no row. The ops themselves do not wait for it: the next call of an op that looks at
+    values raises what was found by then.
+
+    Raises:
+        ValueError: the sentence of the op that found something.
+    """
+    if file == CUDA_FILE and cuda()[0] is None:
+        return
+    text = ctypes.create_string_buffer(1024)
+    if ctypes.CDLL(str(file)).lowbit_cuda_check_values(text, ctypes.c_int64(len(text))) != 0:
+        raise ValueError(text.value.decode())

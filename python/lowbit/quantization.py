@@ -18,6 +18,7 @@ from lowbit.algorithms.rounding.rtn import rtn
 from lowbit.calibration import Statistics, require_enough, token_ids, walk
 from lowbit.config import GPTQ, ClipSearch, Grid, Recipe, WeightConfig
 from lowbit.layers import Layers, find_layers
+from lowbit.library import check_values
 from lowbit.nn import Edits, QuantLayer, swap
 from lowbit.progress import bar
 from lowbit.rotation import apply_rotation
@@ -106,6 +107,7 @@ def quantize(
         raise
     model.lowbit_recipe = recipe.to_dict()  # type: ignore[assignment]
     size = measure(model)
+    check_values()  # what the kernels found in the weights
     return Report(recipe.name, size.bits, size.bytes, time.perf_counter() - began, tuple(reports))
 
 

@@ -164,6 +164,7 @@ QUANTIZE = [
     Row(f"dequantize<{CODERS}>", 256, ("PRMT", "STG.E.128")),
     Row("dequantize_mixed", 256, ("STG.E.128",)),
     Row("add_outliers", 256),
+    Row("check_codebook", 256),
 ]
 STOCHASTIC_ROUND = [
     Row(f"round<{CODERS}>", 256, ("LDG.E.128", "STG.E.128", "IMAD.WIDE.U32")),
@@ -230,6 +231,8 @@ LAYOUTS = [
     Row(r"relayout<\(Side\)[01], \(Side\)2>", 256, ("LDG.E.128",)),
     Row(r"relayout<\(Side\)2, \(Side\)[01]>", 256, ("STG.E.128",)),
     Row(r"relayout<\(Side\)2, \(Side\)2>", 256),
+    Row("shift_rows", 256, ("LDG.E.128", "STG.E.128")),
+    Row("truncate_values", 256),
 ]
 INPUT_GRAD = [
     Row(
@@ -238,11 +241,11 @@ INPUT_GRAD = [
 ]
 # A family's rows, and how many kernels (instances of templates) an architecture may have of it: builds stay short.
 FAMILIES: dict[str, tuple[list[Row], int]] = {
-    "quantize": (QUANTIZE, 30),
+    "quantize": (QUANTIZE, 31),
     "stochastic_round": (STOCHASTIC_ROUND, 9),
     "hadamard": (HADAMARD, 8),
     "gemm": (GEMM, 136),
     "input_grad": (INPUT_GRAD, 1),
-    "pack": (LAYOUTS, 11),
+    "pack": (LAYOUTS, 13),
 }
 ROWS = [row for rows, _ in FAMILIES.values() for row in rows]

@@ -32,6 +32,7 @@ def _library() -> ctypes.CDLL:
         )
     for name in ("emu_get", "emu_error", "emu_reports", "emu_counts", "emu_predict", "emu_kernels", "emu_opcodes"):
         getattr(library, name).restype = ctypes.c_char_p
+    library.emu_waits.restype = ctypes.c_uint64
     library.emu_predict.argtypes = [ctypes.c_uint64]
     library.emu_kernels.argtypes = library.emu_opcodes.argtypes = [ctypes.c_void_p]
     library.emu_map.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int]
@@ -91,6 +92,11 @@ def clear() -> None:
 
 def counts() -> list[dict[str, Any]]:
     return json.loads(_library().emu_counts())
+
+
+def waits() -> int:
+    """Calls since the counts were cleared for which the host waits until the device is done."""
+    return int(_library().emu_waits())
 
 
 def predict(global_bytes: int = 0) -> list[dict[str, Any]]:

@@ -177,6 +177,35 @@ def test_streams_and_events() -> None:
     assert calls().streams() == 0
 
 
+def test_calls_that_wait_are_counted() -> None:
+    """Copies of pinned memory on a stream, and questions, wait for nothing; the others do."""
+    library = emulator._library()
+    pinned, events = ctypes.c_void_p(), ctypes.c_void_p()
+    assert library.cudaMallocHost(ctypes.byref(pinned), ctypes.c_size_t(64)) == 0
+    assert library.cudaEventCreate(ctypes.byref(events)) == 0
+    device, pageable = emulator.empty(64, np.uint8), np.zeros(64, np.uint8)
+    size, pitch, host = ctypes.c_size_t(64), ctypes.c_size_t(16), ctypes.c_void_p(pageable.ctypes.data)
+    to = ctypes.c_void_p(device.pointer)
+    waits = [
+        (lambda: library.cudaMemcpyAsync(to, pinned, size, 1, None), 0),
+        (lambda: library.cudaMemsetAsync(to, 0, size, None), 0),
+        (lambda: library.cudaEventRecord(events, None), 0),
+        (lambda: library.cudaStreamQuery(None), 0),
+        (lambda: library.cudaMemcpyAsync(to, host, size, 1, None), 1),
+        (lambda: library.cudaMemcpy(to, pinned, size, 1), 1),
+        (lambda: library.cudaMemcpy2D(host, pitch, to, pitch, ctypes.c_size_t(8), ctypes.c_size_t(3), 2), 1),
+        (lambda: library.cudaStreamSynchronize(None), 1),
+        (lambda: library.cudaEventSynchronize(events), 1),
+        (library.cudaDeviceSynchronize, 1),
+    ]
+    for call, count in waits:
+        emulator.clear()
+        assert call() == 0
+        assert emulator.waits() == count
+    library.cudaEventDestroy(events)
+    library.cudaFreeHost(pinned)
+
+
 def test_unknown_function() -> None:
     assert calls().launch_unknown() == 98
     emulator.clear()

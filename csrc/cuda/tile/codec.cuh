@@ -300,7 +300,7 @@ __device__ __forceinline__ void fill(LookupCoder& coder, float* table) {
   __syncthreads();
   for (int c = static_cast<int>(threadIdx.x); c < n - 1 && !coder.is_power(); c += static_cast<int>(blockDim.x)) {
     const float low = table[c], high = table[c + 1];
-    table[256 + c] = is_finite(low) && is_finite(high) ? middle_of(low, high) : high;
+    table[256 + c] = is_finite(low) && is_finite(high) && low <= high ? middle_of(low, high) : high;
   }
   __syncthreads();
   coder.values = table;

@@ -57,7 +57,7 @@ struct CodeLayout {
   Canonical kind = Canonical::kBytes;
   int bits = 8;
   bool sign_extended = false;  // kPlain stores of signed integers
-  bool wide = false;           // eight bytes (kBytes), four (kPacked4) or two (kPacked6) at a time are aligned
+  bool wide = false;           // eight bytes (kBytes, kPacked6) or four (kPacked4) at a time are aligned
 
   CodeLayout() = default;
   CodeLayout(const ElementFormat& f, Layout layout, const void* codes, int64_t columns, int64_t row, int64_t plane)
@@ -68,7 +68,7 @@ struct CodeLayout {
         kind(layout == Layout::kPlain ? Canonical::kBytes : canonical(f)),
         bits(f.bits),
         sign_extended(layout == Layout::kPlain && f.is_int() && (f.rule == kSigned || f.rule == kTernary)) {
-    const int unit = kind == Canonical::kBytes ? 8 : kind == Canonical::kPacked4 ? 4 : 2;
+    const int unit = kind == Canonical::kPacked4 ? 4 : 8;
     wide = reinterpret_cast<uintptr_t>(codes) % static_cast<unsigned>(unit) == 0 && row_stride % unit == 0;
   }
   // Contiguous, as quantize makes them.
@@ -102,7 +102,63 @@ struct CodeLayout {
   // of a row that is not `valid` are zero. All 32 lanes call these.
   __device__ __forceinline__ void store(int32_t r, int32_t c, bool valid, Codes8 x) const;
   __device__ __forceinline__ Codes8 load(int32_t r, int32_t c, bool valid) const;
+
+ private:
+  __device__ __forceinline__ void store_packed6(int32_t r, int32_t c, bool valid, const Codes8& x) const;
+  __device__ __forceinline__ Codes8 load_packed6(int32_t r, int32_t c, bool valid) const;
 };
+
+// Six bits a code: 48 of a lane. Four lanes have 24 bytes, of which three move eight each: lane q what begins 16 q bits
+// into its own 48, the rest of them and the first of the next lane's.
+__device__ __forceinline__ void CodeLayout::store_packed6(int32_t r, int32_t c, bool valid, const Codes8& x) const {
+  const auto squeezed = [](uint32_t v) {
+    return static_cast<uint64_t>((v & 63u) | (v >> 8 & 63u) << 6 | (v >> 16 & 63u) << 12 | (v >> 24 & 63u) << 18);
+  };
+  const uint64_t own = squeezed(x.low) | squeezed(x.high) << 24;
+  const uint64_t next = __shfl_down_sync(0xffffffffu, static_cast<unsigned long long>(own), 1);
+  const int q = static_cast<int>(threadIdx.x & 3);
+  if (!valid || c >= cols) return;
+  uint8_t* to = bytes(r);
+  if (wide && (c | 31) < cols) {
+    if (q == 3) return;
+    const uint64_t v = own >> (16 * q) | next << (48 - 16 * q);
+    reinterpret_cast<uint2*>(to + (c >> 5) * 24)[q] =
+        make_uint2(static_cast<uint32_t>(v), static_cast<uint32_t>(v >> 32));
+    return;
+  }
+  to += (c >> 2) * 3;
+  const int n = cols - c > 4 ? 6 : 3;
+#pragma unroll
+  for (int i = 0; i < 6; ++i) {
+    if (i < n) to[i] = static_cast<uint8_t>(own >> (8 * i));
+  }
+}
+
+__device__ __forceinline__ Codes8 CodeLayout::load_packed6(int32_t r, int32_t c, bool valid) const {
+  const int q = static_cast<int>(threadIdx.x & 3);
+  const uint8_t* from = bytes(r);
+  const bool there = valid && c < cols, whole = there && wide && (c | 31) < cols;
+  uint64_t own = 0;
+  if (whole && q < 3) {
+    const uint2 v = reinterpret_cast<const uint2*>(from + (c >> 5) * 24)[q];
+    own = v.x | static_cast<uint64_t>(v.y) << 32;
+  }
+  const uint64_t before = __shfl_up_sync(0xffffffffu, static_cast<unsigned long long>(own), 1);
+  if (whole) {
+    own = own << (16 * q) | (q == 0 ? 0 : before >> (64 - 16 * q));
+  } else if (there) {
+    from += (c >> 2) * 3;
+    const int n = cols - c > 4 ? 6 : 3;
+#pragma unroll
+    for (int i = 0; i < 6; ++i) {
+      if (i < n) own |= static_cast<uint64_t>(from[i]) << (8 * i);
+    }
+  }
+  Codes8 x;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) x.put(i, static_cast<uint32_t>(own >> (6 * i)) & 63u);
+  return x;
+}
 
 __device__ __forceinline__ void CodeLayout::store(int32_t r, int32_t c, bool valid, Codes8 x) const {
   if (kind == Canonical::kPlanes) {
@@ -119,6 +175,10 @@ __device__ __forceinline__ void CodeLayout::store(int32_t r, int32_t c, bool val
     }
     return;
   }
+  if (kind == Canonical::kPacked6) {
+    store_packed6(r, c, valid, x);
+    return;
+  }
   if (!valid || c >= cols) return;
   const int n = cols - c < kVector ? cols - c : kVector;
   uint8_t* to = bytes(r);
@@ -133,7 +193,7 @@ __device__ __forceinline__ void CodeLayout::store(int32_t r, int32_t c, bool val
       to[i] = static_cast<uint8_t>(x.get(0));
       x.turn(0);
     }
-  } else if (kind == Canonical::kPacked4) {
+  } else {
     to += c >> 1;
     const uint32_t low = x.low | x.low >> 4, high = x.high | x.high >> 4;
     const uint32_t packed = ptx::prmt(low, high, 0x6420u);
@@ -144,16 +204,6 @@ __device__ __forceinline__ void CodeLayout::store(int32_t r, int32_t c, bool val
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (2 * i < n) to[i] = static_cast<uint8_t>(packed >> (8 * i));
-    }
-  } else {
-    to += (c >> 2) * 3;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if (4 * half >= n) break;
-      const uint32_t v = half ? x.high : x.low;
-      const uint32_t packed = (v & 63u) | (v >> 8 & 63u) << 6 | (v >> 16 & 63u) << 12 | (v >> 24) << 18;
-#pragma unroll
-      for (int i = 0; i < 3; ++i) to[3 * half + i] = static_cast<uint8_t>(packed >> (8 * i));
     }
   }
 }
@@ -170,6 +220,7 @@ __device__ __forceinline__ Codes8 CodeLayout::load(int32_t r, int32_t c, bool va
     transpose_bits(x);
     return x;
   }
+  if (kind == Canonical::kPacked6) return load_packed6(r, c, valid);
   if (!valid || c >= cols) return x;
   const int n = cols - c < kVector ? cols - c : kVector;
   const uint8_t* from = bytes(r);
@@ -184,7 +235,7 @@ __device__ __forceinline__ Codes8 CodeLayout::load(int32_t r, int32_t c, bool va
     }
     const uint32_t mask = ((1u << bits) - 1u) * 0x01010101u;
     x.low &= mask, x.high &= mask;
-  } else if (kind == Canonical::kPacked4) {
+  } else {
     from += c >> 1;
     uint32_t packed = 0;
     if (wide && n == kVector) {
@@ -198,17 +249,6 @@ __device__ __forceinline__ Codes8 CodeLayout::load(int32_t r, int32_t c, bool va
     const uint32_t even = packed & 0x0f0f0f0fu, odd = packed >> 4 & 0x0f0f0f0fu;
     x.low = ptx::prmt(even, odd, 0x5140u);
     x.high = ptx::prmt(even, odd, 0x7362u);
-  } else {
-    from += (c >> 2) * 3;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if (4 * half >= n) break;
-      uint32_t packed = 0;
-#pragma unroll
-      for (int i = 0; i < 3; ++i) packed |= static_cast<uint32_t>(from[3 * half + i]) << (8 * i);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) x.put(4 * half + i, packed >> (6 * i) & 63u);
-    }
   }
   return x;
 }

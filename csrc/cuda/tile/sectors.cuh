@@ -7,12 +7,14 @@
 
 namespace lowbit::cuda {
 
-// Two lanes have 64 bytes, 32 at p each: in each of two accesses they move those of one of them, and swap halves.
+// Two lanes have 32 bytes at p each, kApart bytes from one to the other: in each of two accesses they move those of one
+// of them, and swap halves.
+template <int kApart = 32>
 __device__ __forceinline__ void load_pair(const uint8_t* p, bool whole, uint32_t (&v)[8]) {
   const bool odd = threadIdx.x & 1;
-  const auto* from = reinterpret_cast<const uint4*>(odd ? p - 32 : p) + odd;
+  const auto* from = reinterpret_cast<const uint4*>(odd ? p - kApart : p) + odd;
   uint4 first = make_uint4(0, 0, 0, 0), second = first;
-  if (whole) first = from[0], second = from[2];
+  if (whole) first = from[0], second = from[kApart / 16];
   // even: its own low half and the other's, odd: the other's high half and its own
   uint32_t mine[4] = {odd ? second.x : first.x, odd ? second.y : first.y, odd ? second.z : first.z,
                       odd ? second.w : first.w};
@@ -25,6 +27,7 @@ __device__ __forceinline__ void load_pair(const uint8_t* p, bool whole, uint32_t
     v[4 + i] = odd ? mine[i] : other[i];
   }
 }
+template <int kApart = 32>
 __device__ __forceinline__ void store_pair(uint8_t* p, bool whole, const uint32_t (&v)[8]) {
   const bool odd = threadIdx.x & 1;
   uint32_t first[4], second[4];
@@ -35,9 +38,9 @@ __device__ __forceinline__ void store_pair(uint8_t* p, bool whole, const uint32_
     second[i] = odd ? v[4 + i] : other;
   }
   if (!whole) return;
-  auto* to = reinterpret_cast<uint4*>(odd ? p - 32 : p) + odd;
+  auto* to = reinterpret_cast<uint4*>(odd ? p - kApart : p) + odd;
   to[0] = make_uint4(first[0], first[1], first[2], first[3]);
-  to[2] = make_uint4(second[0], second[1], second[2], second[3]);
+  to[kApart / 16] = make_uint4(second[0], second[1], second[2], second[3]);
 }
 // Four lanes have 96 bytes, 24 at p each, twelve units of 8: in access j they move units 4 j .. 4 j + 3, a sector. Unit
 // 3 q + i is the i-th of lane q of the four, and lane s = (3 q + i) mod 4 moves it, so q = 3 (s - i) mod 4.

@@ -1,5 +1,4 @@
-// Values in memory and in registers: the conversions of common/matrix.h on the device, bit for bit (NaN included), and
-// vectors of eight consecutive elements.
+// Values in memory and in registers: the conversions of common/matrix.h on the device, bit for bit (NaN included).
 #pragma once
 
 #include <cstdint>
@@ -53,72 +52,12 @@ inline constexpr int kVector = 8;  // elements a thread holds side by side: 16 b
 
 // The next element comes first. Loops that are seldom taken are kept rolled: they work on element 0 and turn, since an
 // index that is not constant would put the vector into local memory.
-__device__ __forceinline__ void turn(float (&v)[kVector]) {
+template <int kCount>
+__device__ __forceinline__ void turn(float (&v)[kCount]) {
   const float first = v[0];
 #pragma unroll
-  for (int i = 0; i + 1 < kVector; ++i) v[i] = v[i + 1];
-  v[kVector - 1] = first;
-}
-
-// Whether eight elements at multiples of eight columns can be moved by 16-byte accesses.
-inline bool is_vector_aligned(const Matrix& m) {
-  const auto address = reinterpret_cast<uintptr_t>(m.data);
-  return m.col_stride == 1 && address % 16 == 0 && m.row_stride * size_of(m.dtype) % 16 == 0;
-}
-
-// Elements [c, c + 8) of row r of a matrix of `m.cols` columns, c a multiple of 8; zeros past the end.
-__device__ __forceinline__ void load_vector(const Matrix& m, bool aligned, int32_t r, int32_t c, float (&v)[kVector]) {
-  const int64_t at = r * m.row_stride + c * m.col_stride;
-  if (aligned && c + kVector <= m.cols) {
-    if (m.dtype == DType::kF32) {
-      const auto* p = static_cast<const float4*>(m.data) + at / 4;
-      const float4 a = p[0], b = p[1];
-      v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-      return;
-    }
-    const uint4 q = static_cast<const uint4*>(m.data)[at / 8];
-    const uint32_t w[4] = {q.x, q.y, q.z, q.w};
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      const uint32_t half = w[i / 2] >> (i % 2 * 16) & 0xffffu;
-      v[i] = m.dtype == DType::kBF16 ? bf16_value(half) : f16_value(half);
-    }
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) v[i] = 0.0f;
-#pragma unroll 1
-  for (int i = 0; i < kVector; ++i) {
-    v[0] = c + i < m.cols ? load_value(m.data, m.dtype, at + i * m.col_stride) : 0.0f;
-    turn(v);
-  }
-}
-
-__device__ __forceinline__ void store_vector(const Matrix& m, bool aligned, int32_t r, int32_t c, float (&v)[kVector]) {
-  const int64_t at = r * m.row_stride + c * m.col_stride;
-  if (aligned && c + kVector <= m.cols) {
-    if (m.dtype == DType::kF32) {
-      auto* p = static_cast<float4*>(m.data) + at / 4;
-      p[0] = make_float4(v[0], v[1], v[2], v[3]);
-      p[1] = make_float4(v[4], v[5], v[6], v[7]);
-      return;
-    }
-    uint32_t w[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const bool bf16 = m.dtype == DType::kBF16;
-      const uint32_t low = bf16 ? bf16_of(v[2 * i]) : f16_of(v[2 * i]);
-      const uint32_t high = bf16 ? bf16_of(v[2 * i + 1]) : f16_of(v[2 * i + 1]);
-      w[i] = low | high << 16;
-    }
-    static_cast<uint4*>(m.data)[at / 8] = make_uint4(w[0], w[1], w[2], w[3]);
-    return;
-  }
-#pragma unroll 1
-  for (int i = 0; i < kVector; ++i) {
-    if (c + i < m.cols) store_value(m.data, m.dtype, at + i * m.col_stride, v[0]);
-    turn(v);
-  }
+  for (int i = 0; i + 1 < kCount; ++i) v[i] = v[i + 1];
+  v[kCount - 1] = first;
 }
 
 }  // namespace lowbit::cuda

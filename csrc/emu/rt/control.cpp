@@ -137,8 +137,13 @@ EMU_API const char* emu_counts() {
 EMU_API void emu_clear_counts() {
   guarded([] {
     emu::records().launches.clear();
+    emu::records().waits = 0;
     return 0;
   });
+}
+EMU_API uint64_t emu_waits() {
+  const emu::Lock lock(emu::registry().mutex);
+  return emu::records().waits;
 }
 
 EMU_API void emu_count_instructions(int on) {

@@ -24,6 +24,9 @@ EMU_API void emu_clear_reports();
 //  instructions: [{line, text, warps, threads, sectors, sectors_least, wavefronts, wavefronts_least}, ...]}
 EMU_API const char* emu_counts();
 EMU_API void emu_clear_counts();
+// Calls of the same time that wait for the device: cuda...Synchronize, copies that are not Async or whose host side is
+// not pinned, cudaFree.
+EMU_API uint64_t emu_waits();
 // Whether instructions are listed one by one in emu_counts (off by default: long).
 EMU_API void emu_count_instructions(int on);
 // The predicted bound of each counted launch (rt/predict.h), as a JSON list. `global_bytes`: what a launch must move

@@ -4,6 +4,7 @@
 
 #include "emu/rt/device.h"
 #include "emu/rt/error.h"
+#include "emu/rt/record.h"
 
 namespace abi = emu::abi;
 
@@ -88,7 +89,10 @@ CUDART_API int cudaGetDeviceFlags(unsigned* flags) {
   return abi::kSuccess;
 }
 CUDART_API int cudaSetDeviceFlags(unsigned) { return abi::kSuccess; }
-CUDART_API int cudaDeviceSynchronize() { return emu::device_error(); }
+CUDART_API int cudaDeviceSynchronize() {
+  emu::add_wait();
+  return emu::device_error();
+}
 CUDART_API int cudaDeviceReset() {
   emu::clear_device_error();
   return abi::kSuccess;

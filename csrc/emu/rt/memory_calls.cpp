@@ -8,6 +8,7 @@
 #include "emu/memory/allocator.h"
 #include "emu/rt/device.h"
 #include "emu/rt/error.h"
+#include "emu/rt/record.h"
 #include "emu/rt/registry.h"
 
 namespace abi = emu::abi;
@@ -19,6 +20,12 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 bool on_device(uint64_t address) {
   const emu::Allocation* a = emu::allocator().find(address);
   return a != nullptr && !a->is_host;
+}
+
+// Host memory that the device does not reach: a copy of it is staged, and the host waits.
+bool is_pageable(const void* p) {
+  const Lock lock(emu::registry().mutex);
+  return emu::allocator().find(reinterpret_cast<uint64_t>(p)) == nullptr;
 }
 
 int refuse_copy(const char* what) {
@@ -101,6 +108,7 @@ int allocate(void** out, size_t bytes) {
 int release(void* pointer) {
   const Lock lock(emu::registry().mutex);
   if (pointer == nullptr) return abi::kSuccess;
+  emu::add_wait();
   if (emu::allocator().free(reinterpret_cast<uint64_t>(pointer))) return abi::kSuccess;
   return emu::fail(abi::kInvalidValue, "cudaFree: pointer must be what cudaMalloc gave");
 }
@@ -205,25 +213,31 @@ CUDART_API int cudaMemGetInfo(size_t* free, size_t* total) {
   return abi::kSuccess;
 }
 
-CUDART_API int cudaMemcpy(void* to, const void* from, size_t bytes, int kind) { return copy(to, from, bytes, kind); }
+CUDART_API int cudaMemcpy(void* to, const void* from, size_t bytes, int kind) {
+  emu::add_wait();
+  return copy(to, from, bytes, kind);
+}
 CUDART_API int cudaMemcpyAsync(void* to, const void* from, size_t bytes, int kind, void*) {
+  if (is_pageable(to) || is_pageable(from)) emu::add_wait();
   return copy(to, from, bytes, kind);
 }
 CUDART_API int cudaMemcpy_ptds(void* to, const void* from, size_t bytes, int kind) {
-  return copy(to, from, bytes, kind);
+  return cudaMemcpy(to, from, bytes, kind);
 }
-CUDART_API int cudaMemcpyAsync_ptsz(void* to, const void* from, size_t bytes, int kind, void*) {
-  return copy(to, from, bytes, kind);
+CUDART_API int cudaMemcpyAsync_ptsz(void* to, const void* from, size_t bytes, int kind, void* stream) {
+  return cudaMemcpyAsync(to, from, bytes, kind, stream);
 }
 CUDART_API int cudaMemcpyPeer(void* to, int, const void* from, int, size_t bytes) {
   return copy(to, from, bytes, abi::kDefault);
 }
 CUDART_API int cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
                             int kind) {
+  emu::add_wait();
   return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
 }
 CUDART_API int cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                                  size_t height, int kind, void*) {
+  if (is_pageable(to) || is_pageable(from)) emu::add_wait();
   return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
 }
 CUDART_API int cudaMemset(void* to, int value, size_t bytes) { return fill(to, value, bytes); }

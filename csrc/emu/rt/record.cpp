@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <mutex>
 
 #include "emu/config.h"
 #include "emu/rt/device.h"
 #include "emu/rt/json.h"
+#include "emu/rt/registry.h"
 
 namespace emu {
 namespace {
@@ -68,6 +70,11 @@ const char* name_of(Class c) { return kClassNames[static_cast<int>(c)]; }
 Records& records() {
   static Records* r = new Records;
   return *r;
+}
+
+void add_wait() {
+  const std::lock_guard<std::recursive_mutex> lock(registry().mutex);
+  ++records().waits;
 }
 
 void add_report(const Report& report) {

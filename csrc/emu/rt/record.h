@@ -37,11 +37,15 @@ struct Records {
   std::vector<Report> reports;
   std::vector<LaunchRecord> launches;
   bool list_instructions = false;
+  uint64_t waits = 0;
 };
 Records& records();
 
 void add_report(const Report& report);  // also to stderr: a finding is never silent
 void add_launch(const Kernel& kernel, const LaunchShape& shape, const LaunchResult& result);
+
+// A call of the host that returns when the device is done with what stands before it.
+void add_wait();
 
 std::string reports_json();
 std::string counts_json();

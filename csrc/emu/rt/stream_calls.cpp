@@ -4,6 +4,7 @@
 #include <set>
 
 #include "emu/rt/error.h"
+#include "emu/rt/record.h"
 #include "emu/rt/registry.h"
 
 namespace abi = emu::abi;
@@ -42,7 +43,10 @@ int destroy(void* handle) {
   return abi::kSuccess;
 }
 
-int synchronize() { return emu::device_error(); }
+int synchronize() {
+  emu::add_wait();
+  return emu::device_error();
+}
 
 int record(void* event) {
   const std::lock_guard<std::recursive_mutex> lock(emu::registry().mutex);
@@ -68,8 +72,8 @@ CUDART_API int cudaStreamCreateWithPriority(void** out, unsigned flags, int prio
 CUDART_API int cudaStreamDestroy(void* stream) { return destroy<Stream>(stream); }
 CUDART_API int cudaStreamSynchronize(void*) { return synchronize(); }
 CUDART_API int cudaStreamSynchronize_ptsz(void*) { return synchronize(); }
-CUDART_API int cudaStreamQuery(void*) { return synchronize(); }
-CUDART_API int cudaStreamWaitEvent(void*, void*, unsigned) { return synchronize(); }
+CUDART_API int cudaStreamQuery(void*) { return emu::device_error(); }
+CUDART_API int cudaStreamWaitEvent(void*, void*, unsigned) { return emu::device_error(); }
 CUDART_API int cudaStreamGetDevice(void*, int* device) {
   *device = 0;
   return abi::kSuccess;
@@ -100,7 +104,7 @@ CUDART_API int cudaEventDestroy(void* event) { return destroy<Event>(event); }
 CUDART_API int cudaEventRecord(void* event, void*) { return record(event); }
 CUDART_API int cudaEventRecordWithFlags(void* event, void*, unsigned) { return record(event); }
 CUDART_API int cudaEventSynchronize(void*) { return synchronize(); }
-CUDART_API int cudaEventQuery(void*) { return synchronize(); }
+CUDART_API int cudaEventQuery(void*) { return emu::device_error(); }
 CUDART_API int cudaEventElapsedTime(float* ms, void* start, void* end) {
   const std::lock_guard<std::recursive_mutex> lock(emu::registry().mutex);
   const auto* a = static_cast<const Event*>(start);

@@ -62,6 +62,10 @@ inline void hide_all() {
   shown().clear();
 }
 
-inline Tensor on_host(const Tensor& t) { return t; }
+// A wait, as it is on CUDA: the emulator counts it.
+inline Tensor on_host(const Tensor& t) {
+  cudaStreamSynchronize(stream());
+  return t;
+}
 
 }  // namespace lowbit::bind::device

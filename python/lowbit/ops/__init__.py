@@ -17,7 +17,9 @@ scale, zero  one value per block, `[N, ceil(K / block)]`, float32, bfloat16 or f
     uint8); one value a row may be `[N]`, one for all `[1]`. An element is `scale * (code value - zero)`.
 
 Errors are `ValueError` with one sentence, `<op>: <argument> must be <rule>, got <value>; <way out>`, raised before
-anything is written.
+anything is written. On CUDA what is wrong with values (an x that is not finite, a code of another format, an id that
+is no row) is known when the kernel is over, and no call waits for that: the next call of an op that looks at values
+raises it, or `lowbit.check_values()`, which waits. Ops that make a weight of codes (`pack`, `truncate`) do wait.
 """
 
 from lowbit.ops.bitplane_gemm import bitplane_gemm

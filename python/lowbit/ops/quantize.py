@@ -51,7 +51,9 @@ def quantize(
         given, is an empty tensor `[0]`. complex2 has two scales a block: `[..., 2, rows, groups]`.
 
     Raises:
-        ValueError: a non-finite x or scale, `asymmetric` with a signed format, or an unknown rounding.
+        ValueError: a non-finite x or scale, `asymmetric` with a signed format, or an unknown rounding. On CUDA a
+            non-finite x (NaN becomes 0) and a table that does not ascend are raised by a later call or
+            `lowbit.check_values()`, and given scales are not looked at.
     """
     return _ops.quantize.default(
         x,
@@ -92,6 +94,10 @@ def dequantize(
 
     Returns:
         `[..., N, k]`; complex2: `[..., N, k, 2]`, (real, imaginary) pairs as `torch.view_as_complex` takes them.
+
+    Raises:
+        ValueError: a code that is no value of the format, or a scale that is not finite (on CUDA by a later call or
+            `lowbit.check_values()`; the output then follows IEEE arithmetic).
     """
     return _ops.dequantize.default(w, scale, zero, format, k, scale2=scale2, table=table, out_dtype=out_dtype)
 
@@ -118,7 +124,8 @@ def embedding(
         `[*ids.shape, k]`.
 
     Raises:
-        ValueError: an id outside the matrix.
+        ValueError: an id outside the matrix. On CUDA such an id gives a row of zeros, no memory is read for it, and a
+            later call or `lowbit.check_values()` raises.
     """
     return _ops.embedding.default(ids, w, scale, zero, format, k, scale2=scale2, table=table, out_dtype=out_dtype)
 

@@ -24,7 +24,8 @@ def stochastic_round(x: Tensor, format: str, seed: Tensor) -> Tensor:
         The rounded values, in x's shape; dtype of x, or bfloat16 / float16 where the format is one of these.
 
     Raises:
-        ValueError: an unknown format, or seed is not int64 [2].
+        ValueError: an unknown format, seed is not int64 [2], or x holds a NaN that the format has not (on CUDA by a
+            later call or `lowbit.check_values()`).
     """
     return _ops.stochastic_round.default(x, format, seed)
 
@@ -55,7 +56,8 @@ def stochastic_round_update_(
 
     Raises:
         ValueError: shapes do not match, w shares memory with itself or with dw, or the scales are codes: no op writes
-            those in place; quantize W + dW again.
+            those in place; quantize W + dW again. A dw that is not finite: on the CPU nothing is written then; on CUDA
+            its element keeps its code, and a later call or `lowbit.check_values()` raises.
     """
     _ops.stochastic_round_update_.default(w, scale, zero, dw, format, seed, rescale=rescale)
 
