@@ -77,6 +77,11 @@ BinaryKernel kernel_of(int planes, int tiles) {
 // The counters of arrival, then the records.
 int64_t arrivals_bytes(const BinaryPlan& plan) { return round_up(4 * plan.blocks, 256); }
 
+BinaryPlan plan_of(const GemmArgs& args, const Device& device) {
+  const int planes = args.xq->codes.format->bits;
+  return plan_binary_gemm(args.m, args.n, args.k, planes, binary_segment(args), device.multiprocessors);
+}
+
 }  // namespace
 
 int64_t binary_segment(const GemmArgs& args) {
@@ -89,35 +94,33 @@ int64_t binary_segment(const GemmArgs& args) {
   return segment == args.k || segment % 128 == 0 ? segment : 0;
 }
 
-BinaryPlan plan_binary_gemm(const GemmArgs& args, int multiprocessors) {
+BinaryPlan plan_binary_gemm(int64_t m, int64_t n, int64_t k, int planes, int64_t segment, int multiprocessors) {
   BinaryPlan plan{};
-  const int64_t planes = args.xq->codes.format->bits;
   plan.tiles = 1;
-  while (8 * plan.tiles < std::min<int64_t>(args.m * planes, Binary::kMostColumns)) plan.tiles *= 2;
+  while (8 * plan.tiles < std::min<int64_t>(m * planes, Binary::kMostColumns)) plan.tiles *= 2;
   const int64_t rows = 8 * plan.tiles / planes;
-  plan.blocks = ceil_div(args.n, Binary::kRows) * ceil_div(args.m, rows);
-  const int64_t steps = ceil_div(args.k, Binary::kStepBits);
+  plan.blocks = ceil_div(n, Binary::kRows) * ceil_div(m, rows);
+  const int64_t steps = ceil_div(k, Binary::kStepBits);
   const int64_t wanted = 2 * multiprocessors / std::max<int64_t>(plan.blocks, 1);
   const int64_t splits = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(steps / kLeastShare, 1));
   plan.share = static_cast<int32_t>(ceil_div(steps, splits));
   plan.splits = static_cast<int32_t>(ceil_div(steps, plan.share));
+  const int64_t last = k - 1;
+  plan.pieces = last / segment + last / Binary::kStepBits / plan.share - last / shared_ends(segment, plan.share) + 1;
   if (plan.splits > 1) {
-    const int64_t segment = binary_segment(args), last = args.k - 1;
-    plan.pieces =
-        last / segment + last / (plan.share * Binary::kStepBits) - last / shared_ends(segment, plan.share) + 1;
     plan.workspace_bytes = arrivals_bytes(plan) + 4 * plan.blocks * plan.pieces * binary_record(rows);
   }
   return plan;
 }
 
 int64_t binary_gemm_workspace(const GemmArgs& args, const Device& device) {
-  return plan_binary_gemm(args, device.multiprocessors).workspace_bytes;
+  return plan_of(args, device).workspace_bytes;
 }
 
 Status run_binary_gemm(const char* op, const GemmArgs& args, const Call& call) {
   Device device;
   LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
-  const BinaryPlan plan = plan_binary_gemm(args, device.multiprocessors);
+  const BinaryPlan plan = plan_of(args, device);
   LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, plan.workspace_bytes));
   if (plan.blocks > INT32_MAX) {
     return invalid(op, ": out must have less than 2^31 tiles, got ", plan.blocks, "; cut x by rows");

@@ -1,6 +1,5 @@
 // The binary engine of bitplane_gemm (tile/binary_gemm.cuh): its tiles, how K is shared by blocks, its launch. Which
-// calls take it stands in bitplane_gemm.h. All that is chosen from the arguments stands in plan_binary_gemm, which
-// needs no device.
+// calls take it stands in bitplane_gemm.h.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -18,7 +17,9 @@ struct BinaryPlan {
   int64_t pieces;  // of K: segments cut where shares end
   int64_t workspace_bytes;
 };
-BinaryPlan plan_binary_gemm(const GemmArgs& args, int multiprocessors);
+// Of a product of `planes` planes of x whose segments have `segment` columns. Needs no device: its multiprocessors
+// change speed alone.
+BinaryPlan plan_binary_gemm(int64_t m, int64_t n, int64_t k, int planes, int64_t segment, int multiprocessors);
 
 // The length of segments that all scales and zero points share, or 0: there is none that the engine can end.
 int64_t binary_segment(const GemmArgs& args);

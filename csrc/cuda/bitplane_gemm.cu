@@ -2,7 +2,7 @@
 
 #include "cuda/binary_gemm.h"
 #include "cuda/bitplane_gemm.h"
-#include "cuda/gemm.h"
+#include "cuda/byte_rows.h"
 
 namespace lowbit::cuda {
 namespace {
@@ -40,7 +40,7 @@ BitplaneEngine bitplane_engine(const GemmArgs& args, int sm) {
 
 int64_t bitplane_gemm_workspace(const GemmArgs& args, const Device& device) {
   if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return binary_gemm_workspace(args, device);
-  return gemm_workspace("bitplane_gemm", args, device, true);
+  return byte_rows_gemm_workspace("bitplane_gemm", args, device, true);
 }
 
 Status bitplane_gemm(const GemmArgs& args, const Call& call) {
@@ -49,7 +49,7 @@ Status bitplane_gemm(const GemmArgs& args, const Call& call) {
   if (args.m == 0 || args.n == 0) return Status();
   if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary)
     return run_binary_gemm("bitplane_gemm", args, call);
-  return run_gemm("bitplane_gemm", args, nullptr, call, true);
+  return run_byte_rows_gemm("bitplane_gemm", args, call, true);
 }
 
 }  // namespace lowbit::cuda
