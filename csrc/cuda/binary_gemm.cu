@@ -44,6 +44,7 @@ BinaryParams params_of(const GemmArgs& args, const BinaryPlan& plan) {
   p.w_signed = has_sign(*args.w.codes.format), p.x_signed = has_sign(*args.xq->codes.format);
   p.w_wide = copies_wide(args.w.codes), p.x_wide = copies_wide(args.xq->codes);
   p.segment = static_cast<int32_t>(binary_segment(args));
+  p.scales = RowWindow(g.w.scale, args.k), p.zeros = RowWindow(g.w.zero, args.k);
   p.share = plan.share;
   p.shared_ends = static_cast<int32_t>(std::min<int64_t>(shared_ends(p.segment, p.share), INT32_MAX));
   return p;

@@ -22,6 +22,7 @@
 
 #include "cuda/tile/gemm_shape.h"
 #include "cuda/tile/gemm_steps.cuh"
+#include "cuda/tile/row_window.cuh"
 
 namespace lowbit::cuda {
 
@@ -31,11 +32,12 @@ struct BinaryParams {
   int64_t w_row, w_plane, x_row, x_plane;  // words
   int32_t x_planes;
   bool w_signed, x_signed;
-  bool w_wide, x_wide;  // rows can be copied 16 bytes at a time
-  GemmParams gemm;      // the join, parts and arrivals; cuts, chunk and unit are not used here
-  int32_t segment;      // columns; K where there is one
-  int32_t share;        // steps of a block; gridDim.y blocks have K together
-  int32_t shared_ends;  // segments and shares end together at the multiples of this
+  bool w_wide, x_wide;      // rows can be copied 16 bytes at a time
+  GemmParams gemm;          // the join, parts and arrivals; cuts, chunk and unit are not used here
+  RowWindow scales, zeros;  // of w
+  int32_t segment;          // columns; K where there is one
+  int32_t share;            // steps of a block; gridDim.y blocks have K together
+  int32_t shared_ends;      // segments and shares end together at the multiples of this
 };
 
 struct Binary {
@@ -44,10 +46,13 @@ struct Binary {
 };
 
 // Integers in a record of K shared by blocks: the sums of each row of x over the rows of w, then those of w alone, then
-// those of x alone.
-constexpr int64_t binary_record(int64_t rows_x) { return rows_x * Binary::kRows + Binary::kRows + rows_x; }
+// those of x alone; whole sectors.
+constexpr int64_t binary_record(int64_t rows_x) {
+  return rows_x * Binary::kRows + Binary::kRows + (rows_x + 7) / 8 * 8;
+}
 
-// Shared memory: the stages, the sums of a segment, the results of the segments so far, the sums of w and of x alone.
+// Shared memory: the stages, the sums of a segment, the results of the segments so far, the sums of w and of x alone,
+// the windows of scales and zero points.
 template <int kPlanes, int kTiles>
 struct BinaryTile {
   static constexpr int kColumns = 8 * kTiles;
@@ -55,8 +60,8 @@ struct BinaryTile {
   // 32 KB on their way hide the latency of memory already where one block runs
   static constexpr int kStages = 2048 / kStageChunks < 3 ? 3 : 2048 / kStageChunks > 6 ? 6 : 2048 / kStageChunks;
   static constexpr int kStride = Binary::kRows + 4;  // of sums: the columns 2 t of the lanes meet different banks
-  static constexpr int kBytes =
-      16 * kStageChunks * kStages + 4 * kColumns * (kStride + Binary::kRows) + 4 * (Binary::kRows + kColumns);
+  static constexpr int kBytes = 16 * kStageChunks * kStages + 4 * kColumns * (kStride + Binary::kRows) +
+                                4 * (Binary::kRows + kColumns) + 8 * RowWindow::kSharedWords;
   static_assert(4 * binary_record(kColumns) <= 16 * kStageChunks * kStages, "a record fits where the stages were");
 };
 
@@ -78,7 +83,8 @@ class BinaryGemm {
         sums(reinterpret_cast<int32_t*>(stages + kStages * Tile::kStageChunks)),
         results(reinterpret_cast<float*>(sums + Tile::kColumns * Tile::kStride)),
         w_sums(reinterpret_cast<int32_t*>(results + Tile::kColumns * kRows)),
-        x_sums(w_sums + kRows) {
+        x_sums(w_sums + kRows),
+        windows(reinterpret_cast<uint32_t*>(x_sums + Tile::kColumns)) {
     const int32_t across = (p.gemm.n - 1) / kRows + 1, down = static_cast<int32_t>(blockIdx.x) / across;
     const int32_t rows = Tile::kColumns / p.x_planes;
     n0 = (static_cast<int32_t>(blockIdx.x) - down * across) * kRows;
@@ -94,6 +100,7 @@ class BinaryGemm {
     int32_t column = first * kStepBits, begin = column / p.segment * p.segment;  // begin: of the segment
     int32_t* record = split ? records() + record_of(column) * binary_record(rows_x) : nullptr;
     set_lines();
+    if (!split) load_windows(begin / p.segment);
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) {
       if (first + i < last) fill(first + i, i);
@@ -308,8 +315,12 @@ class BinaryGemm {
         w_count[h] = 0;
       }
     }
+    if (record == nullptr) store_windows(begin / p.segment);
     __syncthreads();
     if (is_row()) {
+      const int32_t w_sum = p.gemm.w_sums ? w_sums[row()] : 0;
+      RowValues w{};
+      if (record == nullptr) w = row_values(begin);
 #pragma unroll 1
       for (int m = first_m(); m < rows_x; m += kAtOnce) {
         const int from = m * p.x_planes;
@@ -317,13 +328,12 @@ class BinaryGemm {
             over_planes(p.x_signed, p.x_planes, [&](int j) { return sums[(from + j) * Tile::kStride + row()]; });
         int32_t x_sum = 0;
         if (p.gemm.x_sums) x_sum = over_planes(p.x_signed, p.x_planes, [&](int j) { return x_sums[from + j]; });
-        const int32_t w_sum = p.gemm.w_sums ? w_sums[row()] : 0;
         if (record != nullptr) {
           record[m * kRows + row()] = dot;
           if (p.gemm.w_sums && m == 0) record[rows_x * kRows + row()] = w_sum;
           if (p.gemm.x_sums && row() == 0) record[rows_x * kRows + kRows + m] = x_sum;
         } else {
-          join_output(m, begin, length, dot, w_sum, x_sum);
+          join_output(m, begin, length, w, dot, w_sum, x_sum);
         }
       }
     }
@@ -340,17 +350,57 @@ class BinaryGemm {
   static __device__ __forceinline__ int first_m() { return static_cast<int>(threadIdx.x) / kRows; }
   __device__ __forceinline__ bool is_row() const { return row() < rows_w; }
 
-  __device__ __forceinline__ void join_output(int m, int32_t begin, int32_t length, int32_t dot, int32_t w_sum,
-                                              int32_t x_sum) {
-    const int32_t n = n0 + row();
+  // ---- the scale and the zero point of w in a segment
+
+  struct RowValues {
+    float scale, float_zero;
+    int32_t zero;
+  };
+  // Segment `g` is the first that will be joined, the others follow one by one.
+  __device__ __forceinline__ void load_windows(int32_t g) {
+    if (p.scales.size != 0) p.scales.load(p.scales.window_of(g), n0, rows_w, next_scales);
+    if (p.zeros.size != 0) p.zeros.load(p.zeros.window_of(g), n0, rows_w, next_zeros);
+  }
+  // Brings the windows of segment `g` into shared memory and those behind them on their way. All threads, between
+  // barriers.
+  __device__ __forceinline__ void store_windows(int32_t g) {
+    store_window(p.scales, g, windows, next_scales, &stored_scales);
+    store_window(p.zeros, g, windows + RowWindow::kSharedWords, next_zeros, &stored_zeros);
+  }
+  __device__ __forceinline__ void store_window(const RowWindow& window, int32_t g, uint32_t* to,
+                                               uint32_t (&next)[RowWindow::kEach], int32_t* stored) const {
+    if (window.size == 0 || window.window_of(g) == *stored) return;
+    *stored = window.window_of(g);
+    window.store(next, to);
+    window.load(*stored + 1, n0, rows_w, next);
+  }
+  __device__ __forceinline__ bool changes_windows(int32_t g) const {
+    return (p.scales.size != 0 && p.scales.window_of(g) != stored_scales) ||
+           (p.zeros.size != 0 && p.zeros.window_of(g) != stored_zeros);
+  }
+  __device__ __forceinline__ RowValues row_values(int32_t begin) const {
+    const int32_t n = n0 + row(), g = begin / p.segment;
+    const Operand& w = p.gemm.w;
+    const uint32_t* zeros = windows + RowWindow::kSharedWords;
+    RowValues v{1.0f, 0.0f, 0};
+    v.scale = p.scales.size != 0 ? p.scales.float_at(windows, row(), g) : scale_of(w, n, begin);
+    if (!w.has_zero) return v;
+    if (w.zero_is_float) {
+      v.float_zero = p.zeros.size != 0 ? p.zeros.float_at(zeros, row(), g) : w.zero_at(n, begin);
+    } else {
+      v.zero = p.zeros.size != 0 ? p.zeros.integer_at(zeros, row(), g) : w.integer_zero_at(n, begin);
+    }
+    return v;
+  }
+
+  __device__ __forceinline__ void join_output(int m, int32_t begin, int32_t length, const RowValues& w, int32_t dot,
+                                              int32_t w_sum, int32_t x_sum) {
     JoinValues v{};
     v.x_sum = x_sum, v.w_sum = w_sum;
     v.length = length;
-    v.scale = scale_of(p.gemm.w, n, begin);
+    v.scale = w.scale, v.w_float_zero = w.float_zero, v.w_zero = w.zero;
     if (p.gemm.x_scale_joins) v.scale *= scale_of(p.gemm.x, m0 + m, begin);
-    v.w_zero = p.gemm.w.integer_zero_at(n, begin);
     v.x_zero = p.gemm.x.integer_zero_at(m0 + m, begin);
-    if (p.gemm.w.zero_is_float) v.w_float_zero = p.gemm.w.zero_at(n, begin);
     float& y = results[m * kRows + row()];
     y = join_corrected(p.gemm, dot, v, begin == 0 ? 0.0f : y);
   }
@@ -388,6 +438,7 @@ class BinaryGemm {
     const int32_t segments = (p.gemm.k - 1) / p.segment + 1;
     const int32_t batch = 4 * Tile::kStageChunks * kStages / size;
     const int32_t* from = records();
+    load_windows(0);
     auto* whole = reinterpret_cast<int32_t*>(stages);
 #pragma unroll 1
     for (int32_t s = 0; s < segments; s += batch) {
@@ -396,15 +447,22 @@ class BinaryGemm {
 #pragma unroll 4
       for (int32_t i = 0; i < count; ++i) add_pieces(from, s + i, size, whole + i * size);
       __syncthreads();
-      if (!is_row()) continue;
 #pragma unroll 1
-      for (int m = first_m(); m < rows_x; m += kAtOnce) {
+      for (int32_t i = 0; i < count; ++i) {
+        const int32_t* v = whole + i * size;
+        const int32_t begin = (s + i) * p.segment;
+        if (changes_windows(s + i)) {
+          __syncthreads();
+          store_windows(s + i);
+          __syncthreads();
+        }
+        if (!is_row()) continue;
+        const RowValues w = row_values(begin);
+        const int32_t w_sum = p.gemm.w_sums ? v[rows_x * kRows + row()] : 0;
 #pragma unroll 1
-        for (int32_t i = 0; i < count; ++i) {
-          const int32_t* v = whole + i * size;
-          const int32_t begin = (s + i) * p.segment;
-          join_output(m, begin, end_of(begin, p.segment) - begin, v[m * kRows + row()],
-                      p.gemm.w_sums ? v[rows_x * kRows + row()] : 0, p.gemm.x_sums ? v[rows_x * kRows + kRows + m] : 0);
+        for (int m = first_m(); m < rows_x; m += kAtOnce) {
+          join_output(m, begin, end_of(begin, p.segment) - begin, w, v[m * kRows + row()], w_sum,
+                      p.gemm.x_sums ? v[rows_x * kRows + kRows + m] : 0);
         }
       }
     }
@@ -423,7 +481,7 @@ class BinaryGemm {
   __device__ __forceinline__ bool is_written(int i) const {
     if (i < rows_x * kRows) return i % kRows < rows_w;
     const int after = i - rows_x * kRows;
-    return after < kRows ? p.gemm.w_sums && after < rows_w : p.gemm.x_sums;
+    return after < kRows ? p.gemm.w_sums && after < rows_w : p.gemm.x_sums && after < kRows + rows_x;
   }
 
   __device__ __forceinline__ void write() const {
@@ -445,6 +503,9 @@ class BinaryGemm {
   int32_t* sums;
   float* results;
   int32_t *w_sums, *x_sums;
+  uint32_t* windows;
+  uint32_t next_scales[RowWindow::kEach] = {}, next_zeros[RowWindow::kEach] = {};
+  int32_t stored_scales = -1, stored_zeros = -1;
   const uint32_t* w_lines[2];
   const uint32_t* x_lines[kXLines];
   int32_t sum[kPlanes][kTiles][4] = {};
