@@ -19,10 +19,32 @@ constexpr int step_of(int rows) { return 2048 / rows; }
 constexpr int dy_chunks_of(int rows) { return rows * step_of(rows) / 8; }
 constexpr int weight_chunks_of(int rows) { return step_of(rows) * kCols / 8; }
 
+// The value of an integer code, (code * 2^shift ^ flip) - minus, by way of the float whose mantissa it is. The table of
+// other formats stands in shared memory, whose banks 256 values cannot be spread over.
+struct IntegerValue {
+  bool is_integer = false;
+  int shift = 0;
+  uint32_t flip = 0;
+  float base = 0.0f;  // 2^23 + minus
+
+  IntegerValue() = default;
+  explicit IntegerValue(const ElementFormat& f) : is_integer(f.is_int() && !f.is_complex()) {
+    if (!is_integer) return;
+    const uint32_t top = 1u << (f.bits - 1);
+    shift = f.rule == kBipolar ? 1 : 0;
+    flip = f.rule == kSigned || f.rule == kTernary ? top : 0;
+    base = 8388608.0f + static_cast<float>(f.rule == kBipolar ? 2 * top - 1 : flip);
+  }
+  __device__ __forceinline__ float operator()(uint32_t code) const {
+    return from_bits((code << shift ^ flip) | 0x4b000000u) - base;
+  }
+};
+
 struct InputGradParams {
   Operand w;
   RunKind run;
   bool ragged;  // runs of 16 columns may meet several scales, zero points, sources or parts
+  IntegerValue integer;
   Matrix dy, out;
   bool dy_wide, out_wide;
   int32_t m, n, k;
@@ -154,15 +176,19 @@ class InputGrad {
       v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
     } else if (narrow) {
       const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
-#pragma unroll
+#pragma unroll 1
       for (int i = 0; i < 8; ++i) {
-        if (n + i < p.n) v[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
+        const uint32_t last = n + i < p.n ? from[i * p.dy.col_stride] : 0u;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) v[j] = __funnelshift_r(v[j], j < 3 ? v[j + 1] : last, 16);
       }
     } else {
       const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
-#pragma unroll
+#pragma unroll 1
       for (int i = 0; i < 8; ++i) {
-        if (n + i < p.n) v[i] = from[i * p.dy.col_stride];
+#pragma unroll
+        for (int j = 0; j < 7; ++j) v[j] = v[j + 1];
+        v[7] = n + i < p.n ? from[i * p.dy.col_stride] : 0u;
       }
     }
   }
@@ -218,7 +244,7 @@ class InputGrad {
   }
   __device__ __forceinline__ void store_run(int32_t r, int32_t c, int row, int run, const uint32_t (&from)[4], float s,
                                             float z) {
-#pragma unroll
+#pragma unroll 1
     for (int i = 0; i < 2; ++i) {
       // of eight lanes with neighbouring runs of a row, four write even chunks and four odd ones: to different banks
       const bool second = (i ^ run / 4 % 2) != 0;
@@ -226,7 +252,8 @@ class InputGrad {
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const uint32_t word = second ? from[2 + j / 4] : from[j / 4];
-        const float value = shared.table[0][word >> (8 * (j % 4)) & 0xffu];
+        const uint32_t code = word >> (8 * (j % 4)) & 0xffu;
+        const float value = p.integer.is_integer ? p.integer(code) : shared.table[0][code];
         const bool there = r < p.n && c + (second ? 8 : 0) + j < p.k;
         v[j] = there ? s * (value - z) : 0.0f;
       }
@@ -384,6 +411,7 @@ Status run_input_grad(const char* op, const GemmArgs& args, const GroupedRows* g
   InputGradParams p{};
   p.w = Operand(args.w, rows);
   p.run = run_kind(args.w.codes);
+  p.integer = IntegerValue(*args.w.codes.format);
   p.ragged = args.w.high != nullptr || width == 2 || splits_runs(args.w.scale) || splits_runs(args.w.zero);
   p.dy = args.x;
   p.out = args.out;

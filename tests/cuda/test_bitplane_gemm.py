@@ -263,8 +263,8 @@ def test_plan(m: int, planes: int) -> None:
                 assert least <= plan.workspace_bytes < least + 256
 
 
-@pytest.mark.parametrize(("m", "q", "p"), [(1, 1, 1), (1, 8, 1), (8, 1, 2), (9, 1, 1), (5, 3, 2), (16, 2, 3), (33, 1, 4),
-                                           (5, 8, 4), (65, 1, 1), (64, 3, 2)])  # fmt: skip
+@pytest.mark.parametrize(("m", "q", "p"), [(1, 1, 1), (1, 8, 1), (8, 1, 2), (9, 1, 1), (5, 3, 2), (16, 2, 3),
+                                           (33, 1, 4), (5, 8, 4), (65, 1, 1), (64, 3, 2)])  # fmt: skip
 def test_nothing_is_multiplied_for_rows_that_are_not_there(m: int, q: int, p: int) -> None:
     rng = np.random.default_rng(10)
     x, w = operand(rng, f"uint{q}", m, 512), operand(rng, f"uint{p}", 64, 512)
