@@ -23,6 +23,7 @@ Launches = list[dict[str, Any]]
 
 def counted(run: Callable[[], object], arch: str) -> Launches:
     with emulator.settings(arch=arch), emulator.listed_instructions():
+        emulator.clear()
         run()
         found = emulator.counts()
     for launch in found:
@@ -98,11 +99,18 @@ def test_planes_of_x_become_bytes(m: int, arch: str) -> None:
      ("int8:row", "plain", torch.bfloat16), ("bipolar5:row", "canonical", torch.float16)],
     ids=str,
 )  # fmt: skip
-@pytest.mark.parametrize("m", [64, 128])
-def test_input_grad(m: int, w_format: str, layout: str, dtype: torch.dtype, arch: str) -> None:
+def test_input_grad(w_format: str, layout: str, dtype: torch.dtype, arch: str) -> None:
+    check_input_grad(64, 64, 512, w_format, layout, dtype, arch)
+
+
+@pytest.mark.parametrize("w_format", ["int4:row", "uint3:g128"])
+def test_input_grad_of_tall_blocks(w_format: str) -> None:
+    """128 rows, where there are as many blocks of them as multiprocessors."""
+    check_input_grad(128, 16, 256 * 108, w_format, "canonical", torch.bfloat16, "80")
+
+
+def check_input_grad(m: int, n: int, k: int, w_format: str, layout: str, dtype: torch.dtype, arch: str) -> None:
     rng = np.random.default_rng(3)
-    k = 512 if m == 64 else 256 * 200  # as many blocks as the largest device asks for before one has 128 rows
-    n = 64 if m == 64 else 16
     w, dy = operand(rng, w_format, n, k, layout=layout), gradients(rng, m, n, dtype)
     (launch,) = counted(lambda: input_grad(dy, w, k, torch.empty(m, k, dtype=dtype)), arch)
     assert f"input_gradILi{m}E" in launch["kernel"]
