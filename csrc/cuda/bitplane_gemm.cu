@@ -1,7 +1,8 @@
-#include "common/parallel.h"
+#include <algorithm>
+
+#include "cuda/binary_gemm.h"
 #include "cuda/bitplane_gemm.h"
-#include "cuda/gemm.h"
-#include "cuda/tile/binary_gemm.cuh"
+#include "cuda/byte_rows.h"
 
 namespace lowbit::cuda {
 namespace {
@@ -13,67 +14,6 @@ constexpr BitplaneRule kRules[] = {{80, 90, 6, 8}};
 bool are_planes(const Codes& c) {
   return c.layout == Layout::kCanonical && canonical(*c.format) == Canonical::kPlanes && c.format->is_int() &&
          !c.format->is_complex();
-}
-
-// A segment length that all scales and zero points share, or 0: none.
-int64_t segment_of(const GemmArgs& args) {
-  int64_t segment = args.k;
-  for (const BlockValues* v : {&args.w.scale, &args.w.zero, &args.xq->scale, &args.xq->zero}) {
-    if (!*v || v->block.cols == 0 || v->block.cols >= args.k) continue;
-    if (segment != args.k && segment != v->block.cols) return 0;
-    segment = v->block.cols;
-  }
-  return segment == args.k || segment % 128 == 0 ? segment : 0;
-}
-
-bool copies_wide(const Codes& c) {
-  return reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride % 4 == 0 && c.plane_stride % 4 == 0;
-}
-
-ByteMap plane_map(const ElementFormat& f) { return f.rule == kBipolar ? ByteMap{0, 2, (1 << f.bits) - 1} : ByteMap{}; }
-
-template <int kPlanes>
-Status run_binary(const Call& call, dim3 grid, const BinaryParams& p) {
-  return launch("bitplane_gemm", binary_gemm<kPlanes>, grid, dim3(Binary::kThreads), Binary::bytes<kPlanes>(),
-                call.stream, p);
-}
-
-Status run_binary(const GemmArgs& args, const Call& call) {
-  BinaryParams p{};
-  GemmParams& g = p.gemm;
-  g.w = Operand(args.w, args.n);
-  g.x = Operand(*args.xq, args.m);
-  g.w.bytes = plane_map(*args.w.codes.format);
-  g.x.bytes = plane_map(*args.xq->codes.format);
-  g.m = static_cast<int32_t>(args.m), g.n = static_cast<int32_t>(args.n), g.k = static_cast<int32_t>(args.k);
-  g.raw = args.out.dtype == DType::kI32;
-  g.x_scaled = true;
-  g.x_scale_joins = args.xq->scale && args.xq->scale.block.cols != 0;
-  g.x_sums = g.w.has_zero || g.w.bytes.offset != 0;
-  g.w_sums = g.x.has_zero || g.x.bytes.offset != 0;
-  g.bias = args.bias, g.bias_dtype = args.bias_dtype, g.bias_stride = args.bias_stride;
-  g.outliers = args.w.outliers;
-  g.out = args.out;
-  p.w = static_cast<const uint32_t*>(args.w.codes.data), p.x = static_cast<const uint32_t*>(args.xq->codes.data);
-  p.w_row = args.w.codes.row_stride, p.w_plane = args.w.codes.plane_stride;
-  p.x_row = args.xq->codes.row_stride, p.x_plane = args.xq->codes.plane_stride;
-  p.x_planes = args.xq->codes.format->bits;
-  const auto has_sign = [](const ElementFormat& f) { return f.rule == kSigned || f.rule == kTernary; };
-  p.w_signed = has_sign(*args.w.codes.format), p.x_signed = has_sign(*args.xq->codes.format);
-  p.w_wide = copies_wide(args.w.codes), p.x_wide = copies_wide(args.xq->codes);
-  p.segment = static_cast<int32_t>(segment_of(args));
-  const int64_t rows = Binary::kColumns / p.x_planes;
-  const dim3 grid(static_cast<unsigned>(ceil_div(args.n, Binary::kRowsW)),
-                  static_cast<unsigned>(ceil_div(args.m, rows)));
-  if (grid.y > 65535) {
-    return invalid("bitplane_gemm: M must be at most ", 65535 * rows, " on CUDA, got ", args.m, "; cut x by rows");
-  }
-  switch (args.w.codes.format->bits) {
-    case 1: return run_binary<1>(call, grid, p);
-    case 2: return run_binary<2>(call, grid, p);
-    case 3: return run_binary<3>(call, grid, p);
-    default: return run_binary<4>(call, grid, p);
-  }
 }
 
 }  // namespace
@@ -89,25 +29,27 @@ BitplaneEngine bitplane_engine(int sm, int p, int q, int64_t m) {
 BitplaneEngine bitplane_engine(const GemmArgs& args, int sm) {
   if (args.xq == nullptr || args.w.high != nullptr || args.xq->high != nullptr) return BitplaneEngine::kInt8;
   if (!is_integer_path(args) || !are_planes(args.w.codes) || !are_planes(args.xq->codes)) return BitplaneEngine::kInt8;
-  const int64_t segment = segment_of(args);
+  const int64_t segment = binary_segment(args);
   const int p = args.w.codes.format->bits, q = args.xq->codes.format->bits;
   // the sum of a segment stays in int32
   const int64_t largest = ((int64_t{1} << p) - 1) * ((int64_t{1} << q) - 1);
-  if (segment == 0 || segment > INT32_MAX / largest || args.k >= INT32_MAX) return BitplaneEngine::kInt8;
+  if (segment == 0 || segment > INT32_MAX / largest || std::max({args.m, args.n, args.k}) > INT32_MAX)
+    return BitplaneEngine::kInt8;
   return bitplane_engine(sm, p, q, args.m);
 }
 
 int64_t bitplane_gemm_workspace(const GemmArgs& args, const Device& device) {
-  if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return 0;
-  return gemm_workspace("bitplane_gemm", args, device, true);
+  if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return binary_gemm_workspace(args, device);
+  return byte_rows_gemm_workspace("bitplane_gemm", args, device, true);
 }
 
 Status bitplane_gemm(const GemmArgs& args, const Call& call) {
   Device device;
   LOWBIT_RETURN_IF_ERROR(current_device("bitplane_gemm", &device));
   if (args.m == 0 || args.n == 0) return Status();
-  if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return run_binary(args, call);
-  return run_gemm("bitplane_gemm", args, nullptr, call, true);
+  if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary)
+    return run_binary_gemm("bitplane_gemm", args, call);
+  return run_byte_rows_gemm("bitplane_gemm", args, call, true);
 }
 
 }  // namespace lowbit::cuda

@@ -11,14 +11,40 @@
 namespace lowbit::cuda {
 namespace {
 
-// A block of eight warps computes 128 rows by 128 columns of dX, a warp 32 by 64, in steps of 32 rows of W.
-constexpr int kThreads = 256, kRows = 128, kCols = 128, kStep = 32;
-constexpr int kDyChunks = kRows * kStep / 8, kWeightChunks = kStep * kCols / 8;  // of 16 bytes, in one term
+// A block of eight warps computes 128 or 64 rows by 256 columns of dX, a warp half the rows by 64 columns, in steps of
+// 16 or 32 rows of W: more at a time leaves no registers. 256 columns are a sector of a row of a bit plane.
+constexpr int kThreads = 256, kCols = 256;
+constexpr int step_of(int rows) { return 2048 / rows; }
+// Of 16 bytes, in one term.
+constexpr int dy_chunks_of(int rows) { return rows * step_of(rows) / 8; }
+constexpr int weight_chunks_of(int rows) { return step_of(rows) * kCols / 8; }
+
+// The value of an integer code, (code * 2^shift ^ flip) - minus, by way of the float whose mantissa it is. The table of
+// other formats stands in shared memory, whose banks 256 values cannot be spread over.
+struct IntegerValue {
+  bool is_integer = false;
+  int shift = 0;
+  uint32_t flip = 0;
+  float base = 0.0f;  // 2^23 + minus
+
+  IntegerValue() = default;
+  explicit IntegerValue(const ElementFormat& f) : is_integer(f.is_int() && !f.is_complex()) {
+    if (!is_integer) return;
+    const uint32_t top = 1u << (f.bits - 1);
+    shift = f.rule == kBipolar ? 1 : 0;
+    flip = f.rule == kSigned || f.rule == kTernary ? top : 0;
+    base = 8388608.0f + static_cast<float>(f.rule == kBipolar ? 2 * top - 1 : flip);
+  }
+  __device__ __forceinline__ float operator()(uint32_t code) const {
+    return from_bits((code << shift ^ flip) | 0x4b000000u) - base;
+  }
+};
 
 struct InputGradParams {
   Operand w;
   RunKind run;
   bool ragged;  // runs of 16 columns may meet several scales, zero points, sources or parts
+  IntegerValue integer;
   Matrix dy, out;
   bool dy_wide, out_wide;
   int32_t m, n, k;
@@ -34,9 +60,9 @@ struct Shared {
   float table[2][256];
   uint4 chunks[1];  // terms of dY, then terms of w
 
-  static int64_t bytes(const InputGradParams& p) {
+  static int64_t bytes(const InputGradParams& p, int rows) {
     return static_cast<int64_t>(sizeof(float)) * 512 +
-           int64_t{16} * (p.dy_terms * kDyChunks + p.w_terms * kWeightChunks);
+           int64_t{16} * (p.dy_terms * dy_chunks_of(rows) + p.w_terms * weight_chunks_of(rows));
   }
 };
 
@@ -62,7 +88,14 @@ __device__ __noinline__ float weight_at(const InputGradParams& p, const Shared& 
          (value - p.w.zero_at(r, c, expert * p.w_zero_step));
 }
 
+template <int kRows>
 class InputGrad {
+  static constexpr int kStep = step_of(kRows), kDyChunks = dy_chunks_of(kRows), kWeightChunks = weight_chunks_of(kRows);
+  static constexpr int kFragments = kRows / 32;               // of 16 rows, a warp's
+  static constexpr int kDyLanes = kStep / 8;                  // that have a row of dY, eight columns each
+  static constexpr int kRuns = kWeightChunks / 2 / kThreads;  // of 16 weights, a thread's
+  static_assert(kDyChunks == kThreads, "one a thread");
+
  public:
   __device__ __forceinline__ InputGrad(const InputGradParams& params, Shared* s) : p(params), shared(*s) {}
 
@@ -91,11 +124,11 @@ class InputGrad {
   const InputGradParams& p;
   Shared& shared;
   int32_t k0 = 0, m0 = 0, row_end = 0, expert = 0;
-  float sum[2][8][4] = {};
+  float sum[kFragments][8][4] = {};
   // of the next step
-  uint32_t dy[2][8];
-  uint32_t codes[4];
-  float scale = 1.0f, zero = 0.0f;
+  uint32_t dy[8];
+  uint32_t codes[kRuns][4];
+  float scale[kRuns], zero[kRuns];
 
   // Which rows, of which expert. False: none.
   __device__ __forceinline__ bool place(int32_t tile) {
@@ -128,7 +161,7 @@ class InputGrad {
     if (p.w.high_groups != nullptr) shared.table[1][i] = value_of(p.w.high, code(p.w.high));
   }
 
-  // ---- dY: a thread has eight columns of two rows, four lanes the 32 columns of a row
+  // ---- dY: a thread has eight columns of a row
 
   __device__ __forceinline__ void load_dy(int32_t m, int32_t n, uint32_t (&v)[8]) const {
     const bool narrow = p.dy.dtype != DType::kF32;
@@ -143,74 +176,88 @@ class InputGrad {
       v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
     } else if (narrow) {
       const auto* from = static_cast<const uint16_t*>(p.dy.data) + at;
-#pragma unroll
+#pragma unroll 1
       for (int i = 0; i < 8; ++i) {
-        if (n + i < p.n) v[i / 2] |= static_cast<uint32_t>(from[i * p.dy.col_stride]) << (16 * (i % 2));
+        const uint32_t last = n + i < p.n ? from[i * p.dy.col_stride] : 0u;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) v[j] = __funnelshift_r(v[j], j < 3 ? v[j + 1] : last, 16);
       }
     } else {
       const auto* from = static_cast<const uint32_t*>(p.dy.data) + at;
-#pragma unroll
+#pragma unroll 1
       for (int i = 0; i < 8; ++i) {
-        if (n + i < p.n) v[i] = from[i * p.dy.col_stride];
+#pragma unroll
+        for (int j = 0; j < 7; ++j) v[j] = v[j + 1];
+        v[7] = n + i < p.n ? from[i * p.dy.col_stride] : 0u;
       }
     }
   }
   __device__ __forceinline__ void load(int32_t n0) {
     const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
-    for (int q = 0; q < 2; ++q) load_dy(m0 + thread / 4 + 64 * q, n0 + thread % 4 * 8, dy[q]);
+    load_dy(m0 + thread / kDyLanes, n0 + thread % kDyLanes * 8, dy);
     if (p.ragged) return;
-    // w: 16 columns of one row
-    const int32_t r = n0 + thread / 8, c = k0 + thread % 8 * 16;
-    if (r >= p.n || c >= p.k) return;
+    // w: 16 lanes have a row, 16 columns each
     const auto* data = static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step;
-    if (p.run == RunKind::kAny) {
-      const Codes16 x = p.w.read(r, c, min(16, p.k - c), expert * p.w_step);
+    const int32_t c = k0 + thread % 16 * 16;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) codes[i] = x.word[i];
-    } else {
-      read_run(p.w.low, p.run, data, r, c, codes);
+    for (int h = 0; h < kRuns; ++h) {
+      const int32_t r = n0 + thread / 16 + kThreads / 16 * h;
+      if (r >= p.n || c >= p.k) continue;
+      if (p.run == RunKind::kAny) {
+        const Codes16 x = p.w.read(r, c, min(16, p.k - c), expert * p.w_step);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) codes[h][i] = x.word[i];
+      } else {
+        read_run(p.w.low, p.run, data, r, c, codes[h]);
+      }
+      scale[h] = p.w.scale_at(r, c, expert * p.w_scale_step, expert * p.w_second_step);
+      zero[h] = p.w.zero_at(r, c, expert * p.w_zero_step);
     }
-    scale = p.w.scale_at(r, c, expert * p.w_scale_step, expert * p.w_second_step);
-    zero = p.w.zero_at(r, c, expert * p.w_zero_step);
   }
 
   __device__ __forceinline__ void store(int32_t n0) {
     const int thread = static_cast<int>(threadIdx.x);
+    store_dy();
 #pragma unroll
-    for (int q = 0; q < 2; ++q) {
-      const int at = swizzle<4>(thread / 4 + 64 * q, thread % 4);
-      if (p.dy.dtype == DType::kBF16) {
-        dy_chunks(0)[at] = make_uint4(dy[q][0], dy[q][1], dy[q][2], dy[q][3]);
-        continue;
+    for (int h = 0; h < kRuns; ++h) {
+      const int row = thread / 16 + kThreads / 16 * h, run = thread % 16;
+      if (p.ragged) {
+        store_ragged(n0 + row, k0 + 16 * run, row, run);
+      } else {
+        store_run(n0 + row, k0 + 16 * run, row, run, codes[h], scale[h], zero[h]);
       }
-      float v[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[q][i]) : f16_value(dy[q][i / 2] >> (16 * (i % 2)) & 0xffffu);
-      }
-#pragma unroll 1
-      for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
     }
-    const int row = thread / 8, run = thread % 8;
-    const int32_t r = n0 + row, c = k0 + 16 * run;
-    if (p.ragged) {
-      store_ragged(r, c, row, run);
+  }
+  __device__ __forceinline__ void store_dy() {
+    const int thread = static_cast<int>(threadIdx.x), at = swizzle<kDyLanes>(thread / kDyLanes, thread % kDyLanes);
+    if (p.dy.dtype == DType::kBF16) {
+      dy_chunks(0)[at] = make_uint4(dy[0], dy[1], dy[2], dy[3]);
       return;
     }
+    float v[8];
 #pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      v[i] = p.dy.dtype == DType::kF32 ? from_bits(dy[i]) : f16_value(dy[i / 2] >> (16 * (i % 2)) & 0xffffu);
+    }
+#pragma unroll 1
+    for (int t = 0; t < p.dy_terms; ++t) dy_chunks(t)[at] = take_eight(v);
+  }
+  __device__ __forceinline__ void store_run(int32_t r, int32_t c, int row, int run, const uint32_t (&from)[4], float s,
+                                            float z) {
+#pragma unroll 1
     for (int i = 0; i < 2; ++i) {
-      // eight lanes hold one row: the two halves of it write even and odd chunks in turn, to different banks
-      const bool second = (i ^ run / 4) != 0;
+      // of eight lanes with neighbouring runs of a row, four write even chunks and four odd ones: to different banks
+      const bool second = (i ^ run / 4 % 2) != 0;
       float v[8];
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        const uint32_t word = second ? codes[2 + j / 4] : codes[j / 4];
-        const float value = shared.table[0][word >> (8 * (j % 4)) & 0xffu];
+        const uint32_t word = second ? from[2 + j / 4] : from[j / 4];
+        const uint32_t code = word >> (8 * (j % 4)) & 0xffu;
+        const float value = p.integer.is_integer ? p.integer(code) : shared.table[0][code];
         const bool there = r < p.n && c + (second ? 8 : 0) + j < p.k;
-        v[j] = there ? scale * (value - zero) : 0.0f;
+        v[j] = there ? s * (value - z) : 0.0f;
       }
-      const int at = swizzle<16>(row, 2 * run + (second ? 1 : 0));
+      const int at = swizzle<kCols / 8>(row, 2 * run + (second ? 1 : 0));
 #pragma unroll 1
       for (int t = 0; t < p.w_terms; ++t) weight_chunks(t)[at] = take_eight(v);
     }
@@ -219,7 +266,7 @@ class InputGrad {
   __device__ __forceinline__ void put(int row, int col, float v) {
 #pragma unroll 1
     for (int t = 0; t < p.w_terms; ++t) {
-      auto* chunk = reinterpret_cast<uint16_t*>(weight_chunks(t) + swizzle<16>(row, col / 8));
+      auto* chunk = reinterpret_cast<uint16_t*>(weight_chunks(t) + swizzle<kCols / 8>(row, col / 8));
       chunk[col % 8] = static_cast<uint16_t>(BFloat16Engine::take(v));
     }
   }
@@ -229,11 +276,11 @@ class InputGrad {
       put(row, 16 * run + i, r < p.n && c + i < p.k ? weight_at(p, shared, expert, r, c + i) : 0.0f);
   }
 
-  // A warp has four rows; the first entry of a column adds all of that column, in their order.
+  // A warp has its share of the rows; the first entry of a column adds all of that column, in their order.
   __device__ __forceinline__ void add_outliers(int32_t n0) {
     const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
 #pragma unroll 1
-    for (int row = 4 * warp; row < 4 * warp + 4 && n0 + row < p.n; ++row) {
+    for (int row = kStep / 8 * warp; row < kStep / 8 * (warp + 1) && n0 + row < p.n; ++row) {
       const int32_t begin = p.outliers.offsets[n0 + row], end = p.outliers.offsets[n0 + row + 1];
       for (int32_t e = begin + lane; e < end; e += 32) {
         const int32_t c = p.outliers.cols[e];
@@ -252,8 +299,8 @@ class InputGrad {
 
   __device__ __forceinline__ void multiply() {
     const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
-    const int row = warp / 2 * 32, chunk = warp % 2 * 8;
-#pragma unroll
+    const int row = warp / 4 * (kRows / 2), chunk = warp % 4 * 8;
+#pragma unroll 1
     for (int s = 0; s < kStep / 16; ++s) {
 #pragma unroll 1
       for (int tw = 0; tw < p.w_terms; ++tw) {
@@ -261,23 +308,20 @@ class InputGrad {
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
           uint32_t r[4];
-          const uint4* from = weight_chunks(tw) + swizzle<16>(16 * s + lane % 16, chunk + 2 * q + lane / 16);
+          const uint4* from = weight_chunks(tw) + swizzle<kCols / 8>(16 * s + lane % 16, chunk + 2 * q + lane / 16);
           ptx::ldmatrix_x4_trans(r, ptx::shared_address(from));
           b[2 * q][0] = r[0], b[2 * q][1] = r[1], b[2 * q + 1][0] = r[2], b[2 * q + 1][1] = r[3];
         }
 #pragma unroll 1
         for (int tx = 0; tx < p.dy_terms && tx + tw < p.depth; ++tx) {
-          uint32_t a[2][4];
 #pragma unroll
-          for (int i = 0; i < 2; ++i) {
+          for (int i = 0; i < kFragments; ++i) {
+            uint32_t a[4];
             const Chunk at = a_chunk(lane);
-            ptx::ldmatrix_x4(a[i],
-                             ptx::shared_address(dy_chunks(tx) + swizzle<4>(row + 16 * i + at.row, 2 * s + at.chunk)));
-          }
+            ptx::ldmatrix_x4(
+                a, ptx::shared_address(dy_chunks(tx) + swizzle<kDyLanes>(row + 16 * i + at.row, 2 * s + at.chunk)));
 #pragma unroll
-          for (int i = 0; i < 2; ++i) {
-#pragma unroll
-            for (int q = 0; q < 8; ++q) BFloat16Engine::multiply(sum[i][q], a[i], b[q]);
+            for (int q = 0; q < 8; ++q) BFloat16Engine::multiply(sum[i][q], a, b[q]);
           }
         }
       }
@@ -304,13 +348,13 @@ class InputGrad {
     const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32), t = lane % 4;
     const bool narrow = p.out_wide && p.out.dtype != DType::kF32;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < kFragments; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int32_t m = m0 + warp / 2 * 32 + 16 * i + lane / 4 + 8 * h;
+        const int32_t m = m0 + warp / 4 * (kRows / 2) + 16 * i + lane / 4 + 8 * h;
 #pragma unroll
         for (int q = 0; q < 8; q += 2) {
-          const int32_t k = k0 + warp % 2 * 64 + 8 * q;
+          const int32_t k = k0 + warp % 4 * 64 + 8 * q;
           const float (&a)[4] = sum[i][q];
           const float (&b)[4] = sum[i][q + 1];
           if (!narrow || k + 16 > p.k) {
@@ -334,9 +378,10 @@ class InputGrad {
   }
 };
 
+template <int kRows>
 __global__ void __launch_bounds__(kThreads, 1) input_grad(const __grid_constant__ InputGradParams p) {
   extern __shared__ uint4 memory[];
-  InputGrad(p, reinterpret_cast<Shared*>(memory)).run();
+  InputGrad<kRows>(p, reinterpret_cast<Shared*>(memory)).run();
 }
 
 bool splits_runs(const BlockValues& v) { return v && v.block.cols % 16 != 0; }
@@ -366,6 +411,7 @@ Status run_input_grad(const char* op, const GemmArgs& args, const GroupedRows* g
   InputGradParams p{};
   p.w = Operand(args.w, rows);
   p.run = run_kind(args.w.codes);
+  p.integer = IntegerValue(*args.w.codes.format);
   p.ragged = args.w.high != nullptr || width == 2 || splits_runs(args.w.scale) || splits_runs(args.w.zero);
   p.dy = args.x;
   p.out = args.out;
@@ -376,25 +422,30 @@ Status run_input_grad(const char* op, const GemmArgs& args, const GroupedRows* g
   p.dy_terms = std::min(args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3, p.depth);
   p.w_terms = fits_two_terms(args.w) ? 2 : p.depth;
   p.outliers = args.w.outliers;
-  int64_t tiles = ceil_divide(args.m, kRows);
   if (grouped != nullptr) {
     p.offs = grouped->offs, p.experts = grouped->experts;
     p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step;
     p.w_second_step = grouped->w_second_step, p.w_zero_step = grouped->w_zero_step;
     if (p.run != RunKind::kPlanes && p.w_step % 16 != 0) p.run = RunKind::kAny;
-    tiles += grouped->experts;
   }
   if (args.m == 0 || p.k == 0) return Status();
-  tiles *= ceil_divide(p.k, kCols);
+  const int64_t experts = grouped != nullptr ? grouped->experts : 0;
+  const auto tiles_of = [&](int64_t height) {
+    return (ceil_divide(args.m, height) + experts) * ceil_divide(p.k, kCols);
+  };
+  // 128 rows read W half as often: where they are there, and their blocks enough for the device
+  const bool tall = args.m > 64 * std::max<int64_t>(experts, 1) && tiles_of(128) >= device.multiprocessors;
+  const int height = tall ? 128 : 64;
+  const int64_t tiles = tiles_of(height), bytes = Shared::bytes(p, height);
   if (tiles >= int64_t{1} << 31) {
-    return invalid(op, ": dx must have less than 2^31 tiles of ", kRows, " x ", kCols, ", got ", tiles, "; split dy");
+    return invalid(op, ": dx must have less than 2^31 tiles of ", height, " x ", kCols, ", got ", tiles, "; split dy");
   }
-  const int64_t bytes = Shared::bytes(p);
   if (bytes > device.shared_per_block) {
     return unsupported(op, ": the kernel must find ", bytes, " bytes of shared memory, got ", device.shared_per_block,
                        "; use a device with more");
   }
-  return launch(op, input_grad, dim3(static_cast<unsigned>(tiles)), dim3(kThreads), bytes, call.stream, p);
+  return launch(op, tall ? input_grad<128> : input_grad<64>, dim3(static_cast<unsigned>(tiles)), dim3(kThreads), bytes,
+                call.stream, p);
 }
 
 Status dequant_gemm_input_grad(const GemmArgs& args, const Call& call) {

@@ -219,8 +219,9 @@ GEMM = [
         gemm(rf"BlockScaledEngine<\(BlockScaled\){i + 1}>", "[0468]", multiply, archs=("120f",))
         for i, multiply in enumerate(BLOCKS)
     ),
-    Row(r"binary_gemm<\d>", 128, per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4")),
-        dynamic_shared=81920),
+    Row(r"binary_gemm<\d, [1248]>", 128,
+        per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4")), dynamic_shared=100096),
+    Row("byte_rows", 256, ("LDG.E", "STG.E.128")),
 ]  # fmt: skip
 # Sides of a change of layout: 0 rows of codes, 1 mma64, 2 tile16, whose words lie apart by rows.
 LAYOUTS = [
@@ -236,7 +237,10 @@ LAYOUTS = [
 ]
 INPUT_GRAD = [
     Row(
-        "input_grad", 256, ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16"), dynamic_shared=51200
+        "input_grad<(64|128)>",
+        256,
+        ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16"),
+        dynamic_shared=63488,
     ),
 ]
 # A family's rows, and how many kernels (instances of templates) an architecture may have of it: builds stay short.
@@ -244,8 +248,8 @@ FAMILIES: dict[str, tuple[list[Row], int]] = {
     "quantize": (QUANTIZE, 31),
     "stochastic_round": (STOCHASTIC_ROUND, 9),
     "hadamard": (HADAMARD, 8),
-    "gemm": (GEMM, 136),
-    "input_grad": (INPUT_GRAD, 1),
+    "gemm": (GEMM, 149),
+    "input_grad": (INPUT_GRAD, 2),
     "pack": (LAYOUTS, 13),
 }
 ROWS = [row for rows, _ in FAMILIES.values() for row in rows]

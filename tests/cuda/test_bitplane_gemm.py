@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cuda.emulated import ARCHS, kernels, run, same_bits
-from cuda.kernels import library
+from cuda.emulated import ARCHS, kernels, launches, run, same_bits
+from cuda.gemms import CGemm
+from cuda.kernels import Call, library, on, unwritten, workspace
+from cuda.weights import Weight
+from emu import emulator
 from operands import Operand, complex_operand, operand
 from torch import Tensor
 
@@ -30,8 +34,9 @@ def check(x: Operand, w: Operand, arch: str = "80", **more: Any) -> None:
 
 def uses_binary(x: Operand, w: Operand, arch: str = "80") -> bool:
     names = kernels(lambda ops: call(ops, x, w), arch)
-    assert len(names) == 1
-    return any(BINARY in name for name in names)
+    binary = any(BINARY in name for name in names)
+    assert len(names) == (1 if binary else 2)  # the other engine multiplies bytes, which planes of x are turned into
+    return binary
 
 
 # ---- the table
@@ -209,3 +214,117 @@ def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
         for sms in (1, 8):
             got = run(lambda ops, part=part: ops.bitplane_gemm(*part), sms=sms)
             assert same_bits(got, whole[rows])
+
+
+# ---- the binary engine's tiles and how its blocks share K
+
+
+class CBinaryPlan(ctypes.Structure):
+    _fields_ = [("tiles", ctypes.c_int), ("blocks", ctypes.c_int64), ("splits", ctypes.c_int32),
+                ("share", ctypes.c_int32), ("pieces", ctypes.c_int64), ("workspace_bytes", ctypes.c_int64)]  # fmt: skip
+
+
+def binary_plan(m: int, n: int, k: int, planes: int, segment: int, sms: int) -> CBinaryPlan:
+    plan, function = CBinaryPlan(), library().lowbit_cuda_binary_plan
+    sizes = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int64, ctypes.c_int)
+    function.argtypes = [*sizes, ctypes.POINTER(CBinaryPlan)]
+    function.restype = None
+    function(m, n, k, planes, segment, sms, ctypes.byref(plan))
+    return plan
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("m", [1, 2, 3, 8, 9, 64, 65, 2**31 - 1])
+def test_plan(m: int, planes: int) -> None:
+    """Tiles no wider than the columns ask for; K is shared where blocks are few, and pieces end where segments and
+    shares do."""
+    for n, k, segment in [(1, 1, 1), (64, 512, 512), (65, 4300, 128), (4096, 4096, 4096), (300, 100_000, 384),
+                          (64, 2**31 - 1, 2**31 - 1), (2**31 - 1, 1024, 128)]:  # fmt: skip
+        for sms in (1, 8, 132):
+            plan = binary_plan(m, n, k, planes, segment, sms)
+            columns = min(m * planes, 64)
+            assert 8 * plan.tiles >= columns
+            assert plan.tiles == 1 or 8 * plan.tiles < 2 * columns
+            rows = 8 * plan.tiles // planes
+            assert plan.blocks == -(-n // 64) * -(-m // rows)
+            steps = -(-k // 512)
+            assert (plan.splits - 1) * plan.share < steps <= plan.splits * plan.share
+            assert plan.splits == 1 or plan.share >= 2
+            assert plan.splits * plan.blocks <= max(2 * sms, plan.blocks)
+            if 4 * plan.blocks <= 2 * sms and steps >= 16:
+                assert plan.splits >= 4
+            if k <= 100_000:
+                ends = {*range(segment, k, segment), *range(512 * plan.share, k, 512 * plan.share)}
+                assert plan.pieces == len(ends) + 1
+            if plan.splits == 1:
+                assert plan.workspace_bytes == 0
+            else:
+                least = 4 * plan.blocks * (1 + plan.pieces * (64 * rows + 64 + rows))
+                assert least <= plan.workspace_bytes < least + 256
+
+
+@pytest.mark.parametrize(("m", "q", "p"), [(1, 1, 1), (1, 8, 1), (8, 1, 2), (9, 1, 1), (5, 3, 2), (16, 2, 3),
+                                           (33, 1, 4), (5, 8, 4), (65, 1, 1), (64, 3, 2)])  # fmt: skip
+def test_nothing_is_multiplied_for_rows_that_are_not_there(m: int, q: int, p: int) -> None:
+    rng = np.random.default_rng(10)
+    x, w = operand(rng, f"uint{q}", m, 512), operand(rng, f"uint{p}", 64, 512)
+    (launch,) = launches(lambda ops: call(ops, x, w), sms=1)
+    rows = next(t for t in (1, 2, 4, 8) if 8 * t >= min(m * q, 64)) * 8 // q
+    full, last = divmod(m, rows)
+    # eight columns by themselves, more of them in pairs of instructions
+    tiles = [1 if m * q <= 8 else 2 * -(-r * q // 16) for r in [rows] * full + [last] * (last > 0)]
+    assert sum(launch["tensor"].values()) == 4 * 2 * p * sum(tiles)
+    check(x, w)
+
+
+SPLITS = {1030: 1, 2125: 2, 3200: 3, 5197: 4, 9001: 9}  # blocks of at least two steps, and enough of them
+
+
+@pytest.mark.parametrize("block", ["row", "g128", "g384", "g640", "g1024", "g2048"])
+@pytest.mark.parametrize("zeros", [(None, None), ("int", "int"), ("int", "float")], ids=str)
+def test_blocks_share_k(block: str, zeros: tuple[str | None, str | None]) -> None:
+    """Whether shares end where segments do or within them, by however many blocks."""
+    rng = np.random.default_rng(11)
+    for m, n, (x_format, w_format), lengths in [(1, 70, ("uint8", "uint3"), (1030, 2125, 5197, 9001)),
+                                                (9, 20, ("bipolar2", "int2"), (3200, 9001)),
+                                                (70, 65, ("uint1", "bipolar4"), (2125, 5197))]:  # fmt: skip
+        for k in lengths:
+            x = operand(rng, f"{x_format}:{block if m == 9 else 'row'}", m, k, zero=zeros[0])
+            w = operand(rng, f"{w_format}:{block}", n, k, zero=zeros[1])
+            bias = torch.from_numpy(rng.standard_normal(n).astype(np.float32))
+
+            def product(ops: Any, x: Operand = x, w: Operand = w, bias: Tensor = bias) -> Tensor:
+                return call(ops, x, w, bias=bias)
+
+            assert launches(product)[-1]["grid"][1] == SPLITS[k]
+            assert same_bits(run(product), product(torch.ops.lowbit)), (m, k)
+
+
+def test_raw_sums_of_shared_k() -> None:
+    rng = np.random.default_rng(12)
+    for m, formats in [(2, ("uint4:g128", "uint3:g128")), (3, ("int8", "bipolar2"))]:
+        x = operand(rng, formats[0], m, 5000, zero="int" if m == 2 else None, scaled=False)
+        w = operand(rng, formats[1], 70, 5000, zero="int" if m == 2 else None, scaled=False)
+        x, w = replace(x, zero=as_bytes(x.zero)), replace(w, zero=as_bytes(w.zero))
+        want = call(torch.ops.lowbit, x, w, out_dtype=torch.int32)
+        assert same_bits(run(lambda ops: call(ops, x, w, out_dtype=torch.int32), sms=8), want)  # noqa: B023
+
+
+def test_planes_far_apart() -> None:
+    """Rows and planes more than 2^31 words apart, in a sparse mapping."""
+    rng = np.random.default_rng(13)
+    far = 2**31 + 64
+    x, w = operand(rng, "int2", 3, 512), operand(rng, "uint2", 2, 512)
+    weight, codes, out = Weight(w, 2, 512), Weight(x, 3, 512), unwritten(torch.empty(3, 2))
+    words = w.codes.numpy()
+    no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
+    memory = mmap.mmap(-1, 4 * (3 * far + 64), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve)
+    whole = np.frombuffer(memory, np.int32)
+    lines = {(i, r): whole[(i + 2 * r) * far :][:16] for i in range(2) for r in range(2)}
+    for (i, r), line in lines.items():
+        line[:] = words[i, r]
+    weight.c.codes.data, weight.c.codes.plane_stride, weight.c.codes.row_stride = whole.ctypes.data, far, 2 * far
+    args = CGemm(w=weight.c, xq=ctypes.pointer(codes.c), m=3, n=2, k=512, out=out.matrix())
+    with emulator.mapped(*lines.values()), on("80"):
+        assert not Call(workspace("lowbit_cuda_bitplane_gemm_workspace", args)).run("lowbit_cuda_bitplane_gemm", args)
+    assert same_bits(out.get(), call(torch.ops.lowbit, x, w))
