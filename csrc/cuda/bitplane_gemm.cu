@@ -39,6 +39,8 @@ Status run_binary(const Call& call, dim3 grid, const BinaryParams& p) {
 }
 
 Status run_binary(const GemmArgs& args, const Call& call) {
+  LOWBIT_RETURN_IF_ERROR(check_size("bitplane_gemm", "x", args.m, args.k));
+  LOWBIT_RETURN_IF_ERROR(check_size("bitplane_gemm", "w", args.n, args.k));
   BinaryParams p{};
   GemmParams& g = p.gemm;
   g.w = Operand(args.w, args.n);
@@ -62,12 +64,13 @@ Status run_binary(const GemmArgs& args, const Call& call) {
   p.w_signed = has_sign(*args.w.codes.format), p.x_signed = has_sign(*args.xq->codes.format);
   p.w_wide = copies_wide(args.w.codes), p.x_wide = copies_wide(args.xq->codes);
   p.segment = static_cast<int32_t>(segment_of(args));
-  const int64_t rows = Binary::kColumns / p.x_planes;
-  const dim3 grid(static_cast<unsigned>(ceil_div(args.n, Binary::kRowsW)),
-                  static_cast<unsigned>(ceil_div(args.m, rows)));
-  if (grid.y > 65535) {
-    return invalid("bitplane_gemm: M must be at most ", 65535 * rows, " on CUDA, got ", args.m, "; cut x by rows");
+  const int64_t across = ceil_div(args.n, Binary::kRowsW);
+  const int64_t tiles = across * ceil_div(args.m, Binary::kColumns / p.x_planes);
+  if (tiles >= int64_t{1} << 31) {
+    return invalid("bitplane_gemm: out must have less than 2^31 tiles on CUDA, got ", tiles, "; cut x by rows");
   }
+  g.across = Divisor(across);
+  const dim3 grid(static_cast<unsigned>(tiles));
   switch (args.w.codes.format->bits) {
     case 1: return run_binary<1>(call, grid, p);
     case 2: return run_binary<2>(call, grid, p);
@@ -93,7 +96,7 @@ BitplaneEngine bitplane_engine(const GemmArgs& args, int sm) {
   const int p = args.w.codes.format->bits, q = args.xq->codes.format->bits;
   // the sum of a segment stays in int32
   const int64_t largest = ((int64_t{1} << p) - 1) * ((int64_t{1} << q) - 1);
-  if (segment == 0 || segment > INT32_MAX / largest || args.k >= INT32_MAX) return BitplaneEngine::kInt8;
+  if (segment == 0 || segment > INT32_MAX / largest) return BitplaneEngine::kInt8;
   return bitplane_engine(sm, p, q, args.m);
 }
 
@@ -104,10 +107,10 @@ int64_t bitplane_gemm_workspace(const GemmArgs& args, const Device& device) {
 
 Status bitplane_gemm(const GemmArgs& args, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device("bitplane_gemm", &device));
+  LOWBIT_RETURN_IF_ERROR(device_of("bitplane_gemm", call, &device));
   if (args.m == 0 || args.n == 0) return Status();
   if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) return run_binary(args, call);
-  return run_gemm("bitplane_gemm", args, nullptr, call, true);
+  return run_gemm("bitplane_gemm", args, nullptr, call, device, true);
 }
 
 }  // namespace lowbit::cuda

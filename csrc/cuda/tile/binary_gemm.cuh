@@ -51,8 +51,9 @@ class BinaryGemm {
         lane(static_cast<int>(threadIdx.x % 32)),
         warp(static_cast<int>(threadIdx.x / 32)),
         rows_x(Binary::kColumns / params.x_planes),
-        n0(static_cast<int32_t>(blockIdx.x) * Binary::kRowsW),
-        m0(static_cast<int32_t>(blockIdx.y) * (Binary::kColumns / params.x_planes)),
+        row_tile(params.gemm.across(static_cast<int32_t>(blockIdx.x))),
+        n0((static_cast<int32_t>(blockIdx.x) - row_tile * params.gemm.across.size) * Binary::kRowsW),
+        m0(row_tile * rows_x),
         stages(reinterpret_cast<uint4*>(memory)),
         sums(reinterpret_cast<int32_t*>(stages + Binary::kStages * kStageChunks)),
         results(reinterpret_cast<float*>(sums + Binary::kColumns * (Binary::kRowsW + 4))),
@@ -74,9 +75,10 @@ class BinaryGemm {
       if (s < 0) continue;
       const int32_t base = s * Binary::kStepBits;
       for (int32_t from = base; from < min(base + Binary::kStepBits, p.gemm.k);) {
-        const int32_t to = min(min(begin + p.segment, p.gemm.k), base + Binary::kStepBits);
+        const int32_t segment_end = begin + min(p.segment, p.gemm.k - begin);
+        const int32_t to = min(segment_end, base + Binary::kStepBits);
         multiply(s % Binary::kStages, (from - base) / 128, (to - base + 127) / 128);
-        if (to == begin + p.segment || to == p.gemm.k) {
+        if (to == segment_end) {
           join(begin, to - begin);
           begin = to;
         }
@@ -241,7 +243,7 @@ class BinaryGemm {
 
   const BinaryParams& p;
   const int lane, warp, rows_x;
-  const int32_t n0, m0;
+  const int32_t row_tile, n0, m0;
   uint4* stages;
   int32_t* sums;
   float* results;
