@@ -10,7 +10,7 @@ import pytest
 import torch
 from cuda.kernels import ARCHS
 from emu import emulator
-from emu.toolchain import program, build_emulated_ops, nvcc
+from emu.toolchain import build_emulated_ops, nvcc, program
 from lowbit import library
 
 
