@@ -47,24 +47,25 @@ inline Status device_of(const char* op, const Call& call, Device* device) {
   return Status();
 }
 
-// `*workspace` of at least so many bytes.
+inline bool has_workspace(const Call& call, int64_t bytes) {
+  return call.workspace_bytes >= bytes && (bytes == 0 || call.workspace != nullptr);
+}
+
+inline Status check_workspace(const char* op, const Call& call, int64_t bytes) {
+  if (has_workspace(call, bytes)) return Status();
+  return invalid(op, ": workspace must have ", bytes, " bytes, got ", call.workspace_bytes,
+                 "; ask the family's workspace function");
+}
+
+// `*workspace` of at least so many bytes, the caller's or what it allocates.
 inline Status find_workspace(const char* op, const Call& call, int64_t bytes, void** workspace) {
   *workspace = call.workspace;
-  if (bytes == 0 || (call.workspace != nullptr && call.workspace_bytes >= bytes)) return Status();
-  if (call.allocate == nullptr) {
-    return invalid(op, ": workspace must have ", bytes, " bytes, got ", call.workspace_bytes,
-                   "; ask the family's workspace function");
-  }
+  if (has_workspace(call, bytes)) return Status();
+  if (call.allocate == nullptr) return check_workspace(op, call, bytes);
   *workspace = call.allocate(call.context, bytes);
   if (*workspace != nullptr) return Status();
   return Status(Code::kOutOfMemory, std::string(op) + ": the device must have " + std::to_string(bytes) +
                                         " bytes for a workspace, got fewer; free memory or cut x by rows");
-}
-
-inline Status check_workspace(const char* op, const Call& call, int64_t bytes) {
-  if (call.workspace_bytes >= bytes && (bytes == 0 || call.workspace != nullptr)) return Status();
-  return invalid(op, ": workspace must have ", bytes, " bytes, got ", call.workspace_bytes,
-                 "; ask the family's workspace function");
 }
 
 // Kernels count rows and columns in 32 bits, elements in 64.

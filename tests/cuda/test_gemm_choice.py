@@ -114,6 +114,7 @@ PAIRS = [  # x, w, zero points, engine where none of the special ones is, specia
     ("nvint4", "nvint4", SAME, "int8", {}),
     ("mxfp4", "mxfp4", SAME, "int8", {"block_scaled": BLOCK_SCALED}),
     ("nvfp4", "nvfp4", SAME, "int8", {"block_scaled": BLOCK_SCALED}),
+    ("float4_e2m1fn:b4x32/float8_e8m0fnu", "mxfp4", SAME, "int8", {"block_scaled": BLOCK_SCALED}),
     ("mxfp4", "nvfp4", SAME, "int8", {}),
     ("mxfp6_e2m3", "mxfp6_e2m3", SAME, "int8", {"block_scaled": BLOCK_SCALED}),
     ("mxfp6_e3m2", "mxfp6_e3m2", SAME, "bfloat16", {"block_scaled": BLOCK_SCALED}),
@@ -270,7 +271,7 @@ def test_zero_points_of_32_bits():
 # ---- shared memory
 
 ROOM = [(x, w) for x in (torch.float32, torch.bfloat16, torch.float16, "nf4:g64", "float8_e4m3fn:row")
-        for w in ("nf4:g64", "table4:g64", "int4:g128", "float8_e4m3fn:g16", "mxfp4", "nf4:g16", "table8:row",
+        for w in ("nf4:g64", "table4:g64", "int4:g128", "float8_e4m3fn:g16", "mxfp4", "nf4:g16", "nf4:g2", "table8:row",
                   "complex2:g16", "int8:g24")]  # fmt: skip
 
 
@@ -285,6 +286,10 @@ def test_every_format_has_room(arch):
         assert not of_formats(x, w, 1000, device=arch, w_zero=zero, experts=8).narrow
         of_formats(x, w, 1, device=arch, w_zero=zero)
         assert many.shared_bytes <= DEVICES[arch].shared_per_block
+    # K too short to be shared, and many parts a unit: where the narrow loop has no room for their records, the wide one
+    assert of_formats(torch.float32, "nf4:g2", 1, k=64, device=arch).narrow == (
+        DEVICES[arch].shared_per_block > 99 << 10
+    )
     least = of_formats(torch.float32, "nf4:g64", 1000, device=arch)
     assert least.stages == (1 if DEVICES[arch].shared_per_block == 99 << 10 else 2)
 

@@ -517,7 +517,7 @@ class WideGemm {
       }
     }
   }
-  // All of it in 64 bits.
+  // `correct`, `join` and the float zeros in one, in 64 bits.
   __device__ __forceinline__ void join_far(int32_t length, const WideScales& scales, int lane, int warp) {
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
