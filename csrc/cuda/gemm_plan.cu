@@ -49,8 +49,8 @@ int64_t widest_difference(const ElementFormat& f, const BlockValues& zero) {
   return std::max(high - least * unit, most * unit - low);
 }
 
-// How many 16-bit floats the values of an operand take: 1 where they are all exact, else as many as their bits ask for;
-// with zero points that only the device knows, integers less int32 ones too, as many as a float needs.
+// How many 16-bit floats the values of an operand take: 1 where they are all exact, else as many as their bits ask for.
+// Integers less int32 zero points, which the device alone knows to be small, take as many as any float.
 int terms_of_codes(const ElementFormat& f, const BlockValues& zero, GemmEngine engine) {
   const int32_t exact = engine == GemmEngine::kHalf ? 2048 : 256;
   if (f.is_complex()) return 1;
