@@ -37,6 +37,7 @@ BinaryParams params_of(const GemmArgs& args, const BinaryPlan& plan) {
   g.bias = args.bias, g.bias_dtype = args.bias_dtype, g.bias_stride = args.bias_stride;
   g.outliers = args.w.outliers;
   g.out = args.out;
+  g.across = Divisor(ceil_div(args.n, Binary::kRows));
   p.w = static_cast<const uint32_t*>(args.w.codes.data), p.x = static_cast<const uint32_t*>(args.xq->codes.data);
   p.w_row = args.w.codes.row_stride, p.w_plane = args.w.codes.plane_stride;
   p.x_row = args.xq->codes.row_stride, p.x_plane = args.xq->codes.plane_stride;
@@ -118,21 +119,22 @@ int64_t binary_gemm_workspace(const GemmArgs& args, const Device& device) {
   return plan_of(args, device).workspace_bytes;
 }
 
-Status run_binary_gemm(const char* op, const GemmArgs& args, const Call& call) {
-  Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
+Status run_binary_gemm(const char* op, const GemmArgs& args, const Call& call, const Device& device) {
+  LOWBIT_RETURN_IF_ERROR(check_size(op, "x", args.m, args.k));
+  LOWBIT_RETURN_IF_ERROR(check_size(op, "w", args.n, args.k));
   const BinaryPlan plan = plan_of(args, device);
-  LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, plan.workspace_bytes));
   if (plan.blocks > INT32_MAX) {
-    return invalid(op, ": out must have less than 2^31 tiles, got ", plan.blocks, "; cut x by rows");
+    return invalid(op, ": out must have less than 2^31 tiles on CUDA, got ", plan.blocks, "; cut x by rows");
   }
+  void* workspace = nullptr;
+  LOWBIT_RETURN_IF_ERROR(find_workspace(op, call, plan.workspace_bytes, &workspace));
   BinaryParams p = params_of(args, plan);
   if (plan.splits > 1) {
-    p.gemm.arrivals = static_cast<int32_t*>(call.workspace);
-    p.gemm.parts = static_cast<uint8_t*>(call.workspace) + arrivals_bytes(plan);
-    LOWBIT_RETURN_IF_ERROR(
-        check_error(op, "cudaMemsetAsync",
-                    cudaMemsetAsync(call.workspace, 0, static_cast<size_t>(arrivals_bytes(plan)), call.stream)));
+    const int64_t counters = arrivals_bytes(plan);
+    p.gemm.arrivals = static_cast<int32_t*>(workspace);
+    p.gemm.parts = static_cast<uint8_t*>(workspace) + counters;
+    LOWBIT_RETURN_IF_ERROR(check_error(op, "cudaMemsetAsync",
+                                       cudaMemsetAsync(workspace, 0, static_cast<size_t>(counters), call.stream)));
   }
   const BinaryKernel k = kernel_of(args.w.codes.format->bits, plan.tiles);
   return launch(op, k.kernel, dim3(static_cast<unsigned>(plan.blocks), static_cast<unsigned>(plan.splits)),

@@ -25,6 +25,6 @@ BinaryPlan plan_binary_gemm(int64_t m, int64_t n, int64_t k, int planes, int64_t
 int64_t binary_segment(const GemmArgs& args);
 
 int64_t binary_gemm_workspace(const GemmArgs& args, const Device& device);
-Status run_binary_gemm(const char* op, const GemmArgs& args, const Call& call);
+Status run_binary_gemm(const char* op, const GemmArgs& args, const Call& call, const Device& device);
 
 }  // namespace lowbit::cuda

@@ -33,8 +33,7 @@ BitplaneEngine bitplane_engine(const GemmArgs& args, int sm) {
   const int p = args.w.codes.format->bits, q = args.xq->codes.format->bits;
   // the sum of a segment stays in int32
   const int64_t largest = ((int64_t{1} << p) - 1) * ((int64_t{1} << q) - 1);
-  if (segment == 0 || segment > INT32_MAX / largest || std::max({args.m, args.n, args.k}) > INT32_MAX)
-    return BitplaneEngine::kInt8;
+  if (segment == 0 || segment > INT32_MAX / largest) return BitplaneEngine::kInt8;
   return bitplane_engine(sm, p, q, args.m);
 }
 
@@ -45,11 +44,12 @@ int64_t bitplane_gemm_workspace(const GemmArgs& args, const Device& device) {
 
 Status bitplane_gemm(const GemmArgs& args, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device("bitplane_gemm", &device));
+  LOWBIT_RETURN_IF_ERROR(device_of("bitplane_gemm", call, &device));
   if (args.m == 0 || args.n == 0) return Status();
-  if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary)
-    return run_binary_gemm("bitplane_gemm", args, call);
-  return run_byte_rows_gemm("bitplane_gemm", args, call, true);
+  if (bitplane_engine(args, device.code.sm) == BitplaneEngine::kBinary) {
+    return run_binary_gemm("bitplane_gemm", args, call, device);
+  }
+  return run_byte_rows_gemm("bitplane_gemm", args, call, device, true);
 }
 
 }  // namespace lowbit::cuda

@@ -79,22 +79,29 @@ int64_t byte_rows_gemm_workspace(const char* op, const GemmArgs& args, const Dev
   return inner_workspace(op, bytes, device, exact) + args.m * byte_row(args);
 }
 
-Status run_byte_rows_gemm(const char* op, const GemmArgs& args, const Call& call, bool exact) {
-  Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
-  if (!goes_by_bytes(op, args, device, exact)) return run_gemm(op, args, nullptr, call, exact);
+Status run_byte_rows_gemm(const char* op, const GemmArgs& args, const Call& call, const Device& device, bool exact) {
+  if (!goes_by_bytes(op, args, device, exact)) return run_gemm(op, args, nullptr, call, device, exact);
   QMatrix x = byte_matrix(args, nullptr);
   GemmArgs bytes = args;
   bytes.xq = &x;
-  const int64_t inner = inner_workspace(op, bytes, device, exact), row = byte_row(args);
-  LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, inner + args.m * row));
-  auto* to = static_cast<uint8_t*>(call.workspace) + inner;
+  Call inner = call;
+  inner.allocate = nullptr;
+  inner.workspace_bytes = inner_workspace(op, bytes, device, exact);
+  const int64_t row = byte_row(args);
+  LOWBIT_RETURN_IF_ERROR(find_workspace(op, call, inner.workspace_bytes + args.m * row, &inner.workspace));
+  auto* to = static_cast<uint8_t*>(inner.workspace) + inner.workspace_bytes;
   x.codes.data = to;
   const Tiling tiling = Tiling::of(args.m, row / 32 * kVector);
   LOWBIT_RETURN_IF_ERROR(launch(op, byte_rows, dim3(tiling.grid()), dim3(static_cast<unsigned>(tiling.threads)), 0,
                                 call.stream, CodeRows::of(args.xq->codes), CodeRows::plain(to, 8, args.m, row, row),
                                 tiling, ByteValues(*args.xq->codes.format)));
-  return run_gemm(op, bytes, nullptr, call, exact);
+  return run_gemm(op, bytes, nullptr, inner, device, exact);
+}
+
+Status run_byte_rows_gemm(const char* op, const GemmArgs& args, const Call& call) {
+  Device device;
+  LOWBIT_RETURN_IF_ERROR(device_of(op, call, &device));
+  return run_byte_rows_gemm(op, args, call, device, false);
 }
 
 }  // namespace lowbit::cuda

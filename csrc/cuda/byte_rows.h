@@ -10,6 +10,8 @@ namespace lowbit::cuda {
 // gemm_workspace and run_gemm (gemm_call.h), by way of bytes where x is planes and the engine int8. The bits are the
 // same.
 int64_t byte_rows_gemm_workspace(const char* op, const GemmArgs& args, const Device& device, bool exact = false);
-Status run_byte_rows_gemm(const char* op, const GemmArgs& args, const Call& call, bool exact = false);
+Status run_byte_rows_gemm(const char* op, const GemmArgs& args, const Call& call, const Device& device, bool exact);
+// On the device of the call.
+Status run_byte_rows_gemm(const char* op, const GemmArgs& args, const Call& call);
 
 }  // namespace lowbit::cuda

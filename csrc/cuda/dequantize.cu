@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) add_outliers(const DequantizeJob job
 
 Status dequantize(const DequantizeArgs& a, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(a.op, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(a.op, call, &device));
   LOWBIT_RETURN_IF_ERROR(check_size(a.op, "w", a.rows, a.w.cols));
   if (a.rows == 0 || a.w.cols == 0) return Status();
   const Codes& codes = a.w.codes;

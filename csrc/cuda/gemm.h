@@ -7,7 +7,7 @@
 //
 // Two loops: gemm_wide.cuh for many rows of x, gemm_narrow.cuh for few. Both read w in the layout mma64 straight from
 // memory to tensor cores, and any other layout, any group size, mixed widths and complex weights through registers.
-// All that is chosen from the arguments stands in plan_gemm, which needs no device.
+// All that is chosen from the arguments stands in plan_gemm (gemm_plan.cu), which needs no device.
 #pragma once
 
 #include "cuda/gemm_call.h"
@@ -16,10 +16,6 @@
 #include "ref/gemm_args.h"
 
 namespace lowbit::cuda {
-
-// kInt4: 4-bit integers where s4 is one instruction (sm_80 to sm_89); the bits of kInt8. kFloat8: FP8 by FP8 where
-// mma.sync multiplies it (sm_89, sm_12x). kBlockScaled: codes with the scales of their blocks (sm_12x).
-enum class GemmEngine : uint8_t { kInt8, kInt4, kBFloat16, kHalf, kFloat8, kBlockScaled };
 
 // The kernels of one engine and one width of mma64 weights, integers or minifloats (0: weights of any kind and layout,
 // through registers into rows).
@@ -36,20 +32,13 @@ const GemmKernels* float8_gemm_kernels(int bits, bool w_e5m2, bool x_e5m2);    /
 const GemmKernels* int4_gemm_kernels(int bits, bool w_signed, bool x_signed);  // bits 0 or 4
 const GemmKernels* block_scaled_gemm_kernels(int bits, BlockScaled kind);      // bits 0 or the width of the codes
 
-struct GemmPlan {
-  GemmEngine engine;
-  int bits;            // of mma64 weights; 0
-  bool float_weights;  // and they are minifloats
-  BlockScaled blocks;
-  bool narrow;
-  int32_t splits;  // of K, narrow only
-  dim3 grid, block;
-  int64_t shared_bytes, workspace_bytes;
+struct GemmPlan : GemmChoice {
+  int64_t tiles;
+  const GemmKernels* kernels;
   GemmParams params;
 };
 
-// Of the device: the architecture of its code chooses the engine, its multiprocessors change speed alone. `exact`: no
-// block-scaled engine, so that integer pairs give the bits of the CPU there too.
+// choose_gemm (gemm_call.h) with all that a launch takes.
 Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device, bool exact,
                  GemmPlan* plan);
 

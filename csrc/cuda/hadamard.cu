@@ -473,7 +473,7 @@ int64_t hadamard_workspace(const HadamardArgs& args) {
 
 Status hadamard(const HadamardArgs& args, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(kOp, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(kOp, call, &device));
   HadamardSize size;
   LOWBIT_RETURN_IF_ERROR(check_hadamard(args, &size));
   LOWBIT_RETURN_IF_ERROR(check_workspace(kOp, call, hadamard_workspace(args)));

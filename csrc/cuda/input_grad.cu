@@ -2,6 +2,7 @@
 
 #include "cuda/input_grad.h"
 #include "cuda/ptx/memory.cuh"
+#include "cuda/tile/expert_rows.cuh"
 #include "cuda/tile/fragments.cuh"
 #include "cuda/tile/gemm_engine.cuh"
 #include "cuda/tile/sectors.cuh"
@@ -135,16 +136,9 @@ class InputGrad {
     row_end = p.m;
     m0 = tile * kRows;
     if (p.offs == nullptr) return true;
-    int32_t begin = 0;
-    for (; expert < p.experts; ++expert) {
-      row_end = min(max(p.offs[expert], begin), p.m);  // offs are not checked: nothing waits for them
-      const int32_t tiles = (row_end - begin + kRows - 1) / kRows;
-      if (tile < tiles) break;
-      tile -= tiles;
-      begin = row_end;
-    }
-    if (expert == p.experts) return false;
-    m0 = begin + tile * kRows;
+    ExpertRows rows;
+    if (!find_expert_rows(p.offs, p.experts, p.m, kRows, tile, &rows)) return false;
+    expert = rows.expert, m0 = rows.begin, row_end = rows.end;
     return true;
   }
 
@@ -403,7 +397,7 @@ bool is_aligned(const Matrix& m, int64_t bytes) {
 
 Status run_input_grad(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(op, call, &device));
   const int64_t width = args.w.codes.format->is_complex() ? 2 : 1;
   const int64_t rows = args.w.codes.rows;
   LOWBIT_RETURN_IF_ERROR(check_size(op, "dy", args.m, rows * width));

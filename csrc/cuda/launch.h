@@ -12,6 +12,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "common/status.h"
@@ -33,15 +34,41 @@ struct Call {
   cudaStream_t stream = nullptr;
   void* workspace = nullptr;  // device memory, 256-byte aligned, uninitialized; its size: <family>_workspace(args)
   int64_t workspace_bytes = 0;
-  int32_t* findings = nullptr;    // what kernels find is added here: device or mapped host memory, or nullptr
-  const int64_t* seed = nullptr;  // device int64[2] (seed, offset) that replaces Philox of the arguments, so that a
-                                  // captured graph draws anew; nullptr: the arguments' own
+  int32_t* findings = nullptr;     // what kernels find is added here: device or mapped host memory, or nullptr
+  const int64_t* seed = nullptr;   // device int64[2] (seed, offset) that replaces Philox of the arguments, so that a
+                                   // captured graph draws anew; nullptr: the arguments' own
+  const Device* device = nullptr;  // the current one, of a caller that keeps what it is; nullptr: it is asked for
+  // Gives a workspace where the one above is too small, or nullptr; asked at most once. So a caller need not plan the
+  // call beforehand to learn its size.
+  void* (*allocate)(void* context, int64_t bytes) = nullptr;
+  void* context = nullptr;
 };
 
+inline Status device_of(const char* op, const Call& call, Device* device) {
+  if (call.device == nullptr) return current_device(op, device);
+  *device = *call.device;
+  return Status();
+}
+
+inline bool has_workspace(const Call& call, int64_t bytes) {
+  return call.workspace_bytes >= bytes && (bytes == 0 || call.workspace != nullptr);
+}
+
 inline Status check_workspace(const char* op, const Call& call, int64_t bytes) {
-  if (call.workspace_bytes >= bytes && (bytes == 0 || call.workspace != nullptr)) return Status();
+  if (has_workspace(call, bytes)) return Status();
   return invalid(op, ": workspace must have ", bytes, " bytes, got ", call.workspace_bytes,
                  "; ask the family's workspace function");
+}
+
+// `*workspace` of at least so many bytes, the caller's or what it allocates.
+inline Status find_workspace(const char* op, const Call& call, int64_t bytes, void** workspace) {
+  *workspace = call.workspace;
+  if (has_workspace(call, bytes)) return Status();
+  if (call.allocate == nullptr) return check_workspace(op, call, bytes);
+  *workspace = call.allocate(call.context, bytes);
+  if (*workspace != nullptr) return Status();
+  return Status(Code::kOutOfMemory, std::string(op) + ": the device must have " + std::to_string(bytes) +
+                                        " bytes for a workspace, got fewer; free memory or cut x by rows");
 }
 
 // Kernels count rows and columns in 32 bits, elements in 64.

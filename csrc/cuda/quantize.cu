@@ -344,7 +344,7 @@ int64_t quantize_workspace(const QuantizeArgs& a) {
 Status quantize(const QuantizeArgs& a, const Call& call) {
   const char* op = a.scaling.op;
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(op, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(op, call, &device));
   LOWBIT_RETURN_IF_ERROR(check_workspace(op, call, quantize_workspace(a)));
   LOWBIT_RETURN_IF_ERROR(check_size(op, "x", a.rows, a.cols));
   if (a.rows == 0 || a.cols == 0) return Status();

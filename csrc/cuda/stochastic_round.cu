@@ -242,7 +242,7 @@ Status with_coder(const ElementFormat& f, const F& call) {
 
 Status stochastic_round(const StochasticRoundArgs& args, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device("stochastic_round", &device));
+  LOWBIT_RETURN_IF_ERROR(device_of("stochastic_round", call, &device));
   if (args.x.rows == 0 || args.x.cols == 0) return Status();
   return with_coder(*args.format, [&](const auto& coder) { return round_with(coder, args, call); });
 }
@@ -253,7 +253,7 @@ int64_t stochastic_round_update_workspace(const WeightUpdateArgs& args) {
 
 Status stochastic_round_update(const WeightUpdateArgs& args, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(args.scaling.op, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(args.scaling.op, call, &device));
   LOWBIT_RETURN_IF_ERROR(check_workspace(args.scaling.op, call, stochastic_round_update_workspace(args)));
   if (args.w.codes.rows == 0 || args.w.codes.cols == 0) return Status();
   LOWBIT_RETURN_IF_ERROR(check_size(args.scaling.op, "w", args.w.codes.rows, args.w.codes.cols));

@@ -88,6 +88,14 @@ inline constexpr bool kReadsValues =
     true;
 #endif
 
+// What prepacked codes begin at a multiple of, in bytes: CUDA kernels copy so many at a time.
+inline constexpr uintptr_t kTileAlignment =
+#if defined(LOWBIT_BACKEND_CUDA)
+    16;
+#else
+    1;
+#endif
+
 // The kernels, each with the arguments that the CPU's take.
 const cpu::Kernels& kernels();
 Status run(cpu::Family family, const GemmArgs& args);

@@ -51,11 +51,12 @@ class Launch {
  public:
   explicit Launch(int64_t workspace_bytes) {
     call_.stream = device::stream();
+    call_.device = device::properties();
+    call_.allocate = &Launch::allocate;
+    call_.context = this;
     if (seed_now().defined()) call_.seed = static_cast<const int64_t*>(seed_now().data_ptr());
     if (workspace_bytes > 0) {
-      workspace_ = empty({workspace_bytes + 256}, ScalarType::Byte);
-      const auto address = reinterpret_cast<uintptr_t>(workspace_.data_ptr());
-      call_.workspace = reinterpret_cast<void*>((address + 255) / 256 * 256);
+      call_.workspace = reserve(workspace_bytes);
       call_.workspace_bytes = workspace_bytes;
     }
   }
@@ -63,6 +64,8 @@ class Launch {
   Launch(int64_t workspace_bytes, device::Op op) : Launch(workspace_bytes) {
     check(device::Findings::of(device::index()).word(op, &call_.findings));
   }
+
+  Launch(const Launch&) = delete;
 
   const cuda::Call& call() const { return call_; }
 
@@ -77,11 +80,23 @@ class Launch {
   }
 
  private:
+  void* reserve(int64_t bytes) {
+    workspace_ = empty({bytes + 256}, ScalarType::Byte);
+    const auto address = reinterpret_cast<uintptr_t>(workspace_.data_ptr());
+    return reinterpret_cast<void*>((address + 255) / 256 * 256);
+  }
+  // Of Call: for launchers that learn the size while they plan.
+  static void* allocate(void* launch, int64_t bytes) {
+    try {
+      return static_cast<Launch*>(launch)->reserve(bytes);
+    } catch (const std::exception&) {
+      return nullptr;
+    }
+  }
+
   Tensor workspace_;
   cuda::Call call_;
 };
-
-Status current(const char* op, cuda::Device* d) { return cuda::current_device(op, d); }
 
 // ---- the entries of the table; the CPU's threads are not used
 
@@ -140,27 +155,12 @@ Status hadamard(const HadamardArgs& args, const Parallel&) {
   Launch launch(cuda::hadamard_workspace(args));
   return cuda::hadamard(args, launch.call());
 }
-Status bitplane_gemm(const GemmArgs& args, const Parallel&) {
-  cuda::Device d;
-  LOWBIT_RETURN_IF_ERROR(current("bitplane_gemm", &d));
-  Launch launch(cuda::bitplane_gemm_workspace(args, d));
-  return cuda::bitplane_gemm(args, launch.call());
-}
-Status dequant_gemm(const GemmArgs& args, const Parallel&) {
-  cuda::Device d;
-  LOWBIT_RETURN_IF_ERROR(current("dequant_gemm", &d));
-  Launch launch(cuda::dequant_gemm_workspace(args, d));
-  return cuda::dequant_gemm(args, launch.call());
-}
+Status bitplane_gemm(const GemmArgs& args, const Parallel&) { return cuda::bitplane_gemm(args, Launch(0).call()); }
+Status dequant_gemm(const GemmArgs& args, const Parallel&) { return cuda::dequant_gemm(args, Launch(0).call()); }
 Status dequant_gemm_input_grad(const GemmArgs& args, const Parallel&) {
   return cuda::dequant_gemm_input_grad(args, Launch(0).call());
 }
-Status scaled_gemm(const GemmArgs& args, const Parallel&) {
-  cuda::Device d;
-  LOWBIT_RETURN_IF_ERROR(current("scaled_gemm", &d));
-  Launch launch(cuda::scaled_gemm_workspace(args, d));
-  return cuda::scaled_gemm(args, launch.call());
-}
+Status scaled_gemm(const GemmArgs& args, const Parallel&) { return cuda::scaled_gemm(args, Launch(0).call()); }
 
 cpu::Kernels make_table() {
   cpu::Kernels k{};

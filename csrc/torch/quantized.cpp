@@ -62,6 +62,9 @@ Codes codes_view(const char* op, const std::string& name, const Tensor& t, const
   if (is_tiled(layout)) {
     const int64_t tiles = ceil_div(cols, tile_cols(layout)), bytes = tile_bytes(layout, f.bits);
     *hold = t.is_contiguous() ? t : backend::visible(torch::stable::contiguous(t));
+    if (reinterpret_cast<uintptr_t>(hold->data_ptr()) % backend::kTileAlignment != 0) {
+      *hold = backend::visible(torch::stable::clone(*hold));
+    }
     if (t.size(lead + 1) != tiles || t.size(lead + 2) != bytes) {
       check(invalid(op, ": ", name, " must be [rows / 16, ", tiles, ", ", bytes, "] for K = ", cols, " in format ",
                     f.name, layout == Layout::kMma64 ? "@mma64" : "@tile16", ", got shape ", shape(t),

@@ -12,7 +12,8 @@ import pytest
 import torch
 from cuda.emulated import ARCHS, kernels, launches, run, same_bits
 from cuda.gemms import CGemm
-from cuda.kernels import Call, library, on, unwritten, workspace
+from cuda.kernels import Call, KernelError, library, on, unwritten, workspace
+from cuda.test_gemm_choice import quantized
 from cuda.weights import Weight
 from emu import emulator
 from operands import Operand, complex_operand, operand
@@ -65,6 +66,23 @@ def test_the_table_is_obeyed(arch: str) -> None:
         binary = arch != "120f" and p <= 4 and (p * q <= 6 or m <= 8)
         assert uses_binary(x, w, arch) == binary, (q, p, m)
         check(x, w, arch)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "sentence"),
+    [(4, 2**31 - 4096, 128, r"w must have at most 2147479551 rows and columns, got \[2147479552, 128\]; "),
+     (2**31 - 4096, 1, 128, r"x must have at most 2147479551 rows and columns, got \[2147479552, 128\]; "),
+     (4, 1, 2**31 - 128, r"x must have at most 2147479551 rows and columns, got \[4, 2147483520\]; "),
+     # tiles of 32 rows of x by 64 of w
+     (2**31 - 4097, 33 * 64, 128, r"out must have less than 2\^31 tiles on CUDA, got 2214588288; cut x by rows")],
+)  # fmt: skip
+def test_sizes(m: int, n: int, k: int, sentence: str) -> None:
+    """The binary engine refuses what no kernel counts, before it launches anything."""
+    x, w = quantized("int2:row", m, k), quantized("int1:g128", n, k)
+    args = CGemm(xq=ctypes.pointer(x), w=w, m=m, n=n, k=k)
+    assert library().lowbit_cuda_bitplane_engine_of(ctypes.byref(args), 80) == 0
+    with on("80"), pytest.raises(KernelError, match="bitplane_gemm: " + sentence):
+        Call(0).run("lowbit_cuda_bitplane_gemm", args)
 
 
 # ---- the bits of the CPU

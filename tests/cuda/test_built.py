@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import lowbit
 import pytest
+import torch
 from cuda.kernels import ARCHS
 from emu import emulator
-from emu.toolchain import build_emulated_ops
+from emu.toolchain import build_emulated_ops, nvcc, program
 from lowbit import library
 
 
@@ -34,3 +38,18 @@ def test_engines_are_those_that_the_architecture_has(told: library.Cuda, engine:
 def test_kernels_are_those_of_the_families(told: library.Cuda) -> None:
     """Every entry of the kernel table."""
     assert set(told.kernels) == set(lowbit.capabilities()["kernels"])
+
+
+def test_the_library_of_the_tests_stays_out_of_the_wheel(tmp_path: Path) -> None:
+    """What lies in LOWBIT_OUTPUT goes into it: the bindings, and not the C entry points."""
+    output = tmp_path / "python"
+    options = {
+        "CMAKE_MAKE_PROGRAM": program("ninja", "BIN_DIR"), "LOWBIT_CUDA": "ON", "LOWBIT_NVCC": nvcc(),
+        "LOWBIT_OUTPUT": output, "LOWBIT_TORCH": Path(torch.__file__).parent,
+    }  # fmt: skip
+    root = Path(__file__).parents[2]
+    command = [program("cmake", "CMAKE_BIN_DIR"), "-S", root, "-B", tmp_path / "build", "-G", "Ninja"]
+    subprocess.run([*command, *(f"-D{k}={v}" for k, v in options.items())], check=True, capture_output=True)
+    rules = (tmp_path / "build" / "build.ninja").read_text()
+    assert f"{output}/_cuda.so" in rules
+    assert f"{output}/_cuda_kernels.so" not in rules

@@ -83,6 +83,30 @@ def test_codes_as_activations(x_format: str) -> None:
         check_bits(lambda library, x=x, more=more: call(library, x.codes, w, **more))
 
 
+@pytest.mark.parametrize("m", [3, 40])
+def test_prepacked_weights_at_any_address(m: int) -> None:
+    """Views that begin where no 16 bytes do are copied for the kernels, experts too."""
+    rng = np.random.default_rng(11)
+    w, x = operand(rng, "int4:g32", N, K, layout="mma64"), floats(rng, m, K, dtype=torch.bfloat16)
+
+    def moved(t: Tensor, by: int) -> Tensor:
+        view = torch.zeros(t.numel() + by, dtype=torch.uint8)[by:].view(t.shape)
+        return view.copy_(t)
+
+    scales, offs = torch.stack([w.scale] * 2), torch.tensor([1, m], dtype=torch.int32)
+    for by in (1, 8):
+        odd = replace(w, codes=moved(w.codes, by))
+        check_bits(lambda library, odd=odd: call(library, x, odd, x_format="int8"))
+        assert same_bits(run(lambda library, odd=odd: call(library, x, odd)), run(lambda library: call(library, x, w)))
+        stack = torch.stack([w.codes] * 2)
+        got = run(
+            lambda library, stack=stack, by=by: library.grouped_gemm(
+                x, moved(stack, by), scales, None, offs, w.format, x_format="int8"
+            )
+        )
+        assert same_bits(got, call(torch.ops.lowbit, x, w, x_format="int8"))
+
+
 def test_each_family_is_reached() -> None:
     rng = np.random.default_rng(5)
     w = operand(rng, "int2", N, 128)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from compare import assert_bits, assert_near
 from cuda.gemms import gemm
-from operands import operand
+from operands import Operand, expand, operand, parse
 from oracle import gemm as oracle
 
 # rows of x: the narrow loop up to 16, the wide one from there on
@@ -44,6 +44,59 @@ def test_zero_points_to_the_bit(formats: tuple[str, str], zeros: tuple[str | Non
     for m, n, k in SHAPES:
         x = operand(rng, formats[0], m, k, layout="plain", zero=zeros[0])
         w = operand(rng, formats[1], n, k, layout="mma64", zero=zeros[1])
+        assert_bits(gemm("scaled_gemm", x, w, n, k), oracle.integer_path(x.matrix, w.matrix))
+
+
+FAR = np.array([0, 15, -1, 255, 70_000, 2**31 - 1, -(2**31), -(2**31) + 77], np.int64)
+
+
+def with_zeros(rng: np.random.Generator, o: Operand, choices: np.ndarray, dtype: torch.dtype = torch.int32) -> Operand:
+    rows, k = o.matrix.values.shape
+    values = rng.choice(choices, tuple(o.zero.shape))
+    zero = torch.from_numpy(values).to(dtype)
+    return replace(o, zero=zero, matrix=replace(o.matrix, zero=expand(values, parse(o.format).block, rows, k)))
+
+
+@pytest.mark.parametrize("layout", ["canonical", "mma64"])
+@pytest.mark.parametrize(
+    "formats",
+    [("int8:row", "uint4:row"), ("uint8:g64", "bipolar8:g32"), ("int8:row", "float4_e2m1fn:g24")],
+    ids="-".join,
+)
+def test_zero_points_anywhere(formats: tuple[str, str], layout: str) -> None:
+    """int32 zero points outside the range of the codes: the sum modulo 2^64, on both loops."""
+    rng = np.random.default_rng(8)
+    for m, n, k in [(3, 40, 200), (20, 40, 200)]:
+        x = operand(rng, formats[0], m, k, layout="plain", zero="int")
+        w = operand(rng, formats[1], n, k, layout=layout, zero="int")
+        for far_x, far_w in [(False, True), (True, False), (True, True)]:
+            at_x = with_zeros(rng, x, FAR) if far_x else x
+            at_w = with_zeros(rng, w, FAR) if far_w else w
+            assert_bits(gemm("scaled_gemm", at_x, at_w, n, k), oracle.integer_path(at_x.matrix, at_w.matrix))
+        far_x, float_w = with_zeros(rng, x, FAR), operand(rng, formats[1], n, k, layout=layout, zero="float")
+        assert_bits(gemm("scaled_gemm", far_x, float_w, n, k), oracle.integer_path(far_x.matrix, float_w.matrix))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_longest_segment_of_the_wide_loop(more: int) -> None:
+    """Codes 0 under zero points 255 times -128: 65,793 products are 2^31 - 128, the largest sum; one more goes to the
+    narrow loop. Rows of x whose zero point is -128 besides have a sum of 0."""
+    n, k = 3, 65_793 + more
+    ones = np.ones((1, k))
+    for m in (17,):
+        x_values = np.full((m, k), -128.0)
+        x_values[1:] = 0
+        x_values[:, 0] = -128
+        x = Operand(
+            "int8:row@plain", torch.from_numpy(x_values.astype(np.int8).view(np.uint8)), torch.ones(m, 1), None, None,
+            None, oracle.Matrix(x_values, 0, np.ones((m, k), np.float32)),
+        )  # fmt: skip
+        codes = torch.zeros(n, k, dtype=torch.uint8)
+        packed = torch.ops.lowbit.prepack(torch.ops.lowbit.pack(codes, "uint4"), "uint4", k, layout="mma64")
+        w = Operand(
+            "uint4:row@mma64", packed, torch.ones(n, 1), torch.full((n, 1), 255, dtype=torch.uint8), None, None,
+            oracle.Matrix(np.zeros((n, k)), 0, np.ones((n, k), np.float32), (255 * ones).astype(np.int64).repeat(n, 0)),
+        )  # fmt: skip
         assert_bits(gemm("scaled_gemm", x, w, n, k), oracle.integer_path(x.matrix, w.matrix))
 
 
@@ -116,9 +169,13 @@ def test_bitplane_gemm_keeps_the_bits_where_blocks_are_scaled_natively() -> None
     assert_bits(gemm("bitplane_gemm", x, w, 40, 300, "120f"), oracle.integer_path(x.matrix, w.matrix))
 
 
-def test_a_row_has_the_same_bits_alone() -> None:
-    """A single row has one block of scales along M and takes the same engine."""
+@pytest.mark.parametrize("block", ["1x32", "0x32", "4x32"])
+def test_a_row_has_the_same_bits_alone(block: str) -> None:
+    """A single row has one block of scales along M, whatever the rule, and takes the same engine."""
     rng = np.random.default_rng(7)
-    x, w = operand(rng, "nvfp4", 20, 300), operand(rng, "nvfp4", 40, 300, layout="mma64")
+    format = f"float4_e2m1fn:b{block}/float8_e8m0fnu"
+    x, w = operand(rng, format, 20, 300), operand(rng, "mxfp4", 40, 300, layout="mma64")
     one = replace(x, codes=x.codes[:1], scale=x.scale[:1], matrix=replace(x.matrix, values=x.matrix.values[:1]))
-    assert torch.equal(gemm("scaled_gemm", x, w, 40, 300, "120f")[:1], gemm("scaled_gemm", one, w, 40, 300, "120f"))
+    many = gemm("scaled_gemm", x, w, 40, 300, "120f")
+    assert torch.equal(many[:1], gemm("scaled_gemm", one, w, 40, 300, "120f"))
+    assert_near(many, x.matrix, w.matrix)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cuda import kernels
+from cuda.gemms import gemm
 from cuda.test_input_grad import bound, exact_values, gradients, input_grad
 from cuda.weights import CGrouped, Weight
 from operands import Operand, operand
@@ -18,9 +19,11 @@ OFFS = [[0, 5, 70, 131], [131, 131, 131, 131], [0, 0, 0, 0], [1, 2, 3, 100], [64
 ROWS, K, N = 131, 100, 41
 
 
-def experts(rng: np.random.Generator, format: str, layout: str, **more: str) -> tuple[list[Operand], Operand]:
-    """Four experts, and all of them in one."""
-    each = [operand(rng, format, N, K, layout=layout, **more) for _ in range(4)]
+def experts(
+    rng: np.random.Generator, format: str, layout: str, count: int = 4, **more: str
+) -> tuple[list[Operand], Operand]:
+    """Some experts, and all of them in one."""
+    each = [operand(rng, format, N, K, layout=layout, **more) for _ in range(count)]
 
     def stacked(name: str) -> Tensor | None:
         parts = [getattr(w, name) for w in each]
@@ -36,8 +39,8 @@ def step(t: Tensor | None) -> int:
 
 def arguments(w: Operand, weight: Weight, offs: kernels.Device, m: int) -> CGrouped:
     return CGrouped(
-        w=weight.c, m=m, n=N, k=K, offs=offs.pointer, experts=4, w_step=step(w.codes), w_scale_step=step(w.scale),
-        w_second_step=step(w.scale2), w_zero_step=step(w.zero),
+        w=weight.c, m=m, n=N, k=K, offs=offs.pointer, experts=len(w.codes), w_step=step(w.codes),
+        w_scale_step=step(w.scale), w_second_step=step(w.scale2), w_zero_step=step(w.zero),
     )  # fmt: skip
 
 
@@ -77,6 +80,42 @@ def test_integer_experts_have_the_bits_of_the_cpu(format, layout):
             )  # fmt: skip
             assert torch.equal(got[:end], want)
             assert torch.equal(got[end:], torch.full_like(got[end:], 7.0))
+
+
+@pytest.mark.parametrize("offs", [
+    [2 * e for e in range(1, 66)],  # more experts than lanes of a warp, each with rows
+    [0] * 40 + [70] * 24 + [131],  # of which few have any
+    [131] * 65, [-5, 3, 2, 70, 1, 65, 500] + [7] * 58,
+])  # fmt: skip
+def test_many_experts(offs):
+    """Ends that descend or lie outside are those of no rows, or end with x."""
+    rng = np.random.default_rng(4)
+    _, w = experts(rng, "int4:row", "mma64", len(offs))
+    x = operand(rng, "int8:row", ROWS, K, layout="plain")
+    ends = np.clip(np.maximum.accumulate(offs), 0, ROWS).tolist()
+    with kernels.on("80"):
+        got = grouped_gemm(w, offs, x)
+    want = OPS.grouped_gemm(
+        x.codes[: ends[-1]], w.codes, w.scale, None, torch.tensor(ends, dtype=torch.int32), w.format,
+        x_scale=x.scale[: ends[-1]], x_format=x.format, k=K,
+    )  # fmt: skip
+    assert torch.equal(got[: ends[-1]], want)
+    assert torch.equal(got[ends[-1] :], torch.full_like(got[ends[-1] :], 7.0))
+
+
+@pytest.mark.parametrize("format", ["nf4:g32", "uint4:g32"])
+def test_three_terms_in_99_kilobytes(format):
+    """Codebooks and int32 zero points by fp32 rows: one stage is all that fits, and the bits are those of each expert's
+    own product on a device with more."""
+    rng = np.random.default_rng(5)
+    each, w = experts(rng, format, "canonical", zero="int" if format[0] == "u" else None)
+    x = gradients(rng, ROWS, K, torch.float32)
+    offs = [0, 5, 70, 131]
+    with kernels.on("86"):
+        got = grouped_gemm(w, offs, x)
+    for own, (begin, end) in zip(each, zip([0, *offs], offs, strict=False), strict=True):
+        if begin < end:
+            assert torch.equal(got[begin:end], gemm("dequant_gemm", x[begin:end], own, N, K, "80"))
 
 
 @pytest.mark.parametrize("model", ["exact", "hardware"])

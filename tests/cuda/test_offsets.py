@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 
 import numpy as np
 import torch
 from cuda.kernels import Call, CHadamard, CMatrix, CQuantize, CValues, Device, on, unwritten, workspace
+from cuda.weights import CGrouped, Weight
 from emu import emulator
 from lowbit import ops
+from operands import operand
+from oracle import gemm as oracle
 
 STRIDE = 2**31 + 64  # elements between two rows: 4.3 GB of bfloat16
 
 
+def sparse(size: int) -> np.ndarray:
+    """Bytes of zeros that take memory where they are written."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.uint8)
+
+
 def test_rows_far_apart() -> None:
     x = torch.randn(2, 256, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-    memory = mmap.mmap(
-        -1, 2 * STRIDE + 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-    )
-    whole = np.frombuffer(memory, np.uint8)
+    whole = sparse(2 * STRIDE + 4096)
     rows = [whole[2 * STRIDE * r : 2 * STRIDE * r + 512] for r in range(2)]
     for r in range(2):
         rows[r][:] = x[r].view(torch.uint8).numpy()
@@ -39,3 +46,55 @@ def test_rows_far_apart() -> None:
     assert torch.equal(out.get(), near.get())
     assert torch.equal(codes.get(), like[0])
     assert torch.equal(scale.get(), like[1])
+
+
+def test_more_rows_than_a_grid_dimension_has_tiles() -> None:
+    """grouped_gemm of 65,536 tiles of 64 rows, all but the first past the last expert; x is 4 GB."""
+    m, n, k, used = 65536 * 64, 1, 512, 40
+    rng = np.random.default_rng(1)
+    w = operand(rng, "int4:row", n, k, layout="mma64")
+    x = torch.randn(used, k, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    memory, out = sparse(2 * m * k), np.zeros(4 * m, np.uint8)
+    memory[: 2 * used * k] = x.view(torch.uint8).numpy().reshape(-1)
+    weight, offs = Weight(w, n, k), Device(torch.tensor([used], dtype=torch.int32))
+    args = CGrouped(w=weight.c, m=m, n=n, k=k, offs=offs.pointer, experts=1)
+    args.x, args.out = CMatrix(memory.ctypes.data, 1, m, k, k, 1), CMatrix(out.ctypes.data, 0, m, n, n, 1)
+    with emulator.mapped(memory[: 2 * used * k], out), on("80"):
+        assert not Call(0).run("lowbit_cuda_grouped_gemm", args)
+    got = torch.from_numpy(out.view(np.float32))
+    near = unwritten(torch.empty(used, n))
+    args.m = used
+    kept = Device(x)
+    args.x, args.out = kept.matrix(), near.matrix()
+    with on("80"):
+        assert not Call(0).run("lowbit_cuda_grouped_gemm", args)
+    assert torch.equal(got[:used], near.get()[:, 0])
+    assert not got[used:].any()
+
+
+def test_product_of_rows_far_apart() -> None:
+    """Rows of x, w and out more than 2^31 elements apart."""
+    k = 64
+    rng = np.random.default_rng(2)
+    x, w = operand(rng, "int8:row", 2, k, layout="plain"), operand(rng, "int8:row", 2, k, layout="plain")
+    far_x, far_w, far_out = (sparse(size * STRIDE + 4096) for size in (1, 1, 4))
+    rows = []
+    for memory, o in ((far_x, x), (far_w, w)):
+        for r in range(2):
+            rows.append(memory[STRIDE * r : STRIDE * r + k])
+            rows[-1][:] = o.codes[r].numpy()
+    outs = [far_out[4 * STRIDE * r : 4 * STRIDE * r + 8] for r in range(2)]
+    for few in (True, False):
+        at_x, at_w = Weight(x, 2, k), Weight(w, 2, k)
+        at_x.c.codes.data, at_x.c.codes.row_stride = far_x.ctypes.data, STRIDE
+        at_w.c.codes.data, at_w.c.codes.row_stride = far_w.ctypes.data, STRIDE
+        offs = Device(torch.tensor([2], dtype=torch.int32))
+        args = CGrouped(w=at_w.c, m=2, n=2, k=k, offs=offs.pointer, experts=1)
+        args.xq = ctypes.pointer(at_x.c)
+        args.out = CMatrix(far_out.ctypes.data, 0, 2, 2, STRIDE, 1)
+        with emulator.mapped(*rows, *outs), on("80"):
+            assert not Call(0).run("lowbit_cuda_scaled_gemm" if few else "lowbit_cuda_grouped_gemm", args)
+        got = np.stack([o.view(np.float32) for o in outs])
+        assert np.array_equal(got, oracle.integer_path(x.matrix, w.matrix))
+        for o in outs:
+            o[:] = 255

@@ -43,7 +43,7 @@ def _show(command: list[str]) -> None:
     subprocess.run(command, check=True)
 
 
-def _program(name: str, package_folder: str) -> str:
+def program(name: str, package_folder: str) -> str:
     """cmake or ninja: what the environment variable says, else the one that pip installed, else that of the PATH."""
     given = os.environ.get(name.upper())
     if given:
@@ -62,7 +62,7 @@ def _build(*targets: str, run: Callable[[list[str]], None] = _run) -> None:
     changed; CMake does so by itself when a CMakeLists.txt or the list of files has."""
     torch = _package_folder("torch")
     options = [
-        f"-DCMAKE_MAKE_PROGRAM={_program('ninja', 'BIN_DIR')}",
+        f"-DCMAKE_MAKE_PROGRAM={program('ninja', 'BIN_DIR')}",
         "-DLOWBIT_EMU=ON",
         "-DLOWBIT_CUDA=ON",
         f"-DLOWBIT_NVCC={nvcc()}",
@@ -72,7 +72,7 @@ def _build(*targets: str, run: Callable[[list[str]], None] = _run) -> None:
     if archs := os.environ.get("LOWBIT_CUDA_ARCHS"):
         options.append(f"-DLOWBIT_CUDA_ARCHS={archs}")
     with _locked("cmake"):
-        cmake, configured = _program("cmake", "CMAKE_BIN_DIR"), BUILD / "options.txt"
+        cmake, configured = program("cmake", "CMAKE_BIN_DIR"), BUILD / "options.txt"
         text = "\n".join([cmake, *options])
         if not configured.exists() or configured.read_text() != text:
             configured.unlink(missing_ok=True)

@@ -85,9 +85,8 @@ class BinaryGemm {
         w_sums(reinterpret_cast<int32_t*>(results + Tile::kColumns * kRows)),
         x_sums(w_sums + kRows),
         windows(reinterpret_cast<uint32_t*>(x_sums + Tile::kColumns)) {
-    const int32_t across = (p.gemm.n - 1) / kRows + 1, down = static_cast<int32_t>(blockIdx.x) / across;
-    const int32_t rows = Tile::kColumns / p.x_planes;
-    n0 = (static_cast<int32_t>(blockIdx.x) - down * across) * kRows;
+    const int32_t down = p.gemm.across(static_cast<int32_t>(blockIdx.x)), rows = Tile::kColumns / p.x_planes;
+    n0 = (static_cast<int32_t>(blockIdx.x) - down * p.gemm.across.size) * kRows;
     m0 = down * rows;
     rows_w = min(kRows, p.gemm.n - n0), rows_x = min(rows, p.gemm.m - m0);
     columns = rows_x * p.x_planes;

@@ -12,23 +12,6 @@
 
 namespace lowbit::cuda {
 
-struct Element {
-  int row;
-  int col;
-};
-
-template <int kPer>
-constexpr __host__ __device__ Element a_element(int lane, int i) {
-  return {lane / 4 + 8 * (i % 2), kPer * (lane % 4 + 4 * (i / 2))};
-}
-template <int kPer>
-constexpr __host__ __device__ Element b_element(int lane, int i) {
-  return {kPer * (lane % 4 + 4 * i), lane / 4};
-}
-constexpr __host__ __device__ Element c_element(int lane, int i) {
-  return {lane / 4 + 8 * (i / 2), 2 * (lane % 4) + i % 2};
-}
-
 // The row and the 16-byte column of a tile that lane `l` names to ldmatrix.x4, so that the four registers are those of
 // A (a 16 x 32-byte tile), or of two B side by side (their 16 rows of n, 32 bytes of k).
 struct Chunk {

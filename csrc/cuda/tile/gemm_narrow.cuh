@@ -71,8 +71,8 @@ class NarrowGemm {
         shared(*s),
         lane(static_cast<int>(threadIdx.x % 32)),
         warp(static_cast<int>(threadIdx.x / 32)),
-        n0(static_cast<int32_t>(blockIdx.x) * Narrow::kRowsW),
-        m0(static_cast<int32_t>(blockIdx.z) * Narrow::kRowsX),
+        m0(params.across(static_cast<int32_t>(blockIdx.x)) * Narrow::kRowsX),
+        n0((static_cast<int32_t>(blockIdx.x) - m0 / Narrow::kRowsX * params.across.size) * Narrow::kRowsW),
         data(reinterpret_cast<uint4*>(reinterpret_cast<uint8_t*>(s) + Shared::header())) {}
 
   __device__ __forceinline__ void run() {
@@ -82,8 +82,7 @@ class NarrowGemm {
     unit_begin = static_cast<int32_t>(blockIdx.y) * share;
     unit_end = min(units, unit_begin + share);
     if (split) {
-      const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
-      records = static_cast<PartRecord*>(p.parts) + tile * units * p.unit_parts;
+      records = static_cast<PartRecord*>(p.parts) + int64_t{blockIdx.x} * units * p.unit_parts;
     } else {
       records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
                                               Shared::scales(p, p.stages));
@@ -117,8 +116,7 @@ class NarrowGemm {
       __threadfence();
       __syncthreads();
       if (threadIdx.x == 0) {
-        const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
-        shared.arrived = atomicAdd(p.arrivals + tile, 1);
+        shared.arrived = atomicAdd(p.arrivals + blockIdx.x, 1);
       }
       __syncthreads();
       if (shared.arrived != static_cast<int32_t>(gridDim.y) - 1) return;
@@ -240,10 +238,10 @@ class NarrowGemm {
       if (lane < 16) {
         v->w[row] = loaded.scale * down;
         v->w_zero[row] = loaded.w_zero * up;
-        v->w_int[row] = loaded.zero * (1 << shift);
+        v->w_int[row] = loaded.zero;
       } else if (lane < 24) {
         v->x[row] = p.x_scale_joins ? loaded.scale * down : 1.0f;
-        v->x_int[row] = loaded.zero * (1 << shift);
+        v->x_int[row] = loaded.zero;
       }
       if (step == nullptr || i == 3 || step->slot_column[i + 1] < 0) break;
       values_load(step->slot_column[i + 1]);
@@ -423,17 +421,14 @@ class NarrowGemm {
         if constexpr (E::kInteger) {
           JoinValues v{scale, r->w_float_zero[row], r->w_zero[row], r->x_zero[col], 0, 0, r->length};
           if (p.w_sums || p.x_sums) v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
-          *total += corrected(p, r->sums[sum_at(row, col)], v);
-          sum_x += v.x_sum;
-          sum_length += v.length;
+          *total = add_wrapping(*total, corrected(p, r->sums[sum_at(row, col)], v));
+          if (p.w.zero_is_float) x_total = add_wrapping(x_total, x_sum_of(p, v));
           if (p.raw) {
             *y = from_bits(to_bits(*y) + static_cast<uint32_t>(*total));
             *total = 0;
           } else if (r->segment) {
-            JoinValues whole = v;
-            whole.x_sum = sum_x, whole.length = sum_length;
-            *y = joined(p, *total, whole, *y);
-            *total = 0, sum_x = 0, sum_length = 0;
+            *y = joined(p, *total, x_total, v, *y);
+            *total = 0, x_total = 0;
           }
         } else {
           *y = __fmaf_rn(__int_as_float(r->sums[sum_at(row, col)]), scale, *y);
@@ -446,7 +441,7 @@ class NarrowGemm {
   const GemmParams& p;
   Shared& shared;
   const int lane, warp;
-  const int32_t n0, m0;
+  const int32_t m0, n0;
   uint4* data;
   PartRecord* records;
   int32_t units, unit_begin, unit_end, at, stage, ahead_stage;
@@ -454,7 +449,7 @@ class NarrowGemm {
   Scales loaded = {};
   Sum sum[4] = {};
   int32_t w_sums[2] = {}, x_sum = 0;
-  mutable int32_t sum_x = 0, sum_length = 0;
+  mutable int64_t x_total = 0;
 };
 
 template <class E, int kBits>

@@ -18,15 +18,17 @@ inline constexpr int kMaxTerms = 3;  // 16-bit floats whose sum is a value
 struct GemmParams {
   Operand w, x;
   int32_t m, n, k;
+  Divisor across;          // blocks go through the tiles of w first, then those of x: n tiles beside each other
   int32_t cuts[kMaxCuts];  // columns of the blocks that begin segments; 0 past the last
   int32_t w_cuts;          // so many are of blocks of w, the others of x
   int32_t unit, chunk;
-  int32_t stages, slots;  // 2 .. kMostStages steps in shared memory; segments that a step can meet, 1 .. 4
+  int32_t stages, slots;  // 1 .. kMostStages steps in shared memory; segments that a step can meet, 1 .. 4
   bool linear;
   // All parts have `part` columns, a multiple of 64, but for the last: the loops need no walk. Then there is one term.
   bool even;
   int32_t part, segment;  // segment: columns, 0: all
   bool small_sums;        // of bytes: every sum of a segment is below 2^22
+  bool far_zeros;         // wide loop: zero points are 32 bits, and the corrected sum of a segment may not be
   bool x_async;           // rows of x are copied as they lie
   bool x_scale_joins;     // x's scale changes along K
   bool x_scaled;          // x is quantized: its scale, or 2^-shift

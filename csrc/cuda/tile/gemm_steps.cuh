@@ -53,7 +53,7 @@ struct Walker {
 #pragma unroll 1
     for (int i = 0; i < kMaxCuts && p.cuts[i] > 0; ++i) {
       const int32_t from = i < p.w_cuts ? begin : 0;  // blocks of x go through both halves of a complex product
-      limit = min(limit, from + ((c - from) / p.cuts[i] + 1) * p.cuts[i]);
+      limit = min(limit - c, p.cuts[i] - (c - from) % p.cuts[i]) + c;  // sums of two columns would leave int32
     }
     return limit;
   }
@@ -451,39 +451,50 @@ __device__ __forceinline__ void x_fragment(int chunk, const uint4* rows, int pie
 
 // What one output needs of a part.
 struct JoinValues {
-  float scale;         // s of the segment
-  float w_float_zero;  // in the integers' unit
-  int32_t w_zero, x_zero;
-  int32_t w_sum, x_sum;  // of bytes
+  float scale;             // s of the segment
+  float w_float_zero;      // in the integers' unit
+  int32_t w_zero, x_zero;  // as they are stored
+  int32_t w_sum, x_sum;    // of bytes
   int32_t length;
 };
 
-// sum (cw - zw)(cx - zx) from the sum of products of bytes.
-__device__ __forceinline__ int64_t corrected(const GemmParams& p, int64_t dot, const JoinValues& v) {
-  const int64_t fw = p.w.bytes.factor, fx = p.x.bytes.factor;
-  int64_t total = dot * (fw * fx);
-  if (p.w_sums || p.x_sums) {
-    const int64_t ow = static_cast<int64_t>(p.w.bytes.offset) + v.w_zero,
-                  ox = static_cast<int64_t>(p.x.bytes.offset) + v.x_zero;
-    total += v.length * ow * ox - fw * ox * v.w_sum - fx * ow * v.x_sum;
-  }
-  return total;
+// What is taken off each product byte: the offset of the bytes and the zero point in their unit.
+__device__ __forceinline__ int64_t offset_of(const ByteMap& bytes, int32_t zero) {
+  return bytes.offset + static_cast<int64_t>(zero) * (1 << bytes.shift);
 }
 
-__device__ __forceinline__ float joined(const GemmParams& p, int64_t total, const JoinValues& v, float y) {
-  y = __fmaf_rn(__ll2float_rn(total), v.scale, y);
-  if (p.w.zero_is_float) {
-    const int64_t ox = static_cast<int64_t>(p.x.bytes.offset) + v.x_zero;
-    const int64_t x_sum = static_cast<int64_t>(p.x.bytes.factor) * v.x_sum - v.length * ox;
-    y = __fmaf_rn(__ll2float_rn(x_sum), -(v.scale * v.w_float_zero), y);
+// sum (cw - zw)(cx - zx) modulo 2^64 from the sum of products of bytes.
+__device__ __forceinline__ int64_t corrected(const GemmParams& p, int32_t dot, const JoinValues& v) {
+  const int64_t fw = p.w.bytes.factor, fx = p.x.bytes.factor;
+  auto total = static_cast<uint64_t>(dot * (fw * fx));
+  if (p.w_sums || p.x_sums) {
+    const auto ow = static_cast<uint64_t>(offset_of(p.w.bytes, v.w_zero)),
+               ox = static_cast<uint64_t>(offset_of(p.x.bytes, v.x_zero));
+    total += ow * (static_cast<uint64_t>(v.length) * ox - static_cast<uint64_t>(fx * v.x_sum)) -
+             ox * static_cast<uint64_t>(fw * v.w_sum);
   }
-  return y;
+  return static_cast<int64_t>(total);
+}
+
+__device__ __forceinline__ int64_t add_wrapping(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+
+// sum (cx - zx), which enters where the zero points of w are floats.
+__device__ __forceinline__ int64_t x_sum_of(const GemmParams& p, const JoinValues& v) {
+  return static_cast<int64_t>(p.x.bytes.factor) * v.x_sum - v.length * offset_of(p.x.bytes, v.x_zero);
+}
+
+__device__ __forceinline__ float joined(const GemmParams& p, int64_t total, int64_t x_sum, const JoinValues& v,
+                                        float y) {
+  y = __fmaf_rn(__ll2float_rn(total), v.scale, y);
+  return p.w.zero_is_float ? __fmaf_rn(__ll2float_rn(x_sum), -(v.scale * v.w_float_zero), y) : y;
 }
 
 // Both at once, out of line.
 __device__ __noinline__ inline float join_corrected(const GemmParams& p, int32_t dot, JoinValues v, float y) {
   const int64_t total = corrected(p, dot, v);
-  return p.raw ? from_bits(to_bits(y) + static_cast<uint32_t>(total)) : joined(p, total, v, y);
+  return p.raw ? from_bits(to_bits(y) + static_cast<uint32_t>(total)) : joined(p, total, x_sum_of(p, v), v, y);
 }
 
 __device__ __noinline__ inline float x_value(const GemmParams& p, int32_t m, int32_t c) {

@@ -12,6 +12,7 @@
 // DRAM; kBits KB read once and 4 KB read four times from shared memory.
 #pragma once
 
+#include "cuda/tile/expert_rows.cuh"
 #include "cuda/tile/gemm_shape.h"
 #include "cuda/tile/gemm_steps.cuh"
 
@@ -63,8 +64,9 @@ class WideGemm {
       : p(params), shared(*s), data(reinterpret_cast<uint4*>(reinterpret_cast<uint8_t*>(s) + Shared::header())) {}
 
   __device__ __forceinline__ void run() {
-    n0 = static_cast<int32_t>(blockIdx.x) * Wide::kRowsW;
-    if (!place(static_cast<int32_t>(blockIdx.y))) return;
+    const auto block = static_cast<int32_t>(blockIdx.x), row_tile = p.across(block);
+    n0 = (block - row_tile * p.across.size) * Wide::kRowsW;
+    if (!place(row_tile)) return;
     const int thread = static_cast<int>(threadIdx.x);
     if (thread == 0 && !p.even) {
       shared.walker.start(p, 0, p.k, !E::kInteger);
@@ -79,7 +81,8 @@ class WideGemm {
     // steps before 0 only fill
     const int32_t steps = (p.k + kStepSlots - 1) / kStepSlots;
     int32_t left = p.part, ahead_left = p.part;  // columns of the part from this step on, p.even
-    int stage = 1, ahead_stage = 0;              // of steps s and s + stages - 1; stage 1 - stages + stages = 1
+    // of steps s and s + stages - 1; stage 1 - stages + stages = 1
+    int stage = kOneStage && p.stages == 1 ? 0 : 1, ahead_stage = 0;
 #pragma unroll 1
     for (int32_t s = 1 - p.stages;; ++s) {
       const int32_t a = s + p.stages - 1;
@@ -105,8 +108,14 @@ class WideGemm {
       scales_load(column);
       if (more) fill(ahead, a, ahead_stage);
       ptx::cp_async_commit_group();
+      const bool alone = kOneStage && p.stages == 1;  // step a = s is what is multiplied
+      if (alone) {
+        scales_store(ahead, column, ahead_stage);
+        ptx::cp_async_wait_group<0>();
+        __syncthreads();
+      }
       if (s >= 0) compute(step, s, stage, &left);
-      scales_store(ahead, column, ahead_stage);
+      if (!alone) scales_store(ahead, column, ahead_stage);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
       ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
@@ -118,22 +127,21 @@ class WideGemm {
   // Within the loop over steps: sums and results leave few registers for addresses.
   static __device__ __forceinline__ int this_thread() { return ptx::opaque(static_cast<int>(threadIdx.x)); }
 
+  // Rows of three terms in both operands leave no room for a second stage on devices with 99 KB a block. They go
+  // through registers, so that little is lost: all that a stage more would hide is the copy of x.
+  static constexpr bool kOneStage = kBits == 0;
+  // Zero points of 32 bits may lie anywhere: their join takes 64.
+  static constexpr bool kFarZeros = kBits == 0 && E::kInteger && !E::kNibbles;
+
   // Which rows of x, of which expert. False: none.
   __device__ __forceinline__ bool place(int32_t tile) {
     row_end = p.m;
     expert = 0;
     m0 = tile * Wide::kRowsX;
     if (p.offs == nullptr) return true;
-    int32_t begin = 0;
-    for (; expert < p.experts; ++expert) {
-      row_end = min(max(p.offs[expert], begin), p.m);  // offs are not checked: nothing waits for them
-      const int32_t tiles = (row_end - begin + Wide::kRowsX - 1) / Wide::kRowsX;
-      if (tile < tiles) break;
-      tile -= tiles;
-      begin = row_end;
-    }
-    if (expert == p.experts) return false;
-    m0 = begin + tile * Wide::kRowsX;
+    ExpertRows found;
+    if (!find_expert_rows(p.offs, p.experts, p.m, Wide::kRowsX, tile, &found)) return false;
+    expert = found.expert, m0 = found.begin, row_end = found.end;
     return true;
   }
 
@@ -203,6 +211,7 @@ class WideGemm {
     const int thread = this_thread();
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
+    const bool far = kFarZeros && p.far_zeros;  // `corrected` shifts in 64 bits
 #pragma unroll 1
     for (int i = 0;; ++i, ++to) {
       to->w[thread] = loaded.w * w_unit;
@@ -210,7 +219,7 @@ class WideGemm {
         if (!E::kInteger || p.w.zero_is_float) {
           to->w_zero[thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
         }
-        if (E::kInteger) to->w_int[thread] = loaded.w_int * (1 << p.w.bytes.shift);
+        if (E::kInteger) to->w_int[thread] = far ? loaded.w_int : loaded.w_int * (1 << p.w.bytes.shift);
       }
       if constexpr (E::kBlocks > 0) {
         to->w_int[thread] = loaded.w_int;
@@ -218,7 +227,7 @@ class WideGemm {
       }
       if (has_x_values()) {
         to->x[thread] = loaded.x * x_unit;
-        if (E::kInteger) to->x_int[thread] = loaded.x_int * (1 << p.x.bytes.shift);
+        if (E::kInteger) to->x_int[thread] = far ? loaded.x_int : loaded.x_int * (1 << p.x.bytes.shift);
       }
       if (p.even || i == 3 || step.slot_column[i + 1] < 0) break;
       scales_load(step.slot_column[i + 1]);
@@ -365,6 +374,12 @@ class WideGemm {
         over = ++piece == kStepSlots / p.chunk;
       }
       if (!joins) continue;
+      if constexpr (kFarZeros) {
+        if (p.far_zeros) {
+          join_far(joined, *of, lane, warp);
+          continue;
+        }
+      }
       const bool corrects = E::kInteger && (sums || p.raw || p.w.bytes.factor * p.x.bytes.factor != 1);
       if constexpr (E::kInteger) {
         if (corrects) correct(joined, *of, lane, warp);
@@ -501,6 +516,48 @@ class WideGemm {
         }
       }
     }
+  }
+  // `correct`, `join` and the float zeros in one, in 64 bits.
+  __device__ __forceinline__ void join_far(int32_t length, const WideScales& scales, int lane, int warp) {
+    const int g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {  // over the four lanes of a row
+      x_sums[h] += __shfl_xor_sync(0xffffffffu, x_sums[h], 1);
+      x_sums[h] += __shfl_xor_sync(0xffffffffu, x_sums[h], 2);
+      if (t == 0) shared.x_sums[16 * warp + 8 * h + g] = x_sums[h];
+      x_sums[h] = 0;
+    }
+    __syncthreads();  // all warps join together
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int row = 32 * warp + 16 * i + 8 * h + g;
+        w_sums[i][h] += __shfl_xor_sync(0xffffffffu, w_sums[i][h], 1);
+        w_sums[i][h] += __shfl_xor_sync(0xffffffffu, w_sums[i][h], 2);
+        const bool whole = p.w.has_zero && !p.w.zero_is_float;
+#pragma unroll
+        for (int q = 0; q < 8; ++q) {
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            const int col = 8 * q + 2 * t + j;
+            JoinValues v{};
+            v.scale = scales.w[row] * (p.x_scale_joins ? scales.x[col] : 1.0f);
+            v.w_float_zero = p.w.zero_is_float ? scales.w_zero[row] : 0.0f;
+            v.w_zero = whole ? scales.w_int[row] : 0;
+            v.x_zero = scales.x_int[col];
+            v.w_sum = w_sums[i][h];
+            v.x_sum = shared.x_sums[col];
+            v.length = length;
+            float& y = result[i][q][2 * h + j];
+            y = join_corrected(p, sum[i][q][2 * h + j], v, y);
+            sum[i][q][2 * h + j] = 0;
+          }
+        }
+        w_sums[i][h] = 0;
+      }
+    }
+    __syncthreads();  // the sums of x have been read
   }
   // The second term of a segment: sums of x times the float zeros of w.
   __device__ __forceinline__ void join_float_zeros(const WideScales& scales, int lane, int warp) {

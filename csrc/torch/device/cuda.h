@@ -5,6 +5,11 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <map>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/arch.h"
 #include "torch/args.h"
 
 namespace lowbit::bind::device {
@@ -14,11 +19,21 @@ inline constexpr const char* kName = "CUDA";
 inline bool holds(const Tensor& t) { return t.is_cuda(); }
 inline int32_t type() { return aoti_torch_device_type_cuda(); }
 
+// Of a call of PyTorch's C shims, which return 0, and of the CUDA runtime, whose cudaSuccess is 0 too.
+inline void require(int code, const char* what) {
+  if (code != 0) {
+    throw std::runtime_error(std::string("lowbit: ") + what + " must succeed, got error " + std::to_string(code) +
+                             "; an earlier kernel of this process may have failed");
+  }
+}
+
 // Makes the device of a tensor the current one for as long as it lives.
 class Guard {
  public:
-  explicit Guard(const Tensor& t) { aoti_torch_create_cuda_guard(t.get_device(), &guard_); }
-  ~Guard() { aoti_torch_delete_cuda_guard(guard_); }
+  explicit Guard(const Tensor& t) {
+    require(aoti_torch_create_cuda_guard(t.get_device(), &guard_), "the choice of the tensor's device");
+  }
+  ~Guard() { static_cast<void>(aoti_torch_delete_cuda_guard(guard_)); }  // a destructor has nobody to tell
   Guard(const Guard&) = delete;
 
  private:
@@ -27,7 +42,7 @@ class Guard {
 
 inline int32_t index() {
   int device = 0;
-  cudaGetDevice(&device);
+  require(cudaGetDevice(&device), "cudaGetDevice");
   return device;
 }
 
@@ -37,8 +52,20 @@ inline int32_t tensor_index() { return index(); }
 // PyTorch's current stream of the current device.
 inline cudaStream_t stream() {
   void* s = nullptr;
-  aoti_torch_get_current_cuda_stream(index(), &s);
+  require(aoti_torch_get_current_cuda_stream(index(), &s), "the query of PyTorch's stream");
   return static_cast<cudaStream_t>(s);
+}
+
+// What the current device is, which never changes and is asked for once a thread; nullptr: the launcher asks, and says
+// what is wrong with it.
+inline const cuda::Device* properties() {
+  static thread_local std::map<int, cuda::Device> known;
+  const int at = index();
+  const auto found = known.find(at);
+  if (found != known.end()) return &found->second;
+  cuda::Device device;
+  if (!cuda::current_device("lowbit", &device).ok()) return nullptr;
+  return &known.emplace(at, device).first->second;
 }
 
 inline void show(const void*, int64_t, bool) {}

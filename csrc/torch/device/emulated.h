@@ -7,8 +7,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "cuda/arch.h"
 #include "torch/args.h"
 
 // csrc/emu/rt/control.h
@@ -24,6 +27,7 @@ inline int32_t type() { return aoti_torch_device_type_cpu(); }
 inline int32_t index() { return 0; }
 inline int32_t tensor_index() { return -1; }  // of a CPU tensor
 inline cudaStream_t stream() { return nullptr; }
+inline const cuda::Device* properties() { return nullptr; }  // tests change the device
 
 class Guard {
  public:
@@ -38,6 +42,10 @@ inline std::vector<Range>& shown() {
   return ranges;
 }
 
+inline void require(int code, const char* what) {
+  if (code != 0) throw std::runtime_error(std::string("lowbit: ") + what + " must succeed; it is of the emulator");
+}
+
 // [p, p + bytes) as memory that was written, or not. Tensors may share memory: ranges that meet become one.
 inline void show(const void* p, int64_t bytes, bool written) {
   if (bytes <= 0) return;
@@ -47,18 +55,19 @@ inline void show(const void* p, int64_t bytes, bool written) {
     if (all[i].begin <= r.begin && r.end <= all[i].end) return;
     if (all[i].begin < r.end && r.begin < all[i].end) {
       r = {std::min(r.begin, all[i].begin), std::max(r.end, all[i].end)};
-      emu_unmap(reinterpret_cast<void*>(all[i].begin));
+      require(emu_unmap(reinterpret_cast<void*>(all[i].begin)), "emu_unmap");
       all.erase(all.begin() + static_cast<std::ptrdiff_t>(i));
       written = true;
     } else {
       ++i;
     }
   }
-  emu_map(reinterpret_cast<void*>(r.begin), r.end - r.begin, written ? 1 : 0);
+  require(emu_map(reinterpret_cast<void*>(r.begin), r.end - r.begin, written ? 1 : 0), "emu_map");
   all.push_back(r);
 }
 inline void hide_all() {
-  for (const Range& r : shown()) emu_unmap(reinterpret_cast<void*>(r.begin));
+  // by destructors, which have nobody to tell
+  for (const Range& r : shown()) static_cast<void>(emu_unmap(reinterpret_cast<void*>(r.begin)));
   shown().clear();
 }
 

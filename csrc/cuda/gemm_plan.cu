@@ -1,0 +1,474 @@
+// What is chosen for a call of the GEMM, from its arguments and the properties of a device. Nothing here runs on one.
+#include <algorithm>
+#include <string>
+
+#include "common/parallel.h"
+#include "cuda/gemm.h"
+
+namespace lowbit::cuda {
+namespace {
+
+constexpr int32_t kLongestSegment = 131071;  // products of signed bytes that an int32 holds for certain
+constexpr int32_t kWidestUnit = 512;
+// FP8 sums in the tensor cores of sm_89 keep some 22 bits (SageAttention2, Zhang et al. 2024): they are joined in fp32
+// so often, block-scaled ones too.
+constexpr int32_t kFloat8Unit = 128;
+constexpr int64_t kCopyBytes = 16;         // cp.async of mma64 weights
+constexpr int64_t kReservedShared = 1024;  // that CUDA takes for every block itself
+
+bool has_int4_mma(int sm) { return sm >= 80 && sm < 90; }
+bool has_block_scaled_mma(const Arch& code) { return code.suffix != 0 && code.sm >= 120 && code.sm < 130; }
+bool has_float8_mma(int sm) { return sm == 89 || (sm >= 120 && sm < 130); }
+
+uint32_t halves(uint32_t h) { return h | h << 16; }
+
+uint32_t half_power(int e) { return halves(static_cast<uint32_t>(e + 15) << 10); }
+uint32_t bfloat16_power(int e) { return halves(static_cast<uint32_t>(e + 127) << 7); }
+
+bool is_byte(DType t) { return t == DType::kI8 || t == DType::kU8; }
+
+bool is_byte_zero(const BlockValues& zero) { return zero && zero.codes.format == nullptr && is_byte(zero.dtype); }
+
+// Integer zero points that only the device knows to be small.
+bool has_far_zeros(const QMatrix& q) { return q.zero && q.zero.codes.format == nullptr && q.zero.dtype == DType::kI32; }
+
+// |value| of a format on the integer path in the unit of its bytes (ByteMap), or with a zero point of 8 bits |value -
+// zero|, at most.
+int64_t widest_difference(const ElementFormat& f, const BlockValues& zero) {
+  if (f.is_complex()) return 1;
+  const int64_t unit = int64_t{1} << byte_map(f).shift;
+  int64_t low = 0, high = 0;
+  if (f.is_float()) {
+    high = static_cast<int64_t>(decode(f, max_code(f)) * static_cast<float>(unit)), low = -high;
+  } else {
+    low = decode_int(f, f.rule == kUnsigned || f.rule == kBipolar ? 0u : 1u << (f.bits - 1));
+    high = decode_int(f, max_code(f));
+  }
+  if (!is_byte_zero(zero)) return std::max(-low, high);
+  const int64_t least = zero.dtype == DType::kI8 ? -128 : 0, most = least + 255;
+  return std::max(high - least * unit, most * unit - low);
+}
+
+// How many 16-bit floats the values of an operand take: 1 where they are all exact, else as many as their bits ask for.
+// Integers less int32 zero points, which the device alone knows to be small, take as many as any float.
+int terms_of_codes(const ElementFormat& f, const BlockValues& zero, GemmEngine engine) {
+  const int32_t exact = engine == GemmEngine::kHalf ? 2048 : 256;
+  if (f.is_complex()) return 1;
+  if (f.is_int() && (!zero || is_byte_zero(zero))) {
+    return widest_difference(f, zero) <= exact ? 1 : 2;
+  }
+  if (zero) return kMaxTerms;
+  if (!f.is_float() || f.specials == kPower) return kMaxTerms;
+  if (engine == GemmEngine::kBFloat16) return 1;
+  // halves: 11 bits from 2^-24 to 65504
+  const bool range = decode(f, max_code(f)) <= 65504.0f && f.bias + f.mantissa - 1 <= 24;
+  return range ? 1 : kMaxTerms;
+}
+
+int terms_of_codes(const QMatrix& q, GemmEngine engine) {
+  int terms = terms_of_codes(*q.codes.format, q.zero, engine);
+  if (q.high != nullptr) terms = std::max(terms, terms_of_codes(*q.high->format, q.zero, engine));
+  return terms;
+}
+
+bool is_float8(const Codes& c) {
+  return c.format == find_format("float8_e4m3fn") || c.format == find_format("float8_e5m2");
+}
+
+// Blocks of whole steps, of a power of two of them: then all parts of K are even, whatever the unit.
+bool is_even_block(const BlockValues& v, int64_t k) {
+  const int64_t cols = v ? v.block.cols : 0;
+  return cols == 0 || cols >= k || (cols % kStepSlots == 0 && (cols & (cols - 1)) == 0);
+}
+
+bool is_int4_pair(const GemmArgs& args) {
+  const auto fits = [&](const QMatrix& q) {
+    const ElementFormat& f = *q.codes.format;
+    return f.bits == 4 && f.is_int() && (f.rule == kSigned || f.rule == kUnsigned) && !q.zero && q.high == nullptr &&
+           is_even_block(q.scale, args.k);
+  };
+  return args.xq != nullptr && fits(args.w) && fits(*args.xq);
+}
+
+// The block-scaled multiply that the pair is made for: blocks alike along K in both operands, of any rows (a single row
+// has one block along M whatever the rule, and must take the engine of many), and beside their scales at most one that
+// all of a row share.
+BlockScaled block_scaled_kind(const GemmArgs& args) {
+  if (args.xq == nullptr) return BlockScaled::kNone;
+  const auto blocks = [](const QMatrix& q) -> int64_t {  // columns of a block, 0: does not fit
+    const BlockValues& v = q.scale;
+    if (!v || v.codes.format == nullptr || q.zero || q.high != nullptr) return 0;
+    if (v.second != nullptr && (v.second->block.cols != 0 || v.second->codes.format != nullptr ||
+                                v.second->second != nullptr || v.second->dtype != DType::kF32)) {
+      return 0;
+    }
+    if (v.codes.format == find_format("float8_e8m0fnu")) return v.block.cols == 32 ? 32 : 0;
+    return v.codes.format == find_format("float8_e4m3fn") && v.block.cols == 16 ? 16 : 0;
+  };
+  const int64_t cols = blocks(args.w);
+  if (cols == 0 || cols != blocks(*args.xq)) return BlockScaled::kNone;
+  const ElementFormat* w = args.w.codes.format;
+  const ElementFormat* x = args.xq->codes.format;
+  if (w == x && w == find_format("float4_e2m1fn")) return cols == 16 ? BlockScaled::kNvFloat4 : BlockScaled::kMxFloat4;
+  if (cols == 16) return BlockScaled::kNone;
+  if (w == x && w == find_format("float6_e2m3fn")) return BlockScaled::kE2M3;
+  if (w == x && w == find_format("float6_e3m2fn")) return BlockScaled::kE3M2;
+  if (!is_float8(args.w.codes) || !is_float8(args.xq->codes)) return BlockScaled::kNone;
+  if (w->mantissa == 2) return x->mantissa == 2 ? BlockScaled::kE5M2E5M2 : BlockScaled::kE5M2E4M3;
+  return x->mantissa == 2 ? BlockScaled::kE4M3E5M2 : BlockScaled::kE4M3E4M3;
+}
+
+GemmEngine engine_of(const GemmArgs& args, const Arch& code, bool exact) {
+  if (!exact && has_block_scaled_mma(code) && block_scaled_kind(args) != BlockScaled::kNone) {
+    return GemmEngine::kBlockScaled;
+  }
+  if (is_integer_path(args)) {
+    return has_int4_mma(code.sm) && is_int4_pair(args) ? GemmEngine::kInt4 : GemmEngine::kInt8;
+  }
+  if (args.xq != nullptr && is_float8(args.xq->codes) && is_float8(args.w.codes) && args.w.high == nullptr &&
+      !args.w.zero && !args.xq->zero && has_float8_mma(code.sm)) {
+    return GemmEngine::kFloat8;
+  }
+  if (args.xq == nullptr && args.x.dtype == DType::kF16 && terms_of_codes(args.w, GemmEngine::kHalf) == 1) {
+    return GemmEngine::kHalf;
+  }
+  return GemmEngine::kBFloat16;
+}
+bool is_integer(GemmEngine e) { return e == GemmEngine::kInt8 || e == GemmEngine::kInt4; }
+bool multiplies_codes(GemmEngine e) { return e == GemmEngine::kFloat8 || e == GemmEngine::kBlockScaled; }
+
+void add_cut(int64_t columns, int64_t k, int32_t first, GemmParams* p) {
+  if (columns <= 0 || columns >= k) return;
+  for (int32_t i = first; i < kMaxCuts; ++i) {
+    if (p->cuts[i] == columns) return;
+    if (p->cuts[i] == 0) {
+      p->cuts[i] = static_cast<int32_t>(columns);
+      return;
+    }
+  }
+}
+
+int32_t most_parts(const GemmParams& p, int32_t unit) {
+  int32_t parts = 1;
+  for (const int32_t cut : p.cuts) {
+    if (cut > 0) parts += unit % cut == 0 ? unit / cut - 1 : unit / cut + 1;
+  }
+  return parts + (p.w.is_complex ? 1 : 0);
+}
+
+// How K is walked: chunk, linear, unit.
+void cut_k(GemmEngine engine, GemmParams* p) {
+  int32_t least = p->k;
+  bool by32 = true, by16 = true;
+  for (const int32_t cut : p->cuts) {
+    if (cut == 0) continue;
+    least = std::min(least, cut);
+    by32 = by32 && cut % 32 == 0;
+    by16 = by16 && cut % 16 == 0;
+  }
+  if (p->w.is_complex) {
+    by32 = by32 && p->k / 2 % 32 == 0;
+    by16 = by16 && p->k / 2 % 16 == 0;
+  }
+  p->chunk = multiplies_codes(engine) || (is_integer(engine) && (by32 || (!by16 && least >= 32))) ? 32 : 16;
+  p->linear = p->chunk == 32 ? by32 : by16;
+  const int32_t narrowest = p->linear ? kStepSlots : 16;
+  p->unit = multiplies_codes(engine) ? kFloat8Unit : kWidestUnit;
+  while (p->unit > narrowest && most_parts(*p, p->unit) > 5) p->unit /= 2;
+  p->unit_parts = most_parts(*p, p->unit);
+  p->slots = 1;
+  for (const int32_t cut : p->cuts) {
+    if (cut > 0 && cut % kStepSlots != 0) p->slots = 4;
+  }
+  if (p->w.is_complex && p->k / 2 % kStepSlots != 0) p->slots = 4;
+}
+
+// Whether the parts are all alike, which the loops need no walk for: segments at multiples of 64 columns, those of all
+// scales beginning where the least ones do. `cut_units`: parts end at units too.
+void even_parts(GemmParams* p, bool cut_units) {
+  int32_t least = 0;
+  for (const int32_t cut : p->cuts) least = cut > 0 && (least == 0 || cut < least) ? cut : least;
+  p->segment = least;
+  p->part = least == 0 ? p->k : least;
+  if (cut_units) p->part = std::min(p->part, p->unit);
+  p->part = static_cast<int32_t>(round_up(p->part, kStepSlots));
+  p->even = p->linear && !p->w.is_complex && p->w_terms == 1 && p->x_terms == 1 && p->unit % kStepSlots == 0;
+  for (const int32_t cut : p->cuts) p->even = p->even && cut % kStepSlots == 0 && (cut == 0 || cut % least == 0);
+  if (cut_units && least > 0) p->even = p->even && (p->unit % least == 0 || least % p->unit == 0);
+}
+
+// |byte| of an operand of the integer path (ByteMap), at most.
+int64_t widest_byte(const ElementFormat& f) {
+  return f.is_int() && f.bits == 8 ? 128 : widest_difference(f, BlockValues());
+}
+
+int64_t widest_value(const QMatrix& q) {
+  const int64_t narrow = widest_difference(*q.codes.format, q.zero);
+  return q.high == nullptr ? narrow : std::max(narrow, widest_difference(*q.high->format, q.zero));
+}
+
+// Columns of a segment up to which the wide loop is exact. It sums products of bytes in int32, lifted ones included
+// (weight_words.cuh), none above 128 * 128 in magnitude: hence kLongestSegment. Then it corrects the sum for offsets
+// and zero points modulo 2^32. What comes between may wrap; I = sum (cw - zw) (cx - zx) itself is right where it is an
+// int32, and |I| <= length max|cw - zw| max|cx - zx|. (Float zero points of w enter by a sum of their own, a smaller
+// one.) `modular`: the correction needs no bound, of raw sums, which are those of int32 modulo 2^32, and where it takes
+// 64 bits (GemmParams::far_zeros).
+int64_t longest_segment(const GemmArgs& args, bool modular) {
+  if (modular) return kLongestSegment;
+  return std::min<int64_t>(kLongestSegment, INT32_MAX / (widest_value(args.w) * widest_value(*args.xq)));
+}
+
+// Bytes of mma64 integers, whatever their width (integer_bytes of tile/weight_words.cuh): s = code as a signed number,
+// of unsigned and bipolar formats code - 2^(bits - 1).
+ByteMap word_map(const ElementFormat& f) {
+  if (f.rule == kUnsigned) return {0, 1, -(1 << (f.bits - 1))};
+  if (f.rule == kBipolar) return {0, 2, -1};
+  return {};
+}
+
+// Decoding of mma64 weights in registers. False where they take the way through rows.
+bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p, bool* float_weights) {
+  const ElementFormat& f = *args.w.codes.format;
+  if (args.w.codes.layout != Layout::kMma64 || args.w.high != nullptr || f.is_complex() || !p->linear) return false;
+  if (p->w_terms != 1) return false;
+  if (multiplies_codes(engine) || engine == GemmEngine::kInt4) return true;  // codes as they are
+  *float_weights = f.is_float();
+  if (engine == GemmEngine::kInt8) {
+    if (f.is_float()) return f.bits == 4 && f.exponent == 2 && f.mantissa == 1;
+    p->w.bytes = word_map(f);
+    p->flip = p->w.bytes.offset != 0 ? 0x80808080u : 0u;
+    return true;
+  }
+  if (f.is_float()) {
+    const bool small = (f.bits == 4 || f.bits == 6) && f.has_sign() && f.specials == kFinite;
+    if (args.w.zero || !(small || is_float8(args.w.codes))) return false;
+    const bool half = engine == GemmEngine::kHalf;
+    p->float_shift = (half ? 10 : 7) - f.mantissa;
+    p->float_scale = half ? half_power(15 - f.bias) : bfloat16_power(127 - f.bias);
+    if (f.specials == kNanOnly) p->float_special = 0x00010001u;
+    if (f.specials == kIeee && !half) p->float_special = 0x00040004u;  // halves have this format's exponent
+    return p->float_shift >= 0 && p->float_shift + f.bits - 1 <= 15;
+  }
+  if (!f.is_int() || f.rule == kBipolar) return false;
+  const bool is_signed = f.rule == kSigned || f.rule == kTernary;
+  if (is_signed) p->flip = (1u << (f.bits - 1)) * 0x01010101u;
+  return !args.w.zero || is_byte_zero(args.w.zero);
+}
+
+bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
+  if (!p.linear || p.x_terms != 1) return false;
+  if (args.xq == nullptr) {
+    const DType wanted = engine == GemmEngine::kHalf ? DType::kF16 : DType::kBF16;
+    return args.x.dtype == wanted && p.x.dense_aligned;
+  }
+  const Codes& c = args.xq->codes;
+  const bool bytes = multiplies_codes(engine)
+                         ? c.layout == Layout::kPlain || c.layout == Layout::kCanonical
+                         : engine == GemmEngine::kInt8 && c.layout == Layout::kPlain && c.format->is_int();
+  return bytes && c.format->bits == 8 && reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride % 16 == 0;
+}
+
+const GemmKernels* kernels_of(const GemmArgs& args, const GemmPlan& plan) {
+  switch (plan.engine) {
+    case GemmEngine::kInt8: return int8_gemm_kernels(plan.bits, plan.float_weights);
+    case GemmEngine::kInt4:
+      return int4_gemm_kernels(plan.bits, args.w.codes.format->rule == kSigned, args.xq->codes.format->rule == kSigned);
+    case GemmEngine::kBlockScaled: return block_scaled_gemm_kernels(plan.bits, plan.blocks);
+    case GemmEngine::kHalf: return half_gemm_kernels(plan.bits, plan.float_weights);
+    case GemmEngine::kFloat8:
+      return float8_gemm_kernels(plan.bits, args.w.codes.format->mantissa == 2, args.xq->codes.format->mantissa == 2);
+    default: return bfloat16_gemm_kernels(plan.bits, plan.float_weights);
+  }
+}
+
+// What int32 cannot count, and what a copy of 16 bytes cannot begin at.
+Status check_arguments(const char* op, const GemmArgs& args, const GroupedRows* grouped) {
+  const int64_t width = args.w.codes.format->is_complex() ? 2 : 1;
+  for (const auto& [name, size] :
+       {std::pair("M", args.m), std::pair("N", args.n * width), std::pair("K", args.k * width)}) {
+    // sums of a place and a tile's size then stay below 2^31
+    if (size > kMaxExtent) {
+      return invalid(op, ": ", name, " must be at most ", kMaxExtent, " on CUDA, got ", size,
+                     "; cut the product there");
+    }
+  }
+  if (args.w.codes.layout != Layout::kMma64) return Status();
+  const auto past = reinterpret_cast<uintptr_t>(args.w.codes.data) % kCopyBytes;
+  if (past != 0) {
+    return invalid(op, ": w must begin at a multiple of ", kCopyBytes, " bytes when prepacked, got ", past,
+                   " bytes past one; copy it to memory of its own");
+  }
+  if (grouped != nullptr && grouped->w_step % kCopyBytes != 0) {
+    return invalid(op, ": w must have experts a multiple of ", kCopyBytes, " bytes apart when prepacked, got ",
+                   grouped->w_step, "; copy it to memory of its own");
+  }
+  return Status();
+}
+
+// Segments begin at multiples of these columns. What is scaled within a multiply cuts nothing.
+void cut_segments(const GemmArgs& args, GemmEngine engine, GemmParams* p) {
+  const bool block_scaled = engine == GemmEngine::kBlockScaled;
+  if (!block_scaled) add_cut(args.w.scale ? args.w.scale.block.cols : 0, args.k, 0, p);
+  add_cut(args.w.scale_imaginary ? args.w.scale_imaginary.block.cols : 0, args.k, 0, p);
+  add_cut(args.w.zero ? args.w.zero.block.cols : 0, args.k, 0, p);
+  add_cut(args.w.high != nullptr ? args.w.group : 0, args.k, 0, p);
+  while (p->w_cuts < kMaxCuts && p->cuts[p->w_cuts] > 0) ++p->w_cuts;
+  if (args.xq == nullptr) return;
+  const int32_t first = p->w.is_complex ? p->w_cuts : 0;  // which of equal cuts are one
+  if (!block_scaled) add_cut(args.xq->scale ? args.xq->scale.block.cols : 0, p->k, first, p);
+  add_cut(args.xq->zero ? args.xq->zero.block.cols : 0, p->k, first, p);
+  p->x_scaled = true;
+  p->x_scale_joins = args.xq->scale && args.xq->scale.block.cols != 0;
+}
+
+void choose_terms(const GemmArgs& args, GemmEngine engine, GemmParams* p) {
+  p->w_terms = p->x_terms = 1;
+  if (is_integer(engine) || multiplies_codes(engine)) return;
+  p->w_terms = terms_of_codes(args.w, engine);
+  if (args.xq != nullptr) {
+    p->x_terms = terms_of_codes(*args.xq, engine);
+  } else if (engine == GemmEngine::kBFloat16) {
+    p->x_terms = args.x.dtype == DType::kBF16 ? 1 : args.x.dtype == DType::kF16 ? 2 : 3;
+  }
+}
+
+// How weights and rows of x come to the tensor cores, which the loop has a say in. `far`: has_far_zeros of an operand.
+void choose_loads(const GemmArgs& args, bool far, int32_t longest, GemmPlan* plan) {
+  GemmParams& p = plan->params;
+  const bool integer = is_integer(plan->engine);
+  p.w.bytes = integer ? byte_map(*args.w.codes.format) : ByteMap();
+  plan->bits = 0, plan->float_weights = false, p.flip = 0;
+  p.far_zeros = far && !plan->narrow;  // the narrow loop joins in 64 bits whatever the zero points
+  if (!p.far_zeros && decode_in_registers(args, plan->engine, &p, &plan->float_weights)) {
+    plan->bits = args.w.codes.format->bits;
+  } else {
+    plan->float_weights = false;
+  }
+  p.x_async = copied_rows(args, plan->engine, p);
+  if (!integer) return;
+  p.x_sums = p.w.has_zero || p.w.bytes.offset != 0;
+  p.w_sums = p.x.has_zero || p.x.bytes.offset != 0;
+  const bool lifted = plan->bits > 0 && !plan->float_weights && plan->engine == GemmEngine::kInt8;
+  const int64_t w_byte = lifted ? 128 : widest_byte(*args.w.codes.format);
+  const int64_t sum = longest * w_byte * widest_byte(*args.xq->codes.format);
+  p.small_sums = args.w.high == nullptr && !p.far_zeros && sum < 1 << 22;
+}
+
+// The stages of a loop, 0: not even `least` fit a block. As many as there is room for, but where three or more still
+// leave room for a second block on the multiprocessor, so few: what one block waits for the other hides.
+template <class Bytes>
+int choose_stages(const Device& device, int least, int most, const Bytes& bytes) {
+  int stages = most;
+  while (stages >= least && bytes(stages) > device.shared_per_block) --stages;
+  if (stages < least) return 0;
+  for (int fewer = stages; fewer >= 3; --fewer) {
+    if (2 * (bytes(fewer) + kReservedShared) <= device.shared_per_multiprocessor) return fewer;
+  }
+  return stages;
+}
+
+// Plans one of the two loops; false: it finds too little shared memory.
+bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* grouped, bool narrow, bool far,
+              int32_t longest, GemmPlan* plan) {
+  GemmParams& p = plan->params;
+  const bool integer = is_integer(plan->engine);
+  plan->narrow = narrow;
+  choose_loads(args, far, longest, plan);
+  plan->kernels = kernels_of(args, *plan);
+  even_parts(&p, !integer || narrow);
+  if (plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4) p.chunk = kStepSlots;
+  const int64_t tile = narrow ? kNarrowTile : kWideTile, columns = narrow ? kNarrowColumns : kWideColumns;
+  const int64_t across = ceil_div(p.n, tile);
+  const int64_t tiles = across * (ceil_div(p.m, columns) + (grouped != nullptr ? grouped->experts : 0));
+  p.across = Divisor(across);
+  plan->splits = 1, plan->workspace_bytes = 0;
+  if (narrow) {
+    const int64_t units = ceil_div(p.k, p.unit);
+    // no block with fewer units than warps
+    const int64_t most = std::clamp<int64_t>(2 * device.multiprocessors / std::max<int64_t>(tiles, 1), 1,
+                                             std::max<int64_t>(units / kNarrowWarps, 1));
+    plan->splits = static_cast<int32_t>(ceil_div(units, ceil_div(units, most)));
+    if (plan->splits > 1) plan->workspace_bytes = round_up(4 * tiles, 256) + tiles * units * p.unit_parts * kPartBytes;
+  }
+  plan->tiles = tiles;
+  plan->grid = dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(plan->splits));
+  plan->block = dim3(narrow ? kNarrowWarps * 32 : kWideThreads);
+  const int parts = plan->splits > 1 ? 0 : kNarrowWarps * p.unit_parts;
+  const auto bytes = [&](int stages) {
+    return narrow ? plan->kernels->narrow_shared(p, stages, parts) : plan->kernels->wide_shared(p, stages);
+  };
+  // rows through registers: copies ahead of the multiplies are x's alone, and a wide block of them can do without
+  const bool rows = plan->bits == 0;
+  const int least = rows && !narrow ? 1 : 2;
+  plan->stages = choose_stages(device, least, rows ? 2 : kMostStages, bytes);
+  p.stages = std::max(plan->stages, least);
+  plan->shared_bytes = bytes(p.stages);
+  return plan->stages != 0;
+}
+
+Status check_grid(const char* op, const GemmPlan& plan) {
+  if (plan.tiles < int64_t{1} << 31) return Status();
+  return invalid(op, ": out must have less than 2^31 tiles on CUDA, got ", plan.tiles, "; cut x by rows");
+}
+
+}  // namespace
+
+Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device, bool exact,
+                 GemmPlan* plan) {
+  *plan = GemmPlan();
+  LOWBIT_RETURN_IF_ERROR(check_arguments(op, args, grouped));
+  GemmParams& p = plan->params;
+  p.w = Operand(args.w, args.n);
+  p.x = args.xq != nullptr ? Operand(*args.xq, args.m) : Operand(args.x);
+  const int64_t width = args.w.codes.format->is_complex() ? 2 : 1;
+  p.m = static_cast<int32_t>(args.m), p.n = p.w.rows, p.k = static_cast<int32_t>(args.k * width);
+  plan->engine = engine_of(args, device.code, exact);
+  if (plan->engine == GemmEngine::kBlockScaled) plan->blocks = block_scaled_kind(args);
+  const bool integer = is_integer(plan->engine);
+  if (!integer) p.w.bytes = p.x.bytes = ByteMap();
+  cut_segments(args, plan->engine, &p);
+  cut_k(plan->engine, &p);
+  choose_terms(args, plan->engine, &p);
+  p.raw = args.out.dtype == DType::kI32;
+  p.bias = args.bias, p.bias_dtype = args.bias_dtype, p.bias_stride = args.bias_stride;
+  p.outliers = args.w.outliers;
+  p.out = args.out;
+  if (grouped != nullptr) {
+    p.offs = grouped->offs, p.experts = grouped->experts;
+    p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
+    p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
+    p.w.low.codes.wide = p.w.low.codes.wide && p.w_step % kVector == 0;
+  }
+
+  int32_t longest = p.k;
+  for (const int32_t cut : p.cuts) longest = cut > 0 ? std::min(longest, cut) : longest;
+  const bool far = integer && !p.raw && (has_far_zeros(args.w) || has_far_zeros(*args.xq));
+  const int64_t limit = integer ? longest_segment(args, p.raw || far) : INT32_MAX;
+  if (grouped != nullptr && longest > limit) {
+    return unsupported(op, ": K under one scale must be at most ", limit, ", got ", longest, "; use scales of groups");
+  }
+  const bool narrow_first = grouped == nullptr && (args.m <= kNarrowRows || longest > limit);
+  if (fit_loop(args, device, grouped, narrow_first, far, longest, plan)) return check_grid(op, *plan);
+  const bool other = narrow_first ? longest <= limit : grouped == nullptr;
+  if (other && fit_loop(args, device, grouped, !narrow_first, far, longest, plan)) return check_grid(op, *plan);
+  return unsupported(op, ": the kernel must find ", plan->shared_bytes, " bytes of shared memory, got ",
+                     device.shared_per_block, "; use groups of at least 16 columns or a 16-bit x");
+}
+
+Status choose_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Device& device, bool exact,
+                   GemmChoice* choice) {
+  GemmPlan plan;
+  LOWBIT_RETURN_IF_ERROR(plan_gemm(op, args, grouped, device, exact, &plan));
+  *choice = plan;
+  return Status();
+}
+
+std::string gemm_engines(const Arch& code) {
+  std::string names = "int8 bfloat16 half";
+  if (has_int4_mma(code.sm)) names += " int4";
+  if (has_float8_mma(code.sm)) names += " float8";
+  if (has_block_scaled_mma(code)) names += " block_scaled";
+  return names;
+}
+
+}  // namespace lowbit::cuda
