@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) truncate_values(const ValuesJob job)
 
 Status run(const ValuesJob& job, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(kOp, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(kOp, call, &device));
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(ceil_divide(job.count, kThreads), 65535));
   return launch(kOp, truncate_values, dim3(blocks), dim3(kThreads), 0, call.stream, job);
 }
@@ -57,7 +57,7 @@ Status copied(cudaError_t error) { return check_error(kOp, "cudaMemcpy2DAsync", 
 
 Status truncate(const Codes& codes, int bits, void* out, const Call& call) {
   Device device;
-  LOWBIT_RETURN_IF_ERROR(current_device(kOp, &device));
+  LOWBIT_RETURN_IF_ERROR(device_of(kOp, call, &device));
   LOWBIT_RETURN_IF_ERROR(check_size(kOp, "w", codes.rows, codes.cols));
   if (codes.rows == 0 || codes.cols == 0) return Status();
   if (codes.layout == Layout::kPlain) {
