@@ -169,7 +169,7 @@ def test_bitplane_gemm_keeps_the_bits_where_blocks_are_scaled_natively() -> None
     assert_bits(gemm("bitplane_gemm", x, w, 40, 300, "120f"), oracle.integer_path(x.matrix, w.matrix))
 
 
-@pytest.mark.parametrize("block", ["1x32", "0x32", "4x32"])
+@pytest.mark.parametrize("block", ["1x32", "4x32", "32x32"])
 def test_a_row_has_the_same_bits_alone(block: str) -> None:
     """A single row has one block of scales along M, whatever the rule, and takes the same engine."""
     rng = np.random.default_rng(7)

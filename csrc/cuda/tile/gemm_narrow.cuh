@@ -419,10 +419,16 @@ class NarrowGemm {
         float scale = r->w_scale[row];
         if (p.x_scale_joins) scale *= r->x_scale[col];
         if constexpr (E::kInteger) {
-          JoinValues v{scale, r->w_float_zero[row], r->w_zero[row], r->x_zero[col], 0, 0, r->length};
-          if (p.w_sums || p.x_sums) v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
+          JoinValues v{scale, 0.0f, 0, 0, 0, 0, r->length};
+          if (p.w_sums || p.x_sums) {
+            v.w_zero = r->w_zero[row], v.x_zero = r->x_zero[col];
+            v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
+            if (p.w.zero_is_float) {
+              v.w_float_zero = r->w_float_zero[row];
+              x_total = add_wrapping(x_total, x_sum_of(p, v));
+            }
+          }
           *total = add_wrapping(*total, corrected(p, r->sums[sum_at(row, col)], v));
-          if (p.w.zero_is_float) x_total = add_wrapping(x_total, x_sum_of(p, v));
           if (p.raw) {
             *y = from_bits(to_bits(*y) + static_cast<uint32_t>(*total));
             *total = 0;
