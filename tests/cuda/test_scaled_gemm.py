@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cuda.bounds import BLOCK_SCALED, assert_within, block_scaled, bound
-from cuda.emulated import MODELS, kernels, run, same_bits
+from cuda.emulated import ARCH, MODELS, kernels, run, same_bits
 from operands import NAMED, Operand, operand
 from oracle import gemm
 from torch import Tensor
@@ -30,7 +30,7 @@ def call(ops: Any, x: Operand, w: Operand, **more: Any) -> Tensor:
     )  # fmt: skip
 
 
-def check_bits(x: Operand, w: Operand, arch: str = "80", **more: Any) -> None:
+def check_bits(x: Operand, w: Operand, arch: str = ARCH, **more: Any) -> None:
     want = call(torch.ops.lowbit, x, w, **more)
     assert same_bits(run(lambda ops: call(ops, x, w, **more), arch), want)
 
@@ -40,7 +40,7 @@ def is_float8(x: Operand) -> bool:
 
 
 def check_near(
-    x: Operand, w: Operand, bias: Tensor | None = None, arch: str = "80", models: tuple[str, ...] = MODELS, **more: Any
+    x: Operand, w: Operand, bias: Tensor | None = None, arch: str = ARCH, models: tuple[str, ...] = MODELS, **more: Any
 ) -> None:
     b = None if bias is None else bias.double().numpy()
     want = gemm.exact(x.matrix, w.matrix, b)
