@@ -133,7 +133,9 @@ def occupancy(kernel: Kernel, arch: str, threads: int, dynamic_shared: int = 0) 
 class Row:
     """What a kernel must be made of. `per_arch` adds to `needs` where the machine differs; `never` may not be there.
 
-    Local memory is never allowed: neither spills nor arrays that are indexed at run time.
+    Local memory is never allowed: neither spills nor arrays that are indexed at run time. Nor is a tensor instruction
+    that no row asks for on the architecture: where an engine is not native, ptxas makes it of several others, and the
+    kernel must be empty.
     """
 
     kernel: str  # pattern of its whole name
@@ -141,19 +143,34 @@ class Row:
     needs: tuple[str, ...] = ()
     per_arch: dict[str, tuple[str, ...]] = field(default_factory=dict)
     never: tuple[str, ...] = ()
-    dynamic_shared: int = 0
     archs: tuple[str, ...] = ("80", "89", "90", "120f")
+
+    def wanted(self, arch: str) -> tuple[str, ...]:
+        return (*self.needs, *self.per_arch.get(arch, ()))
+
+
+# what multiplies on tensor cores
+TENSOR = re.compile(r"[A-Z]*MMA")
+
+
+def faults(kernel: Kernel, row: Row, arch: str) -> list[str]:
+    wanted = row.wanted(arch)
+    found = [f"lacks {o}" for o in wanted if not kernel.has(o)]
+    found += [f"has {o}" for o in row.never if kernel.has(o)]
+    tensor = {o.split(".")[0] for o in wanted}
+    for opcode in kernel.opcodes:
+        name = opcode.split(".")[0]
+        if name in ("LDL", "STL") or (TENSOR.fullmatch(name) and name not in tensor):
+            found.append(f"has {opcode}")
+    if kernel.local:
+        found.append(f"uses {kernel.local} bytes of local memory")
+    return found
 
 
 CODERS = "(Int|Float|Lookup)Coder"
 QUANTIZE = [
     Row(f"by_lanes<{CODERS}, (true|false)>", 256, ("LDG.E.128", "SHFL.BFLY", "PRMT", "MUFU.RCP", "FCHK")),
-    Row(
-        f"by_threads<{CODERS}, (true|false)>",
-        256,
-        ("LDG.E.128", "STS.128", "LDS.128", "REDUX.MAX"),
-        dynamic_shared=32768,
-    ),
+    Row(f"by_threads<{CODERS}, (true|false)>", 256, ("LDG.E.128", "STS.128", "LDS.128", "REDUX.MAX")),
     Row(f"with_values<{CODERS}, (true|false)>", 256, ("LDG.E.128", "PRMT")),
     Row("extents", 256, ("LDG.E.128", "REDUX.MAX")),
     Row("scales", 256, ("MUFU.RCP",)),
@@ -171,12 +188,12 @@ STOCHASTIC_ROUND = [
     Row(f"updated_extents<{CODERS}>", 256, ("LDG.E.128", "REDUX.MAX")),
 ]
 HADAMARD = [
-    Row("in_lanes<false>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY"), never=("HMMA",)),
+    Row("in_lanes<false>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY")),
     Row("in_lanes<true>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY", "HMMA.16816.F32", "HMMA.16816.F32.BF16")),
-    Row("in_shared<false>", 256, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128"), dynamic_shared=32768),
-    Row("in_shared<true>", 256, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16"), dynamic_shared=32768),
-    Row("in_halves<false>", 1024, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128"), dynamic_shared=65536),
-    Row("in_halves<true>", 1024, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16"), dynamic_shared=65536),
+    Row("in_shared<false>", 256, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128")),
+    Row("in_shared<true>", 256, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16")),
+    Row("in_halves<false>", 1024, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128")),
+    Row("in_halves<true>", 1024, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16")),
     Row("in_columns", 256),
     Row("put_signs", 256),
 ]
@@ -187,7 +204,7 @@ COPIES = ("LDGSTS.E.BYPASS.128", "LDGDEPBAR")
 def gemm(engine: str, bits: str, multiply: str, *, archs: tuple[str, ...] = ("80", "89", "90", "120f")) -> Row:
     """Both loops of an engine; empty kernels where it is not native."""
     needs = (multiply, *COPIES)
-    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, per_arch=dict.fromkeys(archs, needs), dynamic_shared=40960)
+    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, per_arch=dict.fromkeys(archs, needs))
 
 
 FLOAT8 = {"false": "E4M3", "true": "E5M2"}
@@ -218,8 +235,7 @@ GEMM = [
         gemm(rf"BlockScaledEngine<\(BlockScaled\){i + 1}>", "[0468]", multiply, archs=("120f",))
         for i, multiply in enumerate(BLOCKS)
     ),
-    Row(r"binary_gemm<\d>", 128, per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4")),
-        dynamic_shared=81920),
+    Row(r"binary_gemm<\d>", 128, per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4"))),
 ]  # fmt: skip
 # Sides of a change of layout: 0 rows of codes, 1 mma64, 2 tile16, whose words lie apart by rows.
 LAYOUTS = [
@@ -232,9 +248,7 @@ LAYOUTS = [
     Row(r"relayout<\(Side\)2, \(Side\)2>", 256),
 ]
 INPUT_GRAD = [
-    Row(
-        "input_grad", 256, ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16"), dynamic_shared=51200
-    ),
+    Row("input_grad", 256, ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16")),
 ]
 # A family's rows, and how many kernels (instances of templates) an architecture may have of it: builds stay short.
 FAMILIES: dict[str, tuple[list[Row], int]] = {
