@@ -19,6 +19,7 @@ from emu.toolchain import build_cuda_kernels
 from torch import Tensor
 
 ARCHS = ("80", "89", "90", "120f")
+CODE = {"86": "80", "121": "120f"}  # devices that run the code of another architecture
 # What a test runs on that names no architecture, and how tensor cores add there. `make gpu-check` (gpu.py) puts what
 # the device is in their place, before a test takes them.
 ARCH = "80"
@@ -171,7 +172,8 @@ def same_bits(a: Any, b: Any) -> bool:
 
 
 def _bytes(t: Tensor) -> bytes:
-    return t.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = torch.empty(t.numel(), dtype=t.dtype).copy_(t.reshape(-1))  # one element may have any stride
+    return flat.view(torch.uint8).numpy().tobytes()
 
 
 def twice(call: Callable[[], Result]) -> Result:

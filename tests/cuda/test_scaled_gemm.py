@@ -11,6 +11,7 @@ import torch
 from cuda.bounds import BLOCK_SCALED, assert_within, block_scaled, bound
 from cuda.emulated import ARCH, MODELS, kernels, run, same_bits
 from operands import NAMED, Operand, operand
+from cuda.kernels import CODE
 from oracle import gemm
 from torch import Tensor
 
@@ -44,8 +45,9 @@ def check_near(
 ) -> None:
     b = None if bias is None else bias.double().numpy()
     want = gemm.exact(x.matrix, w.matrix, b)
-    float8 = arch in NATIVE and is_float8(x) and is_float8(w) and x.zero is None and w.zero is None
-    blocks = block_scaled(x.format, w.format) if arch == "120f" else None
+    code = CODE.get(arch, arch)
+    float8 = code in NATIVE and is_float8(x) and is_float8(w) and x.zero is None and w.zero is None
+    blocks = block_scaled(x.format, w.format) if code == "120f" else None
     for model in models:
         for seed in (1, 2) if model == "hardware" else (1,):
             got = run(lambda ops: call(ops, x, w, bias=bias, **more), arch, mma=model, seed=seed)
