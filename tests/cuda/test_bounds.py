@@ -46,7 +46,7 @@ CASES = [
     Case("fp32", "int4:g32", "bf16", 3),
     Case("fp32", "int4:g32", "bf16", 3, more=True),
     Case("fp32", "nf4:g64", "bf16", 6, left_out=True),
-    Case("fp32", "uint4:g32", "bf16", 6, left_out=True, w_zero="float"),
+    Case("bf16", "uint4:g32", "bf16", 3, w_zero="float"),
     Case("fp32", "float8_e4m3fn", "bf16", 3),
     Case("int8:g64", "nf4:g64", "bf16", 3),
     Case("uint8:g32", "int4:g32", "bf16", 3, x_zero="float"),
