@@ -77,7 +77,9 @@ class Bench:
                     x_format = None if activation == "bf16" else activation
 
                     def call(x=x, tiled=tiled, scale=scale, second=second, weight=weight, x_format=x_format, k=k):
-                        return OPS.gemm(x, tiled, scale, None, f"{weight}@mma64", x_format=x_format, w_scale2=second, k=k)
+                        return OPS.gemm(
+                            x, tiled, scale, None, f"{weight}@mma64", x_format=x_format, w_scale2=second, k=k
+                        )
 
                     linear = lambda x=x, dense=dense: F.linear(x, dense)  # noqa: E731
                     yield f"{m} x {n} x {k} {weight} {activation}", {"lowbit": call, "linear": linear}

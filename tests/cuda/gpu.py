@@ -1,7 +1,7 @@
 """`make gpu-check`: the tests of this folder on a GPU. `python -m cuda.gpu` says whether there is one and runs them
 with this module as a plugin, which puts the CUDA runtime in place of the emulator, and `torch.ops.lowbit` on CUDA
-tensors in place of the bindings on it. Tests that name no architecture run on the device's own, tensor cores add as they
-do; what only an emulator can do (counts, mapped memory, other devices) is skipped, and says so.
+tensors in place of the bindings on it. Tests that name no architecture run on the device's own, and float tests know
+one model of tensor cores. What only an emulator can do (counts, mapped memory, other devices) is skipped, and says so.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ EMULATED = {
     "test_built": "asks the bindings on the emulator",
     "test_gemm_accesses": "counts what kernels access",
     "test_gpu": "tries this without a GPU",
+    "test_kernels": "tries the order of blocks",
     "test_instruction_coverage": "compares with the instructions that the emulator runs",
     "test_predict": "predicts from the emulator's counts",
     "test_unbuilt": "puts another device in the emulator's place",

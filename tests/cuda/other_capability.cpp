@@ -1,5 +1,5 @@
-// In front of the emulator (LD_PRELOAD): a device whose compute capability is CAPABILITY, 10 major + minor, and which is
-// the emulated one in all else.
+// In front of the emulator (LD_PRELOAD): a device whose compute capability is CAPABILITY, 10 major + minor, and which
+// is the emulated one in all else.
 #include <dlfcn.h>
 
 extern "C" int cudaDeviceGetAttribute(int* value, int attribute, int device) {

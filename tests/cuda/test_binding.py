@@ -4,7 +4,6 @@ are, of any stride and without rows; a seed on the device; and what is refused o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import lowbit
 import lowbit._C as _C
@@ -43,7 +42,7 @@ def weight(given: Given) -> gemm.Matrix:
 
 def assert_near(name: str, given: Given, got: list[Tensor], model: str) -> None:
     """The result, the first tensor, against the exact one; the arguments, but an `out`, are as before."""
-    result = given["out"] if "out" in given else None
+    result = given.get("out")
     if name.startswith("hadamard"):
         want = hadamard.exact(given["x"], 64, given["sign"], 0.125, False)
         allowed = hadamard.bound(want, given["x"], 64, 0.125, torch.float32)
@@ -84,7 +83,9 @@ def filled(given: Given) -> Given:
 
 def test_the_binding_has_every_op() -> None:
     ops()
-    missing = {n for n in CALLS if not torch._C._dispatch_has_kernel_for_dispatch_key(f"lowbit_emu::{n.split('.')[0]}", "CPU")}
+    missing = {
+        n for n in CALLS if not torch._C._dispatch_has_kernel_for_dispatch_key(f"lowbit_emu::{n.split('.')[0]}", "CPU")
+    }
     assert missing <= {"truncate.default"}
 
 

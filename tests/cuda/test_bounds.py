@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from cuda.bounds import assert_twice_is_refused, block_scaled, bound, engine, terms
+from cuda.bounds import BLOCK_SCALED, assert_twice_is_refused, block_scaled, bound, engine, terms
 from cuda.emulated import ARCH, MODELS, run
 from cuda.test_dequant_gemm import call as dequant_gemm
 from cuda.test_scaled_gemm import call as scaled_gemm
@@ -53,8 +53,7 @@ CASES = [
     Case("mxfp8_e4m3", "mxfp4", "bf16", 1),
     Case("float8_e4m3fn", "float8_e4m3fn:g128", "f8", 1, arch="89"),
     Case("float8_e5m2", "float8_e4m3fn:g128", "f8", 1, arch="120f", out="bf16"),
-    *(Case(name, name, "mxf8f6f4", 1, arch="120f") for name in ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2")),
-    *(Case(name, name, "mxf4", 1, arch="120f") for name in ("mxfp4", "nvfp4")),
+    *(Case(name, name, engine.operand, 1, arch="120f") for name, engine in BLOCK_SCALED.items()),
     Case("mxfp8_e4m3", "mxfp8_e5m2", "mxf8f6f4", 1, arch="120f", more=True),
 ]  # fmt: skip
 

@@ -55,8 +55,8 @@ CHECKED = [
 
 @pytest.mark.parametrize("arch", ["89", "90"])
 def test_the_tests_run_on_a_device_that_is_no_emulator(arch: str, tmp_path: Path) -> None:
-    """With the emulator in the part of the GPU, behind the doors that a GPU stands behind: float tests pass in the model
-    of tensor cores alone and on the device's own architecture, and what is of the emulator is skipped with a reason."""
+    """With the emulator in the part of the GPU, behind the doors that a GPU stands behind: float tests pass in the one
+    model of tensor cores, on the device's own architecture, and what is of the emulator is skipped with a reason."""
     report = tmp_path / "report.xml"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "cuda.emulated_gpu", "-p", "no:xdist", "-p", "no:cacheprovider",

@@ -38,7 +38,9 @@ def test_the_same_bits_in_any_order_of_blocks(name):
         calls += [("prepack", packed, "canonical", tiles[it], LAYOUTS[it]), ("unprepack", tiles[it], it, packed)]
     with kernels.on():
         for op, given, layout, like, *more in calls:
-            got = kernels.twice(lambda op=op, c=given, at=layout, to=like, more=more: run(op, c, name, at, shape, to, *more))
+            got = kernels.twice(
+                lambda op=op, c=given, at=layout, to=like, more=more: run(op, c, name, at, shape, to, *more)
+            )
             assert torch.equal(got, like)
 
 

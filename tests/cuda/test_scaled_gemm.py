@@ -10,8 +10,8 @@ import pytest
 import torch
 from cuda.bounds import BLOCK_SCALED, assert_within, block_scaled, bound
 from cuda.emulated import ARCH, MODELS, kernels, run, same_bits
-from operands import NAMED, Operand, operand
 from cuda.kernels import CODE
+from operands import NAMED, Operand, operand
 from oracle import gemm
 from torch import Tensor
 

@@ -128,7 +128,11 @@ def update(
             rescale,
         )
         found = Call(workspace("lowbit_cuda_update_workspace", args)).run("lowbit_cuda_update", args)
-        return [w.get(), *([new_scale.get()] if rescale else []), *([new_zero.get()] if rescale and asymmetric else [])], found
+        return [
+            w.get(),
+            *([new_scale.get()] if rescale else []),
+            *([new_zero.get()] if rescale and asymmetric else []),
+        ], found
 
     with on(arch):
         got, found = twice(call)

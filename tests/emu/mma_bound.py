@@ -11,7 +11,7 @@ MODELS = ("exact", "hardware")
 
 @cache
 def _formula() -> Callable[..., float]:
-    """Asked of the library itself, whatever answers the runtime's calls in this process: on a GPU that is another one."""
+    """Asked of the library itself, whoever answers the runtime's calls in this process: on a GPU another does."""
     function = ctypes.CDLL(str(build_emulator())).emu_mma_error_bound
     function.restype = ctypes.c_double
     function.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_int] * 3 + [ctypes.c_double] * 2
