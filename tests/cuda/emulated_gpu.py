@@ -1,5 +1,5 @@
-"""The plugin of `make gpu-check` with the emulator in the part of the GPU: of its library what CUDA's runtime has too, and
-its ops. LOWBIT_EMU_ARCH is the device; LOWBIT_EMU_MMA must say hardware.
+"""The plugin of `make gpu-check` with the emulator in the part of the GPU: of its library what CUDA's runtime has too,
+and its ops. LOWBIT_EMU_ARCH is the device; LOWBIT_EMU_MMA must say hardware.
 """
 
 from __future__ import annotations
