@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+SYSTEM_SHARED = 1024  # bytes of each block
 TOOLS = {"cuobjdump": "nvidia-cuda-cuobjdump==13.*", "nvdisasm": "nvidia-cuda-nvdisasm==13.*"}
 
 
@@ -71,6 +72,11 @@ def name_of(mangled: str) -> str:
     return name
 
 
+def static_shared(arch: str, told: int) -> int:
+    """Bytes of a kernel's own: from sm_90 on the tools add the system's, where there are any."""
+    return max(told - SYSTEM_SHARED, 0) if int(arch.rstrip("af")) >= 90 else told
+
+
 def _dump(option: str, library: Path, arch: str) -> str:
     environment = dict(os.environ)
     folder = str(Path(program("nvdisasm")).parent)
@@ -100,12 +106,12 @@ def kernels(library: Path, arch: str) -> dict[str, Kernel]:
         if match := re.search(r"Function (\S+):", line):
             usage = dict(re.findall(r"([A-Z]+)(?:\[\d\])?:(\d+)", next(lines)))
             kernel = found[mangled_to_name[match.group(1)]]
-            kernel.registers, kernel.shared = int(usage["REG"]), int(usage["SHARED"])
+            kernel.registers, kernel.shared = int(usage["REG"]), static_shared(arch, int(usage["SHARED"]))
             kernel.local = int(usage["STACK"]) + int(usage["LOCAL"])
     return found
 
 
-# registers, shared bytes (1 KB of each block is the system's), threads and blocks of a multiprocessor
+# shared KB, threads and blocks of a multiprocessor
 LIMITS = {
     "80": (164, 2048, 32),
     "86": (100, 1536, 16),
@@ -122,7 +128,7 @@ def occupancy(kernel: Kernel, arch: str, threads: int, dynamic_shared: int = 0) 
     warps = -(-threads // 32)
     blocks = min(
         65536 // (a_warp * warps),
-        shared_kb * 1024 // (-(-(kernel.shared + dynamic_shared) // 128) * 128 + 1024),
+        shared_kb * 1024 // (-(-(kernel.shared + dynamic_shared) // 128) * 128 + SYSTEM_SHARED),
         most_threads // (warps * 32),
         most_blocks,
     )

@@ -86,6 +86,8 @@ def test_occupancy() -> None:
     assert sass.occupancy(kernel, "89", 256) == pytest.approx(1024 / 1536)
     assert sass.occupancy(kernel, "89", 1024, 99 * 1024) == pytest.approx(1024 / 1536)
     assert sass.occupancy(kernel, "89", 1024, 100 * 1024) == 0
+    assert [sass.static_shared(arch, 3076) for arch in ("80", "89", "90", "120f")] == [3076, 3076, 2052, 2052]
+    assert sass.static_shared("90", 0) == 0
 
 
 def test_names() -> None:
