@@ -3,11 +3,13 @@ that has 163, sm_121 that of sm_120f. What is launched fits, and the results are
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cuda import sass
 from cuda.emulated import launches, run, same_bits
 from cuda.kernels import CODE
 from cuda.test_bitplane_gemm import check as check_planes
@@ -35,6 +37,8 @@ def test_fewer_stages_where_there_is_less() -> None:
     taken = {arch: shared(lambda ops: call(ops, x, w), arch) for arch in ("80", "86")}
     assert taken["80"] > SHARED_PER_BLOCK, "the product must be one that takes more than sm_86 has"
     assert taken["86"] <= SHARED_PER_BLOCK
+    any_kernel = sass.Kernel("", Counter(), registers=255)
+    assert [sass.occupancy(any_kernel, "86", 128, taken[arch]) > 0 for arch in ("80", "86")] == [False, True]
     check_near(x, w, arch="86")
 
 
