@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cuda.bounds import assert_within, bound
+from cuda.bounds import assert_within, block_scaled, bound
 from cuda.emulated import ARCH, MODELS, kernels, ops, run, same_bits
 from cuda.kernels import on
 from operands import Operand, operand
@@ -39,6 +39,8 @@ def check_bits(function: Any, arch: str = ARCH) -> None:
 @pytest.mark.parametrize("w_format", ["int4:g32", "uint3:g16", "nvfp4", "mxint8", "ternary"])
 @pytest.mark.parametrize("x_format", ["int8", "uint8:g64", "int4:g32", "nvfp4", "mxint8"])
 def test_activations_quantized_on_the_way(x_format: str, w_format: str) -> None:
+    if ARCH == "120f" and block_scaled(x_format, w_format):
+        pytest.skip("codes with block scales are multiplied as they are: not the bits of the CPU")
     rng = np.random.default_rng(1)
     w = operand(rng, w_format, N, K, layout="mma64", zero="int" if w_format[0] == "u" else None)
     for dtype, m in ((torch.bfloat16, 3), (torch.float32, 40)):
