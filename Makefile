@@ -80,7 +80,7 @@ check-abi: $(VENV)/.lowbit
 	build/abi/bin/python -m pip install $(OTHER_TORCH) $(call GROUPS,build test)
 	PYTHONPATH=python LD_BIND_NOW=1 build/abi/bin/python -m pytest tests/torch tests/ops tests/test_library.py
 
-## gpu-check: the tests of tests/cuda and times of the products on the GPU of this machine; an error where there is none
+## gpu-check: the tests of tests/cuda and times of the ops on the GPU of this machine; an error where there is none
 gpu-check: $(VENV)/.lowbit $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m cuda.gpu
 

@@ -24,6 +24,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from compare import OVERFLOW
 from emu.mma_bound import error_bound
@@ -179,6 +180,20 @@ def bound(
 def assert_within(got: torch.Tensor, want: np.ndarray, allowed: np.ndarray) -> None:
     assert got.shape == want.shape
     actual = got.double().numpy()
-    overflow = np.isinf(actual) & (np.sign(actual) == np.sign(want)) & (np.abs(want) + allowed >= OVERFLOW[got.dtype])
+    most = OVERFLOW.get(got.dtype, np.inf)
+    overflow = np.isinf(actual) & (np.sign(actual) == np.sign(want)) & (np.abs(want) + allowed >= most)
     error = np.where(overflow, 0.0, np.abs(np.where(overflow, 0.0, actual) - want * ~overflow))
     assert (error <= allowed).all(), f"error {error.max()} beyond {allowed.flat[np.argmax(error - allowed)]}"
+
+
+def assert_twice_is_refused(got: torch.Tensor, want: np.ndarray, allowed: np.ndarray) -> None:
+    """`got` is within the bound, and no longer so where one element, any of some, is off by twice its bound."""
+    assert_within(got, want, allowed)
+    assert np.isfinite(allowed).all()
+    elements = got.numel()
+    for index in sorted({0, elements // 3, elements - 1}):
+        wrong = got.double().numpy().copy()
+        off = 2 * allowed.flat[index]
+        wrong.flat[index] += off if wrong.flat[index] >= want.flat[index] else -off
+        with pytest.raises(AssertionError, match="beyond"):
+            assert_within(torch.from_numpy(wrong), want, allowed)

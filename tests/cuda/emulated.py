@@ -10,12 +10,12 @@ from typing import Any
 
 import lowbit  # noqa: F401
 import torch
+from cuda.kernels import ARCH, ARCHS, MODELS, on, same_bits, twice
 from emu import emulator
 from emu.toolchain import build_emulated_ops
 from torch import Tensor
 
-ARCHS = ("80", "89", "90", "120f")
-MODELS = ("exact", "hardware")
+__all__ = ["ARCH", "ARCHS", "MODELS", "kernels", "launches", "ops", "run", "same_bits"]
 
 
 @cache
@@ -25,32 +25,17 @@ def ops() -> Any:
     return torch.ops.lowbit_emu
 
 
-def same_bits(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and bytes(_bytes(a)) == bytes(_bytes(b))
-
-
-def _bytes(t: Tensor) -> Any:
-    return t.contiguous().reshape(-1).view(torch.uint8).numpy()
-
-
-def run(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> Tensor:
-    """`call(ops)` on the device. Its checkers stay silent, and a second run, whose blocks and warps take turns in
-    another order, gives the same bits."""
+def run(call: Callable[[Any], Tensor], arch: str | None = None, **settings: Any) -> Tensor:
+    """`call(ops)` on the device, its checkers silent, twice with the same bits."""
     library = ops()
-    with emulator.settings(arch=arch, **settings), emulator.silent():
-        first = call(library)
-        # the seed is also the order of the sums of the model "hardware"
-        again = {} if settings.get("mma") == "hardware" else {"seed": int(emulator.get("seed")) + 1}
-        with emulator.settings(**again):
-            second = call(library)
-    assert same_bits(first, second), "two runs differ"
-    return first
+    with on(arch, **settings):
+        return twice(lambda: call(library))
 
 
-def launches(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> list[dict[str, Any]]:
+def launches(call: Callable[[Any], Tensor], arch: str | None = None, **settings: Any) -> list[dict[str, Any]]:
     """What a call launches: "kernel" (mangled), "grid", "block" ..."""
     library = ops()
-    with emulator.settings(arch=arch, **settings):
+    with emulator.settings(arch=arch or ARCH, **settings):
         emulator.clear()
         call(library)
         found = emulator.counts()
@@ -58,5 +43,5 @@ def launches(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -
     return found
 
 
-def kernels(call: Callable[[Any], Tensor], arch: str = "80", **settings: Any) -> set[str]:
+def kernels(call: Callable[[Any], Tensor], arch: str | None = None, **settings: Any) -> set[str]:
     return {launch["kernel"] for launch in launches(call, arch, **settings)}

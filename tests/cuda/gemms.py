@@ -20,8 +20,8 @@ class CGemm(Structure):
 
 
 def gemm(
-    family: str, x: Operand | Tensor, w: Operand, n: int, k: int, arch: str = "80", *, bias: Tensor | None = None,
-    dtype: torch.dtype = torch.float32, mma: str = "exact",
+    family: str, x: Operand | Tensor, w: Operand, n: int, k: int, arch: str | None = None, *,
+    bias: Tensor | None = None, dtype: torch.dtype = torch.float32, mma: str = "exact",
 ) -> Tensor:  # fmt: skip
     """x w^T of one family on an emulated device, all checkers silent."""
     weight = Weight(w, n, k)

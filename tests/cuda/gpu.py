@@ -1,6 +1,7 @@
 """`make gpu-check`: the tests of this folder on a GPU. `python -m cuda.gpu` says whether there is one and runs them
 with this module as a plugin, which puts the CUDA runtime in place of the emulator, and `torch.ops.lowbit` on CUDA
-tensors in place of the bindings on it. What only an emulator can do (counts, mapped memory) is skipped, and says so.
+tensors in place of the bindings on it. Tests that name no architecture run on the device's own, and float tests know
+one model of tensor cores. What only an emulator can do (counts, mapped memory, other devices) is skipped, and says so.
 """
 
 from __future__ import annotations
@@ -33,13 +34,10 @@ def why_not() -> str:
     return lowbit.capabilities()["cuda"]["reason"]
 
 
-def code_of_device() -> str:
-    """The architecture whose machine code this device runs."""
-    from lowbit import library
-
-    major, minor = torch.cuda.get_device_capability()
+def code_of(library: ctypes.CDLL, capability: int) -> str:
+    """The architecture whose machine code of `library` runs on a device of this compute capability."""
     suffix = ctypes.c_char()
-    sm = ctypes.CDLL(str(library.CUDA_FILE)).lowbit_cuda_select(10 * major + minor, ctypes.byref(suffix))
+    sm = library.lowbit_cuda_select(capability, ctypes.byref(suffix))
     return f"{sm}{suffix.value.decode().strip(chr(0))}"
 
 
@@ -82,16 +80,33 @@ def _only_emulated(what: str) -> Callable[..., Any]:
     return skip
 
 
-def use(runtime: ctypes.CDLL, arch: str, ops: Any) -> None:
-    """Puts a CUDA runtime, and ops for CPU tensors, in the place of the emulator's."""
-    from cuda import emulated
+# what a module is about, where that is no GPU
+EMULATED = {
+    "test_accesses": "counts what kernels access",
+    "test_built": "asks the bindings on the emulator",
+    "test_gemm_accesses": "counts what kernels access",
+    "test_gpu": "tries this without a GPU",
+    "test_kernels": "tries the order of blocks",
+    "test_instruction_coverage": "compares with the instructions that the emulator runs",
+    "test_predict": "predicts from the emulator's counts",
+    "test_unbuilt": "puts another device in the emulator's place",
+}
 
+
+def use(runtime: ctypes.CDLL, arch: str, ops: Any) -> None:
+    """Puts a CUDA runtime, and ops for CPU tensors, in the place of the emulator's. Tests are imported after it."""
+    from cuda import emulated, kernels
+
+    for module in (emulated, kernels):
+        module.ARCH, module.MODELS = arch, ("hardware",)
     runtime.cudaMalloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     runtime.cudaFree.argtypes = [ctypes.c_void_p]
     runtime.cudaMemcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
     @contextmanager
-    def nothing(**_: object) -> Iterator[None]:
+    def settings(**values: object) -> Iterator[None]:
+        if values.get("arch", arch) != arch:
+            pytest.skip(f"of sm_{values['arch']} alone: the device runs the code of sm_{arch}")
         yield
 
     @contextmanager
@@ -99,12 +114,12 @@ def use(runtime: ctypes.CDLL, arch: str, ops: Any) -> None:
         yield
         assert runtime.cudaDeviceSynchronize() == 0, "the device reports an error"
 
-    answers = {"arch": arch, "seed": "0"}
+    answers = {"arch": arch, "seed": "0", "mma": "hardware"}
     replaced: dict[str, Any] = {
         "_library": lambda: runtime,
         "_error": lambda: "see cudaGetErrorString",
         "get": lambda name: answers.get(name, ""),
-        "settings": nothing,
+        "settings": settings,
         "silent": silent,
         "clear": lambda: None,
         "reports": list,
@@ -117,17 +132,29 @@ def use(runtime: ctypes.CDLL, arch: str, ops: Any) -> None:
 
 
 def pytest_configure() -> None:
-    import lowbit  # noqa: F401
+    from lowbit import library
 
-    use(ctypes.CDLL("libcudart.so.13"), code_of_device(), Moved(torch.ops.lowbit, "cuda"))
+    major, minor = torch.cuda.get_device_capability()
+    code = code_of(ctypes.CDLL(str(library.CUDA_FILE)), 10 * major + minor)
+    use(ctypes.CDLL("libcudart.so.13"), code, Moved(torch.ops.lowbit, "cuda"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests that run for each architecture, those of the device's code."""
-    here = emulator.get("arch")
-    others = [i for i in items if getattr(i, "callspec", None) and i.callspec.params.get("arch", here) != here]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [i for i in items if i not in others]
+    """Of tests that run for each architecture, and under each model of the tensor cores, those of the device."""
+    here = {"arch": emulator.get("arch"), "model": "hardware", "mma": "hardware"}
+
+    def runs(item: pytest.Item) -> bool:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        return all(params.get(name, value) == value for name, value in here.items())
+
+    config.hook.pytest_deselected(items=[i for i in items if not runs(i)])
+    items[:] = [i for i in items if runs(i)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if reason := EMULATED.get(item.path.stem):
+        pytest.skip(f"of the emulator alone: {reason}")
 
 
 def main() -> int:

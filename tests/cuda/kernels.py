@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,12 @@ from emu.toolchain import build_cuda_kernels
 from torch import Tensor
 
 ARCHS = ("80", "89", "90", "120f")
+CODE = {"86": "80", "121": "120f"}  # devices that run the code of another architecture
+# What a test runs on that names no architecture, and how tensor cores add there. `make gpu-check` (gpu.py) puts what
+# the device is in their place, before a test takes them.
+ARCH = "80"
+MODELS = ("exact", "hardware")
+Result = TypeVar("Result")
 DTYPES = {
     t: i for i, t in enumerate((torch.float32, torch.bfloat16, torch.float16, torch.int32, torch.int8, torch.uint8))
 }
@@ -148,10 +155,36 @@ class Call:
 
 
 @contextmanager
-def on(arch: str, seed: int = 0, **settings: object) -> Iterator[None]:
+def on(arch: str | None = None, seed: int | None = None, **settings: object) -> Iterator[None]:
     """The body runs on an emulated device and must leave no finding of its checkers."""
-    with emulator.settings(arch=arch, seed=seed, **settings), emulator.silent():
+    given = settings if seed is None else settings | {"seed": seed}
+    with emulator.settings(arch=arch or ARCH, **given), emulator.silent():
         yield
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Of tensors, and of what is made of them."""
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and _bytes(a) == _bytes(b)
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(same_bits, a, b))
+    return a == b
+
+
+def _bytes(t: Tensor) -> bytes:
+    flat = torch.empty(t.numel(), dtype=t.dtype).copy_(t.reshape(-1))  # one element may have any stride
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def twice(call: Callable[[], Result]) -> Result:
+    """`call()`, of which a second run, whose blocks and warps take turns in another order, gives the same bits."""
+    first = call()
+    # the seed is also the order of the sums of the model "hardware"
+    hardware = emulator.get("mma") == "hardware"
+    with emulator.settings(**({"order": "ascending"} if hardware else {"seed": int(emulator.get("seed")) + 1})):
+        second = call()
+    assert same_bits(first, second), "two runs differ"
+    return first
 
 
 def workspace(name: str, args: ctypes.Structure) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+SYSTEM_SHARED = 1024  # bytes of each block
 TOOLS = {"cuobjdump": "nvidia-cuda-cuobjdump==13.*", "nvdisasm": "nvidia-cuda-nvdisasm==13.*"}
 
 
@@ -71,6 +72,11 @@ def name_of(mangled: str) -> str:
     return name
 
 
+def static_shared(arch: str, told: int) -> int:
+    """Bytes of a kernel's own: from sm_90 on the tools add the system's, where there are any."""
+    return max(told - SYSTEM_SHARED, 0) if int(arch.rstrip("af")) >= 90 else told
+
+
 def _dump(option: str, library: Path, arch: str) -> str:
     environment = dict(os.environ)
     folder = str(Path(program("nvdisasm")).parent)
@@ -100,12 +106,12 @@ def kernels(library: Path, arch: str) -> dict[str, Kernel]:
         if match := re.search(r"Function (\S+):", line):
             usage = dict(re.findall(r"([A-Z]+)(?:\[\d\])?:(\d+)", next(lines)))
             kernel = found[mangled_to_name[match.group(1)]]
-            kernel.registers, kernel.shared = int(usage["REG"]), int(usage["SHARED"])
+            kernel.registers, kernel.shared = int(usage["REG"]), static_shared(arch, int(usage["SHARED"]))
             kernel.local = int(usage["STACK"]) + int(usage["LOCAL"])
     return found
 
 
-# registers, shared bytes (1 KB of each block is the system's), threads and blocks of a multiprocessor
+# shared KB, threads and blocks of a multiprocessor
 LIMITS = {
     "80": (164, 2048, 32),
     "86": (100, 1536, 16),
@@ -122,7 +128,7 @@ def occupancy(kernel: Kernel, arch: str, threads: int, dynamic_shared: int = 0) 
     warps = -(-threads // 32)
     blocks = min(
         65536 // (a_warp * warps),
-        shared_kb * 1024 // (-(-(kernel.shared + dynamic_shared) // 128) * 128 + 1024),
+        shared_kb * 1024 // (-(-(kernel.shared + dynamic_shared) // 128) * 128 + SYSTEM_SHARED),
         most_threads // (warps * 32),
         most_blocks,
     )
@@ -133,7 +139,9 @@ def occupancy(kernel: Kernel, arch: str, threads: int, dynamic_shared: int = 0) 
 class Row:
     """What a kernel must be made of. `per_arch` adds to `needs` where the machine differs; `never` may not be there.
 
-    Local memory is never allowed: neither spills nor arrays that are indexed at run time.
+    Local memory is never allowed: neither spills nor arrays that are indexed at run time. Nor is a tensor instruction
+    that no row asks for on the architecture: where an engine is not native, ptxas makes it of several others, and the
+    kernel must be empty.
     """
 
     kernel: str  # pattern of its whole name
@@ -141,19 +149,34 @@ class Row:
     needs: tuple[str, ...] = ()
     per_arch: dict[str, tuple[str, ...]] = field(default_factory=dict)
     never: tuple[str, ...] = ()
-    dynamic_shared: int = 0
     archs: tuple[str, ...] = ("80", "89", "90", "120f")
+
+    def wanted(self, arch: str) -> tuple[str, ...]:
+        return (*self.needs, *self.per_arch.get(arch, ()))
+
+
+# what multiplies on tensor cores
+TENSOR = re.compile(r"[A-Z]*MMA")
+
+
+def faults(kernel: Kernel, row: Row, arch: str) -> list[str]:
+    wanted = row.wanted(arch)
+    found = [f"lacks {o}" for o in wanted if not kernel.has(o)]
+    found += [f"has {o}" for o in row.never if kernel.has(o)]
+    tensor = {o.split(".")[0] for o in wanted}
+    for opcode in kernel.opcodes:
+        name = opcode.split(".")[0]
+        if name in ("LDL", "STL") or (TENSOR.fullmatch(name) and name not in tensor):
+            found.append(f"has {opcode}")
+    if kernel.local:
+        found.append(f"uses {kernel.local} bytes of local memory")
+    return found
 
 
 CODERS = "(Int|Float|Lookup)Coder"
 QUANTIZE = [
     Row(f"by_lanes<{CODERS}, (true|false)>", 256, ("LDG.E.128", "SHFL.BFLY", "PRMT", "MUFU.RCP", "FCHK")),
-    Row(
-        f"by_threads<{CODERS}, (true|false)>",
-        256,
-        ("LDG.E.128", "STS.128", "LDS.128", "REDUX.MAX"),
-        dynamic_shared=32768,
-    ),
+    Row(f"by_threads<{CODERS}, (true|false)>", 256, ("LDG.E.128", "STS.128", "LDS.128", "REDUX.MAX")),
     Row(f"with_values<{CODERS}, (true|false)>", 256, ("LDG.E.128", "PRMT")),
     Row("extents", 256, ("LDG.E.128", "REDUX.MAX")),
     Row("scales", 256, ("MUFU.RCP",)),
@@ -172,12 +195,12 @@ STOCHASTIC_ROUND = [
     Row(f"updated_extents<{CODERS}>", 256, ("LDG.E.128", "REDUX.MAX")),
 ]
 HADAMARD = [
-    Row("in_lanes<false>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY"), never=("HMMA",)),
+    Row("in_lanes<false>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY")),
     Row("in_lanes<true>", 256, ("LDG.E.128", "STG.E.128", "SHFL.BFLY", "HMMA.16816.F32", "HMMA.16816.F32.BF16")),
-    Row("in_shared<false>", 256, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128"), dynamic_shared=32768),
-    Row("in_shared<true>", 256, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16"), dynamic_shared=32768),
-    Row("in_halves<false>", 1024, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128"), dynamic_shared=65536),
-    Row("in_halves<true>", 1024, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16"), dynamic_shared=65536),
+    Row("in_shared<false>", 256, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128")),
+    Row("in_shared<true>", 256, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16")),
+    Row("in_halves<false>", 1024, ("LDG.E.128", "STG.E.128", "STS.128", "LDS.128")),
+    Row("in_halves<true>", 1024, ("STG.E.128", "STS.128", "LDS.128", "HMMA.16816.F32.BF16")),
     Row("in_columns", 256),
     Row("put_signs", 256),
 ]
@@ -188,7 +211,7 @@ COPIES = ("LDGSTS.E.BYPASS.128", "LDGDEPBAR")
 def gemm(engine: str, bits: str, multiply: str, *, archs: tuple[str, ...] = ("80", "89", "90", "120f")) -> Row:
     """Both loops of an engine; empty kernels where it is not native."""
     needs = (multiply, *COPIES)
-    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, per_arch=dict.fromkeys(archs, needs), dynamic_shared=40960)
+    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, per_arch=dict.fromkeys(archs, needs))
 
 
 FLOAT8 = {"false": "E4M3", "true": "E5M2"}
@@ -220,7 +243,7 @@ GEMM = [
         for i, multiply in enumerate(BLOCKS)
     ),
     Row(r"binary_gemm<\d, [1248]>", 128,
-        per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4")), dynamic_shared=100096),
+        per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4"))),
     Row("byte_rows", 256, ("LDG.E", "STG.E.128")),
 ]  # fmt: skip
 # Sides of a change of layout: 0 rows of codes, 1 mma64, 2 tile16, whose words lie apart by rows.
@@ -236,12 +259,7 @@ LAYOUTS = [
     Row("truncate_values", 256),
 ]
 INPUT_GRAD = [
-    Row(
-        "input_grad<(64|128)>",
-        256,
-        ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16"),
-        dynamic_shared=63488,
-    ),
+    Row("input_grad<(64|128)>", 256, ("LDG.E.128", "LDSM.16.M88.4", "LDSM.16.MT88.4", "HMMA.16816.F32.BF16")),
 ]
 # A family's rows, and how many kernels (instances of templates) an architecture may have of it: builds stay short.
 FAMILIES: dict[str, tuple[list[Row], int]] = {

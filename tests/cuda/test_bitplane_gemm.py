@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cuda.emulated import ARCHS, kernels, launches, run, same_bits
+from cuda.emulated import ARCH, ARCHS, kernels, launches, run, same_bits
 from cuda.gemms import CGemm
 from cuda.kernels import Call, KernelError, library, on, unwritten, workspace
 from cuda.test_gemm_choice import quantized
@@ -28,12 +28,12 @@ def call(ops: Any, x: Operand, w: Operand, **more: Any) -> Tensor:
     return ops.bitplane_gemm(x.codes, x.scale, x.zero, x.format, w.codes, w.scale, w.zero, w.format, k, **more)
 
 
-def check(x: Operand, w: Operand, arch: str = "80", **more: Any) -> None:
+def check(x: Operand, w: Operand, arch: str = ARCH, **more: Any) -> None:
     want = call(torch.ops.lowbit, x, w, **more)
     assert same_bits(run(lambda ops: call(ops, x, w, **more), arch), want)
 
 
-def uses_binary(x: Operand, w: Operand, arch: str = "80") -> bool:
+def uses_binary(x: Operand, w: Operand, arch: str = ARCH) -> bool:
     names = kernels(lambda ops: call(ops, x, w), arch)
     binary = any(BINARY in name for name in names)
     assert len(names) == (1 if binary else 2)  # the other engine multiplies bytes, which planes of x are turned into

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cuda.bounds import assert_within, bound
-from cuda.emulated import MODELS, kernels, launches, run, same_bits
+from cuda.emulated import ARCH, MODELS, kernels, launches, run, same_bits
 from operands import NAMED, Operand, complex_operand, mixed, operand, with_outliers
 from oracle import formats, gemm
 from torch import Tensor
@@ -34,7 +34,7 @@ def check(
     w: Operand,
     bias: Tensor | None = None,
     *,
-    arch: str = "80",
+    arch: str = ARCH,
     models: tuple[str, ...] = MODELS,
     **more: Any,
 ) -> list[Tensor]:

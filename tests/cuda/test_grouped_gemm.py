@@ -63,6 +63,15 @@ def grouped_gemm(w: Operand, offs: list[int], x: Operand | Tensor, bias: Tensor 
     return out.get()
 
 
+def grouped_input_grad(w: Operand, offs: list[int], dy: Tensor) -> Tensor:
+    weight, ends = Weight(w, N, K), kernels.Device(torch.tensor(offs, dtype=torch.int32))
+    given, out = kernels.Device(dy), kernels.Device(torch.full((ROWS, K), 7.0))
+    args = arguments(w, weight, ends, ROWS)
+    args.x, args.out = given.matrix(), out.matrix()
+    assert not kernels.Call(0).run("lowbit_cuda_grouped_gemm_input_grad", args)
+    return out.get()
+
+
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
 @pytest.mark.parametrize("format", ["int4:g32", "uint4:row"])
 def test_integer_experts_have_the_bits_of_the_cpu(format, layout):
@@ -70,10 +79,10 @@ def test_integer_experts_have_the_bits_of_the_cpu(format, layout):
     _, w = experts(rng, format, layout, zero="int" if format[0] == "u" else None)
     x = operand(rng, "int8:row", ROWS, K, layout="plain")
     bias = torch.from_numpy(rng.standard_normal((4, N)).astype(np.float32))
-    with kernels.on("80"):
+    with kernels.on():
         for offs in OFFS:
             end = offs[-1]
-            got = grouped_gemm(w, offs, x, bias)
+            got = kernels.twice(lambda offs=offs: grouped_gemm(w, offs, x, bias))
             want = OPS.grouped_gemm(
                 x.codes[:end], w.codes, w.scale, w.zero, torch.tensor(offs, dtype=torch.int32), w.format,
                 x_scale=x.scale[:end], x_format=x.format, bias=bias, k=K,
@@ -118,7 +127,7 @@ def test_three_terms_in_99_kilobytes(format):
             assert torch.equal(got[begin:end], gemm("dequant_gemm", x[begin:end], own, N, K, "80"))
 
 
-@pytest.mark.parametrize("model", ["exact", "hardware"])
+@pytest.mark.parametrize("model", kernels.MODELS)
 @pytest.mark.parametrize(
     ("layout", "dtype", "zero_dtype"),
     [("canonical", torch.float32, torch.uint8), ("mma64", torch.float32, torch.uint8),
@@ -129,9 +138,9 @@ def test_float_experts(layout, dtype, zero_dtype, model):
     each, w = experts(rng, "uint4:g32", layout, zero="int")
     w = replace(w, zero=w.zero.to(zero_dtype))
     x = gradients(rng, ROWS, K, dtype)
-    with kernels.on("80", mma=model):
+    with kernels.on(mma=model):
         for offs in OFFS:
-            got = grouped_gemm(w, offs, x).double().numpy()
+            got = kernels.twice(lambda offs=offs: grouped_gemm(w, offs, x)).double().numpy()
             for e, (begin, end) in enumerate(zip([0, *offs], offs, strict=False)):
                 rows, values = x[begin:end].double().numpy(), exact_values(each[e].matrix).T
                 # beside what dX has, each of the segments is joined by one multiply-add
@@ -148,14 +157,9 @@ def test_gradients_have_the_bits_of_every_expert_alone(format, layout, dtype):
     rng = np.random.default_rng(2)
     each, w = experts(rng, format, layout, zero="float" if format[0] == "u" else None)
     dy = gradients(rng, ROWS, N, dtype)
-    with kernels.on("80", mma="hardware"):
+    with kernels.on(mma="hardware"):
         for offs in OFFS:
-            weight, ends = Weight(w, N, K), kernels.Device(torch.tensor(offs, dtype=torch.int32))
-            given, out = kernels.Device(dy), kernels.Device(torch.full((ROWS, K), 7.0))
-            args = arguments(w, weight, ends, ROWS)
-            args.x, args.out = given.matrix(), out.matrix()
-            assert not kernels.Call(0).run("lowbit_cuda_grouped_gemm_input_grad", args)
-            got = out.get()
+            got = kernels.twice(lambda offs=offs: grouped_input_grad(w, offs, dy))
             for e, (begin, end) in enumerate(zip([0, *offs], offs, strict=False)):
                 own = input_grad(dy[begin:end], each[e], K, torch.empty(end - begin, K))
                 assert torch.equal(got[begin:end], own)
@@ -165,7 +169,7 @@ def test_gradients_have_the_bits_of_every_expert_alone(format, layout, dtype):
 def test_what_no_expert_has():
     rng = np.random.default_rng(3)
     _, w = experts(rng, "int4:g32", "canonical")
-    with kernels.on("80"):
+    with kernels.on():
         weight = Weight(w, N, K)
         given = kernels.Device(torch.zeros(ROWS, N))
         args = arguments(w, weight, given, ROWS)

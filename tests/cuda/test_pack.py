@@ -27,6 +27,23 @@ def run(op: str, codes: Tensor, name: str, layout: str, shape: tuple[int, int], 
     return out.get()
 
 
+@pytest.mark.parametrize("name", ["int3", "int4", "float6_e3m2fn"])
+def test_the_same_bits_in_any_order_of_blocks(name):
+    shape = (130, 1100)
+    codes = random_codes(name, *shape)
+    packed = OPS.pack(codes, name)
+    tiles = {it: OPS.prepack(packed, name, shape[1], layout=it) for it in ("tile16", "mma64")}
+    calls = [("pack", codes, "plain", packed, -1), ("unpack", packed, "canonical", codes, -1)]
+    for it in tiles:
+        calls += [("prepack", packed, "canonical", tiles[it], LAYOUTS[it]), ("unprepack", tiles[it], it, packed)]
+    with kernels.on():
+        for op, given, layout, like, *more in calls:
+            got = kernels.twice(
+                lambda op=op, c=given, at=layout, to=like, more=more: run(op, c, name, at, shape, to, *more)
+            )
+            assert torch.equal(got, like)
+
+
 def random_codes(name: str, rows: int, cols: int, seed: int = 0) -> Tensor:
     codes = torch.randint(1 << FORMATS[name]["bits"], (rows, cols), generator=torch.Generator().manual_seed(seed))
     codes = codes.to(torch.uint8)
@@ -42,7 +59,7 @@ def padded(codes: Tensor, columns: int) -> Tensor:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_canonical_and_tiles_of_every_format(name):
-    with kernels.on("80"):
+    with kernels.on():
         for seed, shape in enumerate(SHAPES):
             codes = random_codes(name, *shape, seed=seed)
             packed = OPS.pack(codes, name)
@@ -84,7 +101,7 @@ def test_orders_of_other_libraries(order, name):
         with pytest.raises(ValueError, match="format must have"):
             OPS.pack(random_codes(name, 8, 8), name, layout=order)
         return
-    with kernels.on("80", seed=1):
+    with kernels.on(seed=1):
         for seed, (rows, cols) in enumerate([*SHAPES, (264, 129)]):
             shape = (-(-rows // 8) * 8 if order == "awq" else rows, cols)
             codes = random_codes(name, *shape, seed=seed)
@@ -103,7 +120,7 @@ def test_a_code_of_another_format_is_a_finding(name, bad, order):
     codes = torch.zeros(40, 70, dtype=torch.uint8)
     codes[39, 69] = bad
     like = OPS.pack(torch.zeros_like(codes), name, layout=order)
-    with kernels.on("80"):
+    with kernels.on():
         given, out = kernels.Device(codes), kernels.unwritten(like)
         args = view(given, name, "plain", 40, 70), c_int64(ORDERS[order]), c_void_p(out.pointer)
         assert kernels.Call(0).run("lowbit_cuda_pack", *args) == {"bad_code"}
@@ -116,7 +133,7 @@ def test_what_lies_past_the_matrix_does_not_matter(name):
     packed = OPS.pack(codes, name)
     full = random_codes(name, 32, 128, seed=1)
     full[:21, :77] = codes
-    with kernels.on("80"):
+    with kernels.on():
         for layout, whole in (("tile16", 80), ("mma64", 128)):
             dirty = OPS.prepack(OPS.pack(full[:, :whole].contiguous(), name), name, whole, layout=layout)
             assert torch.equal(run("unprepack", dirty, name, layout, shape, packed), packed)
@@ -139,7 +156,7 @@ def test_whole_sectors_are_moved(name):
         calls += [("pack", codes, "plain", words, ORDERS["gptq"]), ("unpack", words, "plain", codes, ORDERS["gptq"])]
     for op, given, layout, like, *more in calls:
         with emulator.listed_instructions():
-            with kernels.on("80"):
+            with kernels.on():
                 run(op, given, name, layout, shape, like, *more)
             counted = [i for launch in emulator.counts() for i in launch["instructions"]]
         assert sum(i["sectors"] for i in counted) > 0
@@ -159,7 +176,7 @@ def test_rows_far_apart():
     packed = OPS.pack(codes, "int4")
     tiles = OPS.prepack(packed, "int4", 256, layout="mma64")
     far = CCodes(whole.ctypes.data, b"int4", None, LAYOUTS["plain"], 2, 256, stride, 0)
-    with emulator.mapped(*rows), kernels.on("80"):
+    with emulator.mapped(*rows), kernels.on():
         for op, layout, like in (("pack", -1, packed), ("prepack", LAYOUTS["mma64"], tiles)):
             out = kernels.unwritten(like)
             assert not kernels.Call(0).run(f"lowbit_cuda_{op}", far, c_int64(layout), c_void_p(out.pointer))
@@ -168,7 +185,7 @@ def test_rows_far_apart():
 
 def test_tiles_must_be_aligned():
     packed = OPS.pack(random_codes("int4", 16, 64), "int4")
-    with kernels.on("80"):
+    with kernels.on():
         given, out = kernels.Device(packed), kernels.unwritten(torch.empty(600, dtype=torch.uint8))
         args = view(given, "int4", "canonical", 16, 64), c_int64(LAYOUTS["mma64"]), c_void_p(out.pointer + 8)
         with pytest.raises(kernels.KernelError, match="prepack: tiled codes must be aligned to 16 bytes, got 8"):

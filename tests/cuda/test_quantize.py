@@ -8,7 +8,20 @@ from typing import Any
 import lowbit._C as _C
 import pytest
 import torch
-from cuda.kernels import Call, CDequantize, CQuantize, CValues, CWeight, Device, KernelError, on, unwritten, workspace
+from cuda.kernels import (
+    ARCH,
+    Call,
+    CDequantize,
+    CQuantize,
+    CValues,
+    CWeight,
+    Device,
+    KernelError,
+    on,
+    twice,
+    unwritten,
+    workspace,
+)
 from lowbit import ops
 from torch import Tensor
 
@@ -37,7 +50,7 @@ def table_of(format: str) -> Tensor | None:
 
 
 def quantize(
-    x: Tensor, format: str, arch: str = "80", *, device_seed: bool = False, run: int = 0, **options: Any
+    x: Tensor, format: str, arch: str = ARCH, *, device_seed: bool = False, run: int = 0, **options: Any
 ) -> tuple[list[Tensor], set[str]]:
     """As ops.quantize of one matrix, on the emulated device; and the findings."""
     like = ops.quantize(x, format, **options)  # shapes and dtypes
@@ -89,7 +102,7 @@ def assert_same(got: list[Tensor], want: tuple[Tensor, ...]) -> None:
         assert bytes(a.contiguous().untyped_storage()) == bytes(b.contiguous().untyped_storage()), name
 
 
-def check(x: Tensor, format: str, arch: str = "80", **options: Any) -> None:
+def check(x: Tensor, format: str, arch: str = ARCH, **options: Any) -> None:
     table = table_of(format)
     if table is not None:
         options["table"] = table
@@ -250,7 +263,7 @@ def _unchecked(x: Tensor, format: str, scale_dtype: torch.dtype = torch.float32)
     args = CQuantize(
         device.matrix(), format.encode(), None, codes.pointer, scale.values(), none, none, *x.shape, *[0] * 8
     )
-    with on("80"):
+    with on():
         return None, Call(workspace("lowbit_cuda_quantize_workspace", args)).run("lowbit_cuda_quantize", args)
 
 
@@ -261,7 +274,7 @@ def test_refusals() -> None:
     device = Device(x)
     args = CQuantize(device.matrix(), b"int4:tensor", None, codes.pointer, scale.values(), none, none, 4, 64, *[0] * 8)
     call = Call(0)
-    with on("80"), pytest.raises(KernelError, match="quantize: workspace must have"):
+    with on(), pytest.raises(KernelError, match="quantize: workspace must have"):
         call.run("lowbit_cuda_quantize", args)
 
 
@@ -280,7 +293,7 @@ def dequantize(
     complex_ = format.startswith("complex")
     w = Device(codes)
     row_ids = Device(ids) if ids is not None else None
-    out = unwritten(torch.empty(len(ids) if ids is not None else rows, 2 * k if complex_ else k, dtype=dtype))
+    like = torch.empty(len(ids) if ids is not None else rows, 2 * k if complex_ else k, dtype=dtype)
 
     def values_of(name: str) -> CValues:
         if name not in on_device:
@@ -306,12 +319,17 @@ def dequantize(
         k,
         codes.dtype in (torch.int8, torch.uint8) and codes.shape[-1] == k,
     )
-    args = CDequantize(
-        weight, row_ids.pointer if row_ids else None, out.matrix(), None, None, None, 0, None, None, None, 0, 0, 0
-    )
-    with on(arch):
+
+    def call() -> tuple[Tensor, set[str]]:
+        out = unwritten(like)
+        args = CDequantize(
+            weight, row_ids.pointer if row_ids else None, out.matrix(), None, None, None, 0, None, None, None, 0, 0, 0
+        )
         found = Call(0).run("lowbit_cuda_dequantize", args)
-    return out.get(), found
+        return out.get(), found
+
+    with on(arch):
+        return twice(call)
 
 
 DTYPE_VALUES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8, torch.int32)
@@ -323,7 +341,7 @@ def test_dequantize_every_format(name: str) -> None:
     table = table_of(name)
     for format, dtype in ((f"{name}:g16", torch.float32), (name, torch.bfloat16)):
         codes, scale, _, _ = ops.quantize(x, format, table=table)
-        got, found = dequantize(codes, format, 77, 6, dtype, "80", scale=scale, table=table)
+        got, found = dequantize(codes, format, 77, 6, dtype, ARCH, scale=scale, table=table)
         assert not found
         want = ops.dequantize(codes, scale, None, format, 77, table=table, out_dtype=dtype)
         assert torch.equal(got.nan_to_num(7.0), want.nan_to_num(7.0))

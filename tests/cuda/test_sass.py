@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cuda import sass
 from cuda.kernels import ARCHS, library
+from cuda.sample_launches import sample
 
 
 @pytest.fixture(scope="module")
@@ -20,33 +21,35 @@ def rows_of(name: str) -> list[sass.Row]:
     return [row for row in sass.ROWS if re.fullmatch(row.kernel, name)]
 
 
-def faults(kernel: sass.Kernel, row: sass.Row, arch: str) -> list[str]:
-    found = [f"lacks {o}" for o in (*row.needs, *row.per_arch.get(arch, ())) if not kernel.has(o)]
-    found += [f"has {o}" for o in row.never if kernel.has(o)]
-    found += [f"has {o}" for o in kernel.opcodes if o.split(".")[0] in ("LDL", "STL")]
-    if kernel.local:
-        found.append(f"uses {kernel.local} bytes of local memory")
-    return found
-
-
 @pytest.mark.parametrize("arch", ARCHS)
 def test_kernels_are_made_of_what_they_should(built: Path, arch: str) -> None:
     kernels = sass.kernels(built, arch)
     bad = []
-    print(f"\nsm_{arch}: kernel, registers, static shared bytes, occupancy")
     for name, kernel in sorted(kernels.items()):
         rows = rows_of(name)
         if len(rows) != 1 or arch not in rows[0].archs:
             bad.append(f"{name}: has {len(rows)} rows in tests/cuda/sass.py")
             continue
-        share = sass.occupancy(kernel, arch, rows[0].threads, rows[0].dynamic_shared)
-        print(f"  {name:50} {kernel.registers:4} {kernel.shared:6} {100 * share:4.0f} %")
-        bad += [f"{name}: {fault}" for fault in faults(kernel, rows[0], arch)]
-        if share == 0:
-            bad.append(f"{name}: no block of {rows[0].threads} threads fits")
+        bad += [f"{name}: {fault}" for fault in sass.faults(kernel, rows[0], arch)]
     absent = [r.kernel for r in sass.ROWS if arch in r.archs and not any(re.fullmatch(r.kernel, n) for n in kernels)]
     bad += [f"{name}: is not there" for name in absent]
     assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_kernels_fit_as_they_are_launched(built: Path, arch: str) -> None:
+    """Registers of the machine code, threads and shared memory of the launchers. Of every row of the GEMM's engines
+    that the architecture has, one kernel is launched; those of other engines never are."""
+    kernels, launched = sass.kernels(built, arch), sample(arch)
+    print(f"\nsm_{arch}: kernel, registers, shared bytes static and dynamic, occupancy")
+    for name, (threads, dynamic) in sorted(launched.items()):
+        kernel = kernels[name]
+        share = sass.occupancy(kernel, arch, threads, dynamic)
+        print(f"  {name:50} {kernel.registers:4} {kernel.shared:6} {dynamic:6} {100 * share:4.0f} %")
+        assert share > 0, f"{name}: no block of {threads} threads and {dynamic} bytes fits"
+    for row in sass.GEMM:
+        seen = [name for name in launched if re.fullmatch(row.kernel, name)]
+        assert bool(seen) == (arch in row.per_arch), f"{row.kernel}: launched {seen}"
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -62,9 +65,19 @@ def test_a_fault_is_seen() -> None:
     assert kernel.has("LDG.128")
     assert not kernel.has("LDG.E.64")
     row = sass.Row("k", 256, ("LDG.E.128", "SHFL.BFLY"), never=("LDG.E.128",))
-    assert faults(kernel, row, "80") == [
+    assert sass.faults(kernel, row, "80") == [
         "lacks SHFL.BFLY", "has LDG.E.128", "has STL.64", "uses 8 bytes of local memory",
     ]  # fmt: skip
+
+
+def test_an_emulated_engine_is_seen() -> None:
+    """s4 on sm_90 is a chain of s8: where the row asks for no tensor instruction, none may be there."""
+    row = sass.gemm("Int4Engine", "4", "IMMA.16864.S4.S4", archs=("80", "89"))
+    opcodes = Counter({"LDGSTS.E.BYPASS.128": 1, "LDGDEPBAR": 1, "IMMA.16832.S8.S8": 8})
+    assert sass.faults(sass.Kernel("k", opcodes), row, "90") == ["has IMMA.16832.S8.S8"]
+    assert sass.faults(sass.Kernel("k", Counter({"EXIT": 1})), row, "90") == []
+    row = sass.gemm("Float8Engine", "8", "QMMA.16832.F32.E4M3.E4M3", archs=("89", "120f"))
+    assert sass.faults(sass.Kernel("k", Counter({"HMMA.16816.F32": 2})), row, "80") == ["has HMMA.16816.F32"]
 
 
 def test_occupancy() -> None:
@@ -73,6 +86,8 @@ def test_occupancy() -> None:
     assert sass.occupancy(kernel, "89", 256) == pytest.approx(1024 / 1536)
     assert sass.occupancy(kernel, "89", 1024, 99 * 1024) == pytest.approx(1024 / 1536)
     assert sass.occupancy(kernel, "89", 1024, 100 * 1024) == 0
+    assert [sass.static_shared(arch, 3076) for arch in ("80", "89", "90", "120f")] == [3076, 3076, 2052, 2052]
+    assert sass.static_shared("90", 0) == 0
 
 
 def test_names() -> None:

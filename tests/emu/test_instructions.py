@@ -127,7 +127,9 @@ def test_every_case_holds_its_form() -> None:
 
 def test_untested_names_what_no_row_has() -> None:
     assert untested([*covered_forms(), "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "ld.param.v4.u32"]) == []
-    assert untested(["add.u32", "add.sat.u32", "wgmma.fence.sync.aligned"]) == [
+    mma = "mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32"
+    assert untested(["add.u32", "add.sat.u32", mma, "wgmma.fence.sync.aligned"]) == [
         "add.sat.u32",
+        mma,
         "wgmma.fence.sync.aligned",
     ]

@@ -57,26 +57,30 @@ def program(name: str, package_folder: str) -> str:
         return found
 
 
-def _build(*targets: str, run: Callable[[list[str]], None] = _run) -> None:
-    """Targets of one build folder, which has one configuration for all of them. It is configured when an option has
-    changed; CMake does so by itself when a CMakeLists.txt or the list of files has."""
-    torch = _package_folder("torch")
-    options = [
+def options(output: Path) -> list[str]:
+    """Of CMake, for a build of the emulator and of the CUDA kernels, whose libraries go to `output`."""
+    return [
         f"-DCMAKE_MAKE_PROGRAM={program('ninja', 'BIN_DIR')}",
         "-DLOWBIT_EMU=ON",
         "-DLOWBIT_CUDA=ON",
         f"-DLOWBIT_NVCC={nvcc()}",
-        f"-DLOWBIT_OUTPUT={BUILD}",
-        f"-DLOWBIT_TORCH={torch or ''}",
+        f"-DLOWBIT_OUTPUT={output}",
+        f"-DLOWBIT_TORCH={_package_folder('torch') or ''}",
     ]
+
+
+def _build(*targets: str, run: Callable[[list[str]], None] = _run) -> None:
+    """Targets of one build folder, which has one configuration for all of them. It is configured when an option has
+    changed; CMake does so by itself when a CMakeLists.txt or the list of files has."""
+    chosen = options(BUILD)
     if archs := os.environ.get("LOWBIT_CUDA_ARCHS"):
-        options.append(f"-DLOWBIT_CUDA_ARCHS={archs}")
+        chosen.append(f"-DLOWBIT_CUDA_ARCHS={archs}")
     with _locked("cmake"):
         cmake, configured = program("cmake", "CMAKE_BIN_DIR"), BUILD / "options.txt"
-        text = "\n".join([cmake, *options])
+        text = "\n".join([cmake, *chosen])
         if not configured.exists() or configured.read_text() != text:
             configured.unlink(missing_ok=True)
-            run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", *options])
+            run([cmake, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", *chosen])
             configured.write_text(text)
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
         run([cmake, "--build", str(BUILD), "-j", jobs, "--target", *targets])
@@ -130,7 +134,7 @@ def _nvcc_of_wheel() -> Path | None:
 def nvcc() -> str:
     """nvcc 13 of the PATH, or of the toolkit's wheels, which are installed where there are none."""
     found = shutil.which("nvcc")
-    if found is not None and "release 13." in _version(found):
+    if found is not None and "release 13." in _banner(found):
         return found
     with _locked("pip"):
         if _nvcc_of_wheel() is None:
@@ -169,8 +173,13 @@ def _link_flags(compiler: str) -> list[str]:
     return [*flags, f"-L{name.parent}"]
 
 
-def _version(compiler: str) -> str:
+def _banner(compiler: str) -> str:
     return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def version(compiler: str) -> str:
+    """As "13.0.88"."""
+    return _banner(compiler).rpartition(", V")[2].split()[0]
 
 
 def compile_cuda(
@@ -191,7 +200,7 @@ def compile_cuda(
         code = f"[sm_{arch},compute_{arch}]" if machine_code else f"compute_{arch}"
         command += ["-gencode", f"arch=compute_{arch},code={code}"]
     digest = hashlib.sha256()
-    for text in (_version(compiler), " ".join(command), *(p.read_text() for p in (source, *depends))):
+    for text in (_banner(compiler), " ".join(command), *(p.read_text() for p in (source, *depends))):
         digest.update(text.encode() + b"\0")
     target = BUILD / "cuda" / f"{source.stem}-{digest.hexdigest()[:16]}.so"
     if not target.exists():

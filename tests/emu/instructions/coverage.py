@@ -17,9 +17,8 @@ BESIDE |= {f"{name}.{kind}" for name in ("addc", "subc") for kind in ("u32", "s3
 BESIDE |= {f"madc.{part}.{kind}" for part in ("lo", "hi") for kind in ("u32", "s32", "u64", "s64")}
 # A kernel's parameters: their loads differ in width alone, which ld.global and ld.const of the same width cover.
 PARAMETER = re.compile(r"(ld|st)\.param(\.v[24])?\.[bufs](8|16|32|64)$")
-# mma has rows of its own (tests/emu/mma).
-MMA = re.compile(r"mma\.")
-
+# mma.sync: every entry of these files is one form, which test_mma.py and its neighbours run on matrices.
+MMA_FOLDER = FOLDER.parent / "mma"
 
 # Of these the modifiers are taken in any order.
 UNORDERED = ("ldmatrix", "stmatrix", "vote", "match", "bar", "barrier")
@@ -30,8 +29,13 @@ def canonical(form: str) -> str:
     return ".".join([opcode, *(sorted(modifiers) if opcode in UNORDERED else modifiers)])
 
 
+def mma_forms() -> set[str]:
+    texts = (path.read_text() for path in MMA_FOLDER.glob("*.ptx"))
+    return {form for text in texts for form in re.findall(r"^\s*(mma\.\S+)", text, re.MULTILINE)}
+
+
 def covered_forms() -> set[str]:
-    forms = set(ROWS) | set(ACCESSES) | set(ATOMICS) | BESIDE
+    forms = set(ROWS) | set(ACCESSES) | set(ATOMICS) | BESIDE | mma_forms()
     for case in CASES.values():
         forms.update(case.forms)
     return forms
@@ -40,7 +44,7 @@ def covered_forms() -> set[str]:
 def untested(forms: Iterable[str]) -> list[str]:
     """Those of `forms` (opcodes with their modifiers, as emu_opcodes() lists them) that no test runs."""
     tested = {canonical(f) for f in covered_forms()}
-    return sorted({f for f in forms if canonical(f) not in tested and not PARAMETER.match(f) and not MMA.match(f)})
+    return sorted({f for f in forms if canonical(f) not in tested and not PARAMETER.match(f)})
 
 
 def statements_without_a_form() -> list[str]:
