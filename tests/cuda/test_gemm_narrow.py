@@ -10,15 +10,14 @@ import pytest
 import torch
 from compare import assert_bits
 from cuda.gemms import gemm
-from emu import emulator
 from operands import Operand, operand
 from oracle import gemm as oracle
 
 N = 24  # a tile of 16 rows of w, and one that is not full
 ROWS = [1, 7, 16]
-# below a pair of steps; a tail within a step; a tail within a pair, a turn and a window; two windows and more
-COLUMNS = [16, 208, 1056, 2368]
-MULTIPROCESSORS = [1, 64]  # K is not shared; by as many blocks as there is work for
+# less than a step; tails within a step, a pair of steps, a turn and a window; two windows of the finest parts (464) and
+# of the widest ones (2368) under one block; K shared by blocks: from 2048 over the columns of a unit on
+COLUMNS = [16, 464, 1056, 2368]
 INTEGER_PAIRS = [
     ("int8:row", "int4:row"), ("int8:row", "int3:g128"), ("int8:g64", "int4:g256"), ("int8:row", "int8:g64"),
     ("int8:g32", "int4:g64"), ("int8:row", "float4_e2m1fn:g32"), ("int8:row", "int4:g16"), ("int8:g128", "int4:g1024"),
@@ -41,10 +40,8 @@ def rows_of(x: Operand, m: int) -> Operand:
 
 def check_integers(x: Operand, w: Operand, k: int) -> None:
     want = oracle.integer_path(x.matrix, w.matrix)
-    for sms in MULTIPROCESSORS:
-        for m in ROWS:
-            with emulator.settings(sms=sms):
-                assert_bits(gemm("scaled_gemm", rows_of(x, m), w, N, k), want[:m])
+    for m in ROWS:
+        assert_bits(gemm("scaled_gemm", rows_of(x, m), w, N, k), want[:m])
 
 
 @pytest.mark.parametrize("k", COLUMNS)
@@ -84,17 +81,15 @@ def test_zero_points_of_any_value(group: str) -> None:
     x = operand(rng, "int8:row", ROWS[-1], k, layout="plain", zero="int")
     w = operand(rng, f"uint4:{group}", N, k, layout="mma64", zero="int")
     values = [2**31 - 1, -(2**31), 2**30 + 7, -5]
-    w_zero = torch.from_numpy(rng.choice(values, tuple(w.zero.shape)).astype(np.int32))
-    x_zero = torch.from_numpy(rng.choice(values, tuple(x.zero.shape)).astype(np.int32))
-    for sms in MULTIPROCESSORS:
-        for m in ROWS:
-            few = replace(rows_of(x, m), zero=x_zero[:m])
-            want = torch.ops.lowbit.scaled_gemm(
-                few.codes, few.scale, few.format, w.codes, w.scale, w.format, k, x_zero=few.zero, w_zero=w_zero
-            )
-            with emulator.settings(sms=sms):
-                got = gemm("scaled_gemm", few, replace(w, zero=w_zero), N, k)
-            assert torch.equal(got.view(torch.int32), want.view(torch.int32))
+    w_zero, x_zero = (rng.choice(values, tuple(t.zero.shape)).astype(np.int32) for t in (w, x))
+    wide = w_zero if group == "row" else np.repeat(w_zero, 64, axis=1)[:, :k]
+    x = replace(x, zero=torch.from_numpy(x_zero), matrix=replace(x.matrix, zero=np.repeat(x_zero, k, axis=1)))
+    w = replace(
+        w,
+        zero=torch.from_numpy(w_zero),
+        matrix=replace(w.matrix, zero=np.broadcast_to(wide, (N, k))),
+    )
+    check_integers(x, w, k)
 
 
 def test_sums_of_the_longest_rows() -> None:
@@ -119,8 +114,6 @@ def test_parts_of_floats_to_the_bits_of_the_wide_loop(format: str, k: int, mma: 
     if w.zero is not None:
         w = replace(w, zero=w.zero.to(torch.uint8))
     want = gemm("dequant_gemm", x, w, N, k, mma=mma)
-    for sms in MULTIPROCESSORS:
-        for m in ROWS:
-            with emulator.settings(sms=sms):
-                got = gemm("dequant_gemm", x[:m], w, N, k, mma=mma)
-            assert torch.equal(got.view(torch.int32), want[:m].view(torch.int32))
+    for m in ROWS:
+        got = gemm("dequant_gemm", x[:m], w, N, k, mma=mma)
+        assert torch.equal(got.view(torch.int32), want[:m].view(torch.int32))

@@ -58,8 +58,7 @@ constexpr __host__ __device__ bool streams(const GemmParams& p) {
 // Shared memory: this, the rings of the warps, values of three spans, records of two windows.
 template <class E, int kBits>
 struct StreamShared {
-  float w_table[256], x_table[256];  // the values of coded scales
-  float w_scale[16], x_scale[16];    // engines with scales of blocks: what those are multiplied with
+  float w_scale[16], x_scale[16];  // engines with scales of blocks: what those are multiplied with
   // sums of segments that are not over, of integers, by thread: out of the registers of the loop
   uint64_t totals[E::kInteger ? 2 : 1][E::kInteger ? 32 * kNarrowWarps : 1],
       x_totals[E::kInteger ? 2 : 1][E::kInteger ? 32 * kNarrowWarps : 1];
@@ -155,17 +154,9 @@ class NarrowStream {
 
     const int32_t first = is_constant() ? 0 : begin;  // a block may have no share
     load_values(first);
-    ahead_column = begin + warp * cuts.turn;
-    ahead_left = cuts.turn_steps;
+    start(begin + warp * cuts.turn);
 #pragma unroll 1
     for (int s = 0; s < ring_bytes - stage_bytes; s += stage_bytes) fetch(s);
-    if (uses_tables()) {
-      if (p.w.scale_kind == ScaleKind::kCoded)
-        fill_scale_table(p.w.scale, shared.w_table, static_cast<int>(threadIdx.x), kThreads);
-      if (p.x.scale_kind == ScaleKind::kCoded)
-        fill_scale_table(p.x.scale, shared.x_table, static_cast<int>(threadIdx.x), kThreads);
-      __syncthreads();
-    }
     load_row_scales();
     if constexpr (E::kInteger) {
 #pragma unroll
@@ -216,7 +207,7 @@ class NarrowStream {
     for (int h = 0; h < 2; ++h) {
       const int32_t n = n0 + joined_row(), m = m0 + 8 * h + joined_col();
       if (n < p.n && m < p.m) {
-        finish(p, m, n, last_scale(p, shared.x_table, m), bias_at(p, n, 0), y[h]);
+        finish(p, m, n, last_scale(p, nullptr, m), bias_at(p, n, 0), y[h]);
       }
     }
   }
@@ -225,9 +216,6 @@ class NarrowStream {
   // ---- scales and zero points
 
   __device__ __forceinline__ bool is_constant() const { return E::kBlocks == 0 && cuts.constant; }
-  __device__ __forceinline__ bool uses_tables() const {
-    return E::kBlocks == 0 && (p.w.scale_kind == ScaleKind::kCoded || p.x.scale_kind == ScaleKind::kCoded);
-  }
   // Field f of slot and row, of the span that lies at `at`. The rows of a slot are permuted: lanes of neighbouring
   // slots (a store) and those of neighbouring rows (a load) meet all banks.
   __device__ __forceinline__ uint32_t* value(int at, int field, int slot, int row) const {
@@ -242,11 +230,12 @@ class NarrowStream {
   };
   template <int kMost, class F>
   __device__ __forceinline__ void each_value(int32_t from, int count, int32_t row0, int32_t row_end, const F& f) {
+    const int32_t slots = (p.k - from + (1 << slot_shift) - 1) >> slot_shift;  // up to the end of K
 #pragma unroll
     for (int i = 0; i < kMost; ++i) {
+      if (i * kThreads >= count << span_shift) break;
       const int at = static_cast<int>(threadIdx.x) + kThreads * i, slot = at & (span - 1), row = at >> span_shift;
-      const int64_t c = from + (static_cast<int64_t>(slot) << slot_shift);
-      if (row < count && c < p.k) f(i, slot, row, min(row0 + row, row_end - 1), static_cast<int32_t>(c));
+      if (row < count && slot < slots) f(i, slot, row, min(row0 + row, row_end - 1), from + (slot << slot_shift));
     }
   }
   __device__ __forceinline__ void load_values(int32_t from) {
@@ -267,8 +256,7 @@ class NarrowStream {
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
     const float w_zero_unit = E::kInteger ? power_of_two(p.w.bytes.shift) : 1.0f;
     each_value<kMostOfW>(from, 16, n0, p.n, [&](int i, int slot, int row, int32_t r, int32_t c) {
-      *value(to, 0, slot, row) =
-          E::kBlocks > 0 ? held.w[i] : to_bits(scale_value(p.w, shared.w_table, held.w[i], r, c) * w_unit);
+      *value(to, 0, slot, row) = E::kBlocks > 0 ? held.w[i] : to_bits(scale_value(p.w, held.w[i], r, c) * w_unit);
       if (p.w.has_zero) {
         *value(to, 1, slot, row) =
             E::kInteger && !p.w.zero_is_float ? held.w_zero[i] : to_bits(zero_value(p.w, held.w_zero[i]) * w_zero_unit);
@@ -278,7 +266,7 @@ class NarrowStream {
       each_value<kMostOfX>(from, rows, m0, p.m, [&](int i, int slot, int row, int32_t r, int32_t c) {
         if (p.x_scale_joins) {
           *value(to, x_field(), slot, row) =
-              E::kBlocks > 0 ? held.x[i] : to_bits(scale_value(p.x, shared.x_table, held.x[i], r, c) * x_unit);
+              E::kBlocks > 0 ? held.x[i] : to_bits(scale_value(p.x, held.x[i], r, c) * x_unit);
         }
         if (p.x.has_zero) *value(to, x_zero_field(), slot, row) = held.x_zero[i];
       });
@@ -298,57 +286,74 @@ class NarrowStream {
   __device__ __forceinline__ int32_t to_second() const {
     return cuts.turn_steps == 1 ? kNarrowWarps * kStepSlots : kStepSlots;
   }
+  // Where this lane copies from: chunk `lane` of the weights of the next pair; of rows of x, 16 lanes a step: eight
+  // write whole rows, which meet all banks.
+  static constexpr int kRowChunks = E::kRowBytes / 16, kRowsAtOnce = 16 / kRowChunks;
+  static constexpr int kSize = E::kNibbles ? 1 : E::kRowBytes / kStepSlots;  // of a value of x that is copied
+  __device__ __forceinline__ void start(int32_t column) {
+    ahead_column = column;
+    ahead_left = cuts.turn_steps;
+    const int64_t steps = (p.k + kStepSlots - 1) / kStepSlots;
+    w_from = static_cast<const uint8_t*>(p.w.low.codes.data) + (n0 / 16 * steps + column / kStepSlots) * kStepBytes +
+             lane * 16;
+    if constexpr (!E::kNibbles) {
+      const bool dense = p.x.dense.data != nullptr;
+      x_stride = dense ? p.x.dense.row_stride * kSize : p.x.low.codes.row_stride;
+      x_column = lane / 16 * to_second() + lane % kRowChunks * (16 / kSize);
+      x_from = static_cast<const uint8_t*>(dense ? p.x.dense.data : p.x.low.codes.data) +
+               (m0 + lane % 16 / kRowChunks) * x_stride + (static_cast<int64_t>(column) + x_column) * kSize;
+    }
+  }
   // Brings the next pair of the warp into the stage at `to` of its ring.
   __device__ __forceinline__ void fetch(int to) {
     if (ahead_column < end) {
       const int32_t second = to_second();
       const bool both = ahead_column + second < end;
-      const auto* from =
-          static_cast<const uint8_t*>(p.w.low.codes.data) +
-          (static_cast<int64_t>(n0 / 16) * ((p.k + kStepSlots - 1) / kStepSlots) + ahead_column / kStepSlots) *
-              kStepBytes +
-          lane * 16;
-      const int64_t between = (second / kStepSlots - 1) * kStepBytes;  // the second step lies so much further on
-      const int live = both ? 2 * kStepChunks : kStepChunks;
       const uint32_t w_to = ptx::shared_address(ring + to) + lane * 16;
-#pragma unroll
-      for (int i = 0; i < (2 * kStepChunks + 31) / 32; ++i) {
-        const int chunk = lane + 32 * i;
-        if (chunk < live) ptx::cp_async_cg_16(w_to + 512 * i, from + 512 * i + (chunk >= kStepChunks ? between : 0));
+      if (cuts.turn_steps == 1) {
+        copy_chunks<kStepChunks>(w_to, w_from);
+        if (both) copy_chunks<kStepChunks>(w_to + kStepBytes, w_from + kNarrowWarps * kStepBytes);
+      } else if (both) {  // side by side
+        copy_chunks<2 * kStepChunks>(w_to, w_from);
+      } else {
+        copy_chunks<kStepChunks>(w_to, w_from);
       }
-      fetch_rows(ring + to + Shared::kWeights, second, both);
-      ahead_column += 2 * second;
+      uint8_t* x_to = ring + to + Shared::kWeights;
+      if constexpr (E::kNibbles) {
+#pragma unroll 1
+        for (int q = 0; q < (both ? 2 : 1); ++q) {
+          stage_nibbles<E, 32>(p, false, 0, m0, rows, p.m, ahead_column + q * second,
+                               reinterpret_cast<uint4*>(x_to + q * plane));
+        }
+      } else {
+        copy_rows(ptx::shared_address(x_to) + lane / 16 * plane);
+      }
+      int32_t columns = 2 * second;
       ahead_left -= 2;
       if (ahead_left == 0) {  // not of turns of one step
         ahead_left = cuts.turn_steps;
-        ahead_column += (kNarrowWarps - 1) * cuts.turn;
+        columns += (kNarrowWarps - 1) * cuts.turn;
       }
+      ahead_column += columns;
+      w_from += static_cast<int64_t>(columns) * (kStepBytes / kStepSlots);
+      if constexpr (!E::kNibbles) x_from += static_cast<int64_t>(columns) * kSize;
     }
     ptx::cp_async_commit_group();
   }
-  __device__ __forceinline__ void fetch_rows(uint8_t* to, int32_t second, bool both) {
-    if constexpr (E::kNibbles) {
+  template <int kChunks>
+  __device__ __forceinline__ void copy_chunks(uint32_t to, const uint8_t* from) const {
+#pragma unroll
+    for (int i = 0; i < kChunks; i += 32) {
+      if (i + 32 <= kChunks || lane < kChunks - i) ptx::cp_async_cg_16(to + 16 * i, from + 16 * i);
+    }
+  }
+  __device__ __forceinline__ void copy_rows(uint32_t to) const {
+    const int32_t left = p.k - ahead_column - x_column;
+    const int bytes = min(max(left, 0), 16 / kSize) * kSize;
+    const uint8_t* from = x_from;
 #pragma unroll 1
-      for (int q = 0; q < (both ? 2 : 1); ++q) {
-        stage_nibbles<E, 32>(p, false, 0, m0, rows, p.m, ahead_column + q * second,
-                             reinterpret_cast<uint4*>(to + q * plane));
-      }
-    } else {
-      constexpr int kRowChunks = E::kRowBytes / 16, kSize = E::kRowBytes / kStepSlots, kLanes = 2 * kRowChunks;
-      const int q = lane / kRowChunks % 2, chunk = lane % kRowChunks;
-      const bool dense = p.x.dense.data != nullptr;
-      const auto* base = static_cast<const uint8_t*>(dense ? p.x.dense.data : p.x.low.codes.data);
-      const int64_t stride = dense ? p.x.dense.row_stride * kSize : p.x.low.codes.row_stride;
-      const int64_t byte = static_cast<int64_t>(ahead_column + q * second) * kSize + chunk * 16;
-      const int64_t left = static_cast<int64_t>(p.k) * kSize - byte;
-      const int bytes = left <= 0 ? 0 : static_cast<int>(min(left, int64_t{16}));
-      int row = lane / kLanes;
-      const uint8_t* from = base + (m0 + row) * stride + (bytes > 0 ? byte : 0);
-      const uint32_t plane_to = ptx::shared_address(to) + q * plane;
-#pragma unroll 1
-      for (; row < rows; row += 32 / kLanes, from += 32 / kLanes * stride) {
-        ptx::cp_async_cg_16(plane_to + 16 * chunk_at<E>(row, chunk), from, bytes);
-      }
+    for (int row = lane % 16 / kRowChunks; row < rows; row += kRowsAtOnce, from += kRowsAtOnce * x_stride) {
+      ptx::cp_async_cg_16(to + 16 * chunk_at<E>(row, lane % kRowChunks), from, bytes);
     }
   }
   __device__ __forceinline__ void begin_pair() {
@@ -369,7 +374,7 @@ class NarrowStream {
   __device__ __forceinline__ void turn(int32_t column, int32_t offset, uint8_t* record) {
     if (cuts.turn_steps == 1) {
       if (!in_pair) begin_pair();
-      step<false>(in_pair ? 1 : 0, column, offset, &record);
+      step<false>(in_pair ? 1 : 0, column, offset, true, &record);
       if (in_pair) end_pair();
       in_pair = !in_pair;
       return;
@@ -379,16 +384,21 @@ class NarrowStream {
     for (; column < turn_end; column += 2 * kStepSlots, offset += 2 * kStepSlots) {
       begin_pair();
       if (column + 2 * kStepSlots <= p.k && cuts.part >= kStepSlots) {
-        step<true>(0, column, offset, &record);
-        step<true>(1, column + kStepSlots, offset + kStepSlots, &record);
+        step<true>(0, column, offset, cuts.part == kStepSlots, &record);
+        step<true>(1, column + kStepSlots, offset + kStepSlots, ends_at(column + 2 * kStepSlots), &record);
       } else {
 #pragma unroll 1
         for (int q = 0; q < 2 && column + q * kStepSlots < p.k; ++q) {
-          step<false>(q, column + q * kStepSlots, offset + q * kStepSlots, &record);
+          const int32_t from = column + q * kStepSlots;
+          step<false>(q, from, offset + q * kStepSlots, ends_at(from + kStepSlots), &record);
         }
       }
       end_pair();
     }
+  }
+  // Whether a part ends before `column`.
+  __device__ __forceinline__ bool ends_at(int32_t column) const {
+    return (column & (cuts.part - 1)) == 0 || column >= p.k;
   }
 
   // B of both multiplies of a step, as 16-column words: columns 16 i + 4 t .. + 3 of bytes, 16-bit floats as in the
@@ -420,7 +430,7 @@ class NarrowStream {
   }
 
   template <bool kFull>
-  __device__ __forceinline__ void step(int q, int32_t column, int32_t offset, uint8_t** record) {
+  __device__ __forceinline__ void step(int q, int32_t column, int32_t offset, bool ends, uint8_t** record) {
     const uint8_t* weights = ring + stage + q * kStepBytes;
     const uint8_t* x = ring + stage + Shared::kWeights + q * plane;
     const int g = lane / 4, t = lane % 4, length = kFull ? kStepSlots : min(kStepSlots, p.k - column);
@@ -448,7 +458,7 @@ class NarrowStream {
         for (int i = 0; i < 4; ++i) a[0][i] ^= block_sign(codes[i % 2], i / 2, t);
       }
     }
-    multiply<kFull>(x, a, w_codes, x_codes, column, length, record);
+    multiply<kFull>(x, a, w_codes, x_codes, column, length, ends, record);
   }
   __device__ __forceinline__ void load_zeros(int32_t offset, float (&zero)[2]) const {
     if (E::kInteger || !p.w.has_zero) return;
@@ -457,16 +467,14 @@ class NarrowStream {
     zero[1] = from_bits(*value(values_at, 1, slot, lane / 4 + 8));
   }
 
-  // Bytes that were copied as they lie.
+  // Unsigned bytes as they lie become signed ones.
   template <bool kFull>
   __device__ __forceinline__ void correct_rows(int length, uint32_t (&b)[kWords]) {
-    if (!sums) return;
-    if (p.x_async && p.x.bytes.offset != 0) {
+    if (p.x.bytes.offset == 0) return;
 #pragma unroll
-      for (int i = 0; i < kWords; ++i) {
-        b[i] ^= 0x80808080u;
-        if (!kFull) b[i] &= ones(length - 16 * i - 4 * (lane % 4)) * 0xffu;
-      }
+    for (int i = 0; i < kWords; ++i) {
+      b[i] ^= 0x80808080u;
+      if (!kFull) b[i] &= ones(length - 16 * i - 4 * (lane % 4)) * 0xffu;
     }
   }
   __device__ __forceinline__ void add_row_sum(uint32_t word, int tile) {
@@ -475,7 +483,8 @@ class NarrowStream {
 
   template <bool kFull>
   __device__ __forceinline__ void multiply(const uint8_t* x, uint32_t (&a)[kPieces][4], uint32_t w_codes,
-                                           const uint32_t (&x_codes)[2], int32_t column, int length, uint8_t** record) {
+                                           const uint32_t (&x_codes)[2], int32_t column, int length, bool ends,
+                                           uint8_t** record) {
     if constexpr (!kFull && !kEvenOnly<E>) {
       if (cuts.part < kStepSlots) return multiply_parts(x, a, column, length, record);
     }
@@ -485,8 +494,8 @@ class NarrowStream {
       uint32_t b[kWords];
       load_rows(x, tile, b);
       if constexpr (E::kInteger && !E::kNibbles) {
-        correct_rows<kFull>(length, b);
         if (sums) {
+          correct_rows<kFull>(length, b);
 #pragma unroll
           for (int i = 0; i < kWords; ++i) {
             if (tile == 0 && p.w_sums)
@@ -509,7 +518,7 @@ class NarrowStream {
         }
       }
     }
-    if (((column + kStepSlots) & (cuts.part - 1)) == 0 || column + kStepSlots >= p.k) save(record);
+    if (ends) save(record);
   }
   // The same where the step has several parts, of 16 or 32 columns: one of 16 is half a multiply of bytes.
   __device__ __forceinline__ void multiply_parts(const uint8_t* x, uint32_t (&a)[kPieces][4], int32_t column,
@@ -521,7 +530,9 @@ class NarrowStream {
     for (int tile = 0; tile < 2; ++tile) {
       if (tile == 1 && rows <= 8) break;
       load_rows(x, tile, b[tile]);
-      if constexpr (kSums) correct_rows<false>(length, b[tile]);
+      if constexpr (kSums) {
+        if (sums) correct_rows<false>(length, b[tile]);
+      }
     }
 #pragma unroll
     for (int j = 0; j < kPieces; ++j) {
@@ -545,7 +556,7 @@ class NarrowStream {
           const uint32_t b_part[2] = {b[tile][2 * j + h], halves ? 0u : b[tile][2 * j + 1]};
           if constexpr (E::kBlocks == 0) E::multiply(sum[tile], a_part, b_part);
         }
-        if (((column + to) & (cuts.part - 1)) == 0 || column + to >= p.k) save(record);
+        if (ends_at(column + to)) save(record);
       }
     }
   }
@@ -605,49 +616,70 @@ class NarrowStream {
   // The records from `record` on of the columns [column, column + columns), whose values lie from `slot` on in span
   // `at`.
   __device__ __forceinline__ void join(const uint8_t* record, int32_t columns, int slot, int at, int32_t column) {
-    const int row = joined_row(), col = joined_col();
-    if (col >= rows) return;
-    const bool simple = !sums && !p.raw && p.segment == cuts.part && p.w.bytes.factor * p.x.bytes.factor == 1;
-    const int place = 2 * pair_at(col / 2, row) + col % 2;
-    const int32_t stop = column + columns;
-#pragma unroll 1
-    for (; column < stop; column += cuts.part, record += record_bytes, ++slot) {
-      const int of = E::kBlocks > 0 || is_constant() ? 0 : slot;
-      const auto* words = reinterpret_cast<const int32_t*>(record);
-      const float w_scale = E::kBlocks > 0 ? shared.w_scale[row] : from_bits(*value(at, 0, of, row));
-      in_segment += cuts.part;
-      const bool over = in_segment == p.segment || column + cuts.part >= p.k;
 #pragma unroll
-      for (int tile = 0; tile < 2; ++tile) {
-        const int x_row = 8 * tile + col;
-        if (x_row >= rows) break;
-        const int32_t dot = words[128 * tile + place];
-        float scale = w_scale;
-        if (p.x_scale_joins)
-          scale *= E::kBlocks > 0 ? shared.x_scale[x_row] : from_bits(*value(at, x_field(), of, x_row));
-        if constexpr (!E::kInteger) {
-          y[tile] = __fmaf_rn(__int_as_float(dot), scale, y[tile]);
-        } else if (simple) {
-          y[tile] = __fmaf_rn(__int2float_rn(dot >> kLift<E, kBits>), scale, y[tile]);
-        } else {
-          NarrowJoin out{y[tile], shared.totals[tile][threadIdx.x], shared.x_totals[tile][threadIdx.x]};
-          PartSums v{};
-          uint32_t w_zero = 0;
-          if (sums) {
-            const int32_t* of_w = words + 128 * Shared::tiles(p);
-            if (p.w.has_zero) w_zero = *value(at, 1, of, row);
-            if (!p.w.zero_is_float) v.w_zero = static_cast<int32_t>(w_zero);
-            if (p.x.has_zero) v.x_zero = static_cast<int32_t>(*value(at, x_zero_field(), of, x_row));
-            v.w_sum = of_w[row], v.x_sum = of_w[16 + x_row];
-            v.length = min(cuts.part, p.k - column);
-          }
-          out.add(p, dot >> kLift<E, kBits>, v);
-          if (over || p.raw) out.close(p, scale, from_bits(w_zero));
-          y[tile] = out.y, shared.totals[tile][threadIdx.x] = out.total,
-          shared.x_totals[tile][threadIdx.x] = out.x_total;
-        }
+    for (int tile = 0; tile < 2; ++tile) {
+      const int x_row = 8 * tile + joined_col();
+      if (x_row >= rows) break;
+      const int place = 128 * tile + 2 * pair_at(joined_col() / 2, joined_row()) + joined_col() % 2;
+      if (!E::kInteger || (!sums && !p.raw && p.segment == cuts.part && p.w.bytes.factor * p.x.bytes.factor == 1)) {
+        y[tile] = join_parts(record, columns, slot, at, x_row, place, y[tile]);
+      } else {
+        join_segments(tile, record, columns, slot, at, column, x_row, place);
       }
-      if (over) in_segment = 0;
+    }
+    if (p.segment > cuts.part) in_segment = (in_segment + columns) % p.segment;
+  }
+  // The scale of a part: its place in a slot, of w and of x.
+  __device__ __forceinline__ float part_scale(int at, int slot, int x_row) const {
+    const int of = E::kBlocks > 0 || is_constant() ? 0 : slot;
+    const float w = E::kBlocks > 0 ? shared.w_scale[joined_row()] : from_bits(*value(at, 0, of, joined_row()));
+    if (!p.x_scale_joins) return w;
+    return w * (E::kBlocks > 0 ? shared.x_scale[x_row] : from_bits(*value(at, x_field(), of, x_row)));
+  }
+  // Each part by itself.
+  __device__ __forceinline__ float join_parts(const uint8_t* record, int32_t columns, int slot, int at, int x_row,
+                                              int place, float out) const {
+    const bool one_scale = E::kBlocks > 0 || is_constant();
+    float scale = part_scale(at, slot, x_row);
+#pragma unroll 1
+    for (; columns > 0; columns -= cuts.part, record += record_bytes) {
+      const int32_t dot = reinterpret_cast<const int32_t*>(record)[place];
+      if (!one_scale) scale = part_scale(at, slot++, x_row);
+      if constexpr (E::kInteger) {
+        out = __fmaf_rn(__int2float_rn(dot >> kLift<E, kBits>), scale, out);
+      } else {
+        out = __fmaf_rn(__int_as_float(dot), scale, out);
+      }
+    }
+    return out;
+  }
+  // Integers that are summed up over a segment, corrected, or left as they are.
+  __device__ __forceinline__ void join_segments(int tile, const uint8_t* record, int32_t columns, int slot, int at,
+                                                int32_t column, int x_row, int place) {
+    if constexpr (E::kInteger) {
+      NarrowJoin out{y[tile], shared.totals[tile][threadIdx.x], shared.x_totals[tile][threadIdx.x]};
+      int32_t so_far = in_segment;
+#pragma unroll 1
+      for (; columns > 0; columns -= cuts.part, column += cuts.part, record += record_bytes, ++slot) {
+        const auto* words = reinterpret_cast<const int32_t*>(record);
+        PartSums v{};
+        uint32_t w_zero = 0;
+        if (sums) {
+          const int of = is_constant() ? 0 : slot;
+          const int32_t* of_w = words + 128 * Shared::tiles(p);
+          if (p.w.has_zero) w_zero = *value(at, 1, of, joined_row());
+          if (!p.w.zero_is_float) v.w_zero = static_cast<int32_t>(w_zero);
+          if (p.x.has_zero) v.x_zero = static_cast<int32_t>(*value(at, x_zero_field(), of, x_row));
+          v.w_sum = of_w[joined_row()], v.x_sum = of_w[16 + x_row];
+          v.length = min(cuts.part, p.k - column);
+        }
+        out.add(p, words[place] >> kLift<E, kBits>, v);
+        so_far += cuts.part;
+        const bool over = so_far == p.segment || column + cuts.part >= p.k;
+        if (over || p.raw) out.close(p, part_scale(at, slot, x_row), from_bits(w_zero));
+        if (over) so_far = 0;
+      }
+      y[tile] = out.y, shared.totals[tile][threadIdx.x] = out.total, shared.x_totals[tile][threadIdx.x] = out.x_total;
     }
   }
   // All of K from the workspace.
@@ -677,7 +709,9 @@ class NarrowStream {
   uint32_t* values;
   int plane, stage_bytes, ring_bytes, record_bytes, span, span_shift, part_shift, slot_shift;
   int stage = 0, values_at = 0;
-  int32_t begin, end, ahead_column, ahead_left, in_segment = 0;
+  const uint8_t *w_from, *x_from;
+  int64_t x_stride;
+  int32_t begin, end, x_column, ahead_column, ahead_left, in_segment = 0;
   bool in_pair = false;  // turns of one step: the second of a pair comes next
   Held held = {};
   Sum sum[2][4] = {};

@@ -19,12 +19,11 @@ __device__ __forceinline__ uint32_t load_scale(const Operand& o, int32_t r, int3
   return static_cast<const uint16_t*>(o.scale.data)[at];
 }
 
-// The scale of (r, c) of what load_scale returned; `table`: the values of coded scales.
-__device__ __forceinline__ float scale_value(const Operand& o, const float* table, uint32_t stored, int32_t r,
-                                             int32_t c) {
+// The scale of (r, c) of what load_scale returned. Coded scales, a byte each, are minifloats (formats/layout.h).
+__device__ __forceinline__ float scale_value(const Operand& o, uint32_t stored, int32_t r, int32_t c) {
   if (o.scale_kind == ScaleKind::kNone) return 1.0f;
   if (o.scale_kind == ScaleKind::kOther) return o.scale_at(r, c);
-  float v = o.scale_kind == ScaleKind::kCoded      ? table[stored]
+  float v = o.scale_kind == ScaleKind::kCoded      ? minifloat_value(o.scale.format.row, stored)
             : o.scale_kind == ScaleKind::kFloat32  ? from_bits(stored)
             : o.scale_kind == ScaleKind::kBFloat16 ? bf16_value(stored)
                                                    : f16_value(stored);
