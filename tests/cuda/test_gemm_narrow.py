@@ -117,3 +117,30 @@ def test_parts_of_floats_to_the_bits_of_the_wide_loop(format: str, k: int, mma: 
     for m in ROWS:
         got = gemm("dequant_gemm", x[:m], w, N, k, mma=mma)
         assert torch.equal(got.view(torch.int32), want[:m].view(torch.int32))
+
+
+def test_raw_sums_of_parts() -> None:
+    rng = np.random.default_rng(5)
+    for k in COLUMNS:
+        x, w = operand(rng, "uint8:row", 16, k, layout="plain"), operand(rng, "uint4:row", N, k, layout="mma64")
+        for m in ROWS:
+            got = gemm("scaled_gemm", rows_of(x, m), w, N, k, dtype=torch.int32)
+            assert torch.equal(got.long(), torch.from_numpy(oracle.raw_sum(x.matrix, w.matrix)[:m]))
+
+
+@pytest.mark.parametrize("k", COLUMNS)
+@pytest.mark.parametrize("format", ["nvfp4", "mxfp4", "mxfp8_e4m3"])
+def test_parts_of_block_scaled_pairs_to_the_bits_of_the_wide_loop(format: str, k: int) -> None:
+    rng = np.random.default_rng(6)
+    x, w = operand(rng, format, 20, k), operand(rng, format, N, k, layout="mma64")
+    want = gemm("scaled_gemm", x, w, N, k, "120f")
+    for m in ROWS:
+        got = gemm("scaled_gemm", rows_of(x, m), w, N, k, "120f")
+        assert torch.equal(got.view(torch.int32), want[:m].view(torch.int32))
+
+
+@pytest.mark.parametrize("k", COLUMNS)
+@pytest.mark.parametrize("formats", [("int4:row", "int4:g64"), ("uint4:g128", "uint4:row")], ids="-".join)
+def test_parts_of_int4_pairs_to_the_bit(formats: tuple[str, str], k: int) -> None:
+    rng = np.random.default_rng(7)
+    check_integers(operand(rng, formats[0], 16, k), operand(rng, formats[1], N, k, layout="mma64"), k)

@@ -55,7 +55,7 @@ constexpr __host__ __device__ bool streams(const GemmParams& p) {
   return p.unit % least == 0 || least % p.unit == 0;
 }
 
-// Shared memory: this, the rings of the warps, values of three spans, records of two windows.
+// Shared memory: this, the rings of the warps, values of two spans, records of two windows.
 template <class E, int kBits>
 struct StreamShared {
   float w_scale[16], x_scale[16];  // engines with scales of blocks: what those are multiplied with
@@ -96,7 +96,7 @@ struct StreamShared {
     return 1 + (p.w.has_zero ? 1 : 0) + (p.x_scale_joins ? 1 : 0) + (p.x.has_zero ? 1 : 0);
   }
   static constexpr __host__ __device__ int64_t values(const GemmParams& p) {
-    return int64_t{3} * 64 * fields(p) * span(p);
+    return int64_t{2} * 64 * fields(p) * span(p);
   }
   // Of a record: sums of products by columns of x in tiles of 8, sums of w, sums of x.
   static constexpr __host__ __device__ int record(const GemmParams& p) {
@@ -143,17 +143,15 @@ class NarrowStream {
   }
 
   __device__ __forceinline__ void run() {
-    const bool split = gridDim.y > 1;
+    split = gridDim.y > 1;
+    const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
     const int32_t turns = (p.k + cuts.turn - 1) / cuts.turn;
     const int32_t share = (turns + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
-    const int64_t tile = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.z;
-    begin = static_cast<int32_t>(min(static_cast<int64_t>(blockIdx.y) * share * cuts.turn, int64_t{p.k}));
+    int32_t begin = static_cast<int32_t>(min(static_cast<int64_t>(blockIdx.y) * share * cuts.turn, int64_t{p.k}));
     end =
         static_cast<int32_t>(min(static_cast<int64_t>(begin) + static_cast<int64_t>(share) * cuts.turn, int64_t{p.k}));
-    if (split) records = static_cast<uint8_t*>(p.parts) + tile * ((p.k + cuts.part - 1) / cuts.part) * record_bytes;
+    if (split) records = static_cast<uint8_t*>(p.parts) + tile * ((p.k + cuts.part - 1) >> part_shift) * record_bytes;
 
-    const int32_t first = is_constant() ? 0 : begin;  // a block may have no share
-    load_values(first);
     start(begin + warp * cuts.turn);
 #pragma unroll 1
     for (int s = 0; s < ring_bytes - stage_bytes; s += stage_bytes) fetch(s);
@@ -162,47 +160,22 @@ class NarrowStream {
 #pragma unroll
       for (int h = 0; h < 2; ++h) shared.totals[h][threadIdx.x] = shared.x_totals[h][threadIdx.x] = 0;
     }
-    store_values(first, 0);
-    __syncthreads();
-
-    int32_t values_begin = begin;  // column of the first slot of the span
-    const int32_t window = kNarrowWarps * cuts.turn;
-    bool second_set = false;
+    bool sums_parts = true;  // else it joins what all blocks have left
 #pragma unroll 1
-    for (int32_t column = begin; column < end; column += window) {
-      const int32_t next_span = values_begin + (span << slot_shift);
-      const bool changes = !is_constant() && column + window < end;
-      if (changes && column == values_begin) load_values(next_span);
-      uint8_t* set = records + (second_set ? kNarrowWarps * cuts.turn_parts * record_bytes : 0);
-      const int32_t mine = column + warp * cuts.turn;
-      if (mine < end) {
-        turn(mine, mine - values_begin,
-             split ? records + static_cast<int64_t>(mine >> part_shift) * record_bytes
-                   : set + warp * cuts.turn_parts * record_bytes);
-      }
-      const int32_t first_slot = (column - values_begin) >> part_shift;
-      const bool over = changes && column + window == next_span;
-      const int at = values_at;
-      if (over) {
-        values_at = values_at == 2 ? 0 : values_at + 1;
-        store_values(next_span, values_at);
-        values_begin = next_span;
-      }
-      if (split && !over) continue;
-      __syncthreads();
-      if (!split) join(set, min(window, end - column), first_slot, at, column);
-      second_set = !second_set;
-    }
-    ptx::cp_async_wait_group<0>();
-    if (split) {
+    for (;;) {
+      windows(begin, sums_parts, !split || !sums_parts);
+      if (!split || !sums_parts) break;
       __threadfence();
       __syncthreads();
       if (threadIdx.x == 0) shared.arrived = atomicAdd(p.arrivals + tile, 1);
       __syncthreads();
-      if (shared.arrived != static_cast<int32_t>(gridDim.y) - 1) return;
+      if (shared.arrived != static_cast<int32_t>(gridDim.y) - 1) break;
       __threadfence();
-      join_all();
+      sums_parts = false;
+      begin = 0, end = p.k;
     }
+    ptx::cp_async_wait_group<0>();
+    if (split && sums_parts) return;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int32_t n = n0 + joined_row(), m = m0 + 8 * h + joined_col();
@@ -213,6 +186,36 @@ class NarrowStream {
   }
 
  private:
+  // The windows of [begin, end): sums their parts to records, joins records, or both.
+  __device__ __forceinline__ void windows(int32_t begin, bool sums_parts, bool joins) {
+    const int32_t window = kNarrowWarps * cuts.turn;
+    int32_t span_begin = is_constant() ? 0 : begin;  // whose values are in use
+    load_values(span_begin);
+    int32_t span_end = begin;
+    bool second_set = false;
+#pragma unroll 1
+    for (int32_t column = begin; column < end; column += window) {
+      if (column == span_end) {
+        if (!is_constant()) span_begin = column;
+        values_at ^= 1;  // a slow warp may still join by the others
+        store_values(span_begin, values_at);
+        __syncthreads();
+        span_end = is_constant()
+                       ? end
+                       : static_cast<int32_t>(min(int64_t{column} + (int64_t{span} << slot_shift), int64_t{end}));
+        if (span_end < end) load_values(span_end);
+      }
+      uint8_t* set = split ? records + static_cast<int64_t>(column >> part_shift) * record_bytes
+                           : records + (second_set ? kNarrowWarps * cuts.turn_parts * record_bytes : 0);
+      const int32_t mine = column + warp * cuts.turn;
+      if (sums_parts && mine < end) turn(mine, mine - span_begin, set + warp * cuts.turn_parts * record_bytes);
+      if (!joins) continue;
+      if (sums_parts) __syncthreads();
+      join(set, min(window, end - column), (column - span_begin) >> part_shift, values_at, column);
+      second_set = !second_set;
+    }
+  }
+
   // ---- scales and zero points
 
   __device__ __forceinline__ bool is_constant() const { return E::kBlocks == 0 && cuts.constant; }
@@ -251,25 +254,48 @@ class NarrowStream {
       });
     }
   }
+  // Rolled: a thread works on its first value and turns, as an index that is no constant would be one into local
+  // memory.
+  template <int kMost>
+  static __device__ __forceinline__ void turn_values(uint32_t (&v)[kMost]) {
+    const uint32_t first = v[0];
+#pragma unroll
+    for (int i = 0; i + 1 < kMost; ++i) v[i] = v[i + 1];
+    v[kMost - 1] = first;
+  }
   __device__ __forceinline__ void store_values(int32_t from, int to) {
-    const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
-    const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
-    const float w_zero_unit = E::kInteger ? power_of_two(p.w.bytes.shift) : 1.0f;
-    each_value<kMostOfW>(from, 16, n0, p.n, [&](int i, int slot, int row, int32_t r, int32_t c) {
-      *value(to, 0, slot, row) = E::kBlocks > 0 ? held.w[i] : to_bits(scale_value(p.w, held.w[i], r, c) * w_unit);
-      if (p.w.has_zero) {
-        *value(to, 1, slot, row) =
-            E::kInteger && !p.w.zero_is_float ? held.w_zero[i] : to_bits(zero_value(p.w, held.w_zero[i]) * w_zero_unit);
+    const int32_t slots = (p.k - from + (1 << slot_shift) - 1) >> slot_shift;
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < 16 << span_shift; at += kThreads) {
+      const int slot = at & (span - 1), row = at >> span_shift;
+      if (slot < slots) {
+        const int32_t r = min(n0 + row, p.n - 1), c = from + (slot << slot_shift);
+        const float unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
+        *value(to, 0, slot, row) = E::kBlocks > 0 ? held.w[0] : to_bits(scale_value(p.w, held.w[0], r, c) * unit);
+        if (p.w.has_zero) {
+          const float zero_unit = E::kInteger ? power_of_two(p.w.bytes.shift) : 1.0f;
+          *value(to, 1, slot, row) =
+              E::kInteger && !p.w.zero_is_float ? held.w_zero[0] : to_bits(zero_value(p.w, held.w_zero[0]) * zero_unit);
+        }
       }
-    });
-    if (p.x_scale_joins || p.x.has_zero) {
-      each_value<kMostOfX>(from, rows, m0, p.m, [&](int i, int slot, int row, int32_t r, int32_t c) {
+      turn_values(held.w);
+      turn_values(held.w_zero);
+    }
+    if (!p.x_scale_joins && !p.x.has_zero) return;
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < rows << span_shift; at += kThreads) {
+      const int slot = at & (span - 1), row = at >> span_shift;
+      if (slot < slots) {
+        const int32_t c = from + (slot << slot_shift);
+        const float unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
         if (p.x_scale_joins) {
           *value(to, x_field(), slot, row) =
-              E::kBlocks > 0 ? held.x[i] : to_bits(scale_value(p.x, held.x[i], r, c) * x_unit);
+              E::kBlocks > 0 ? held.x[0] : to_bits(scale_value(p.x, held.x[0], m0 + row, c) * unit);
         }
-        if (p.x.has_zero) *value(to, x_zero_field(), slot, row) = held.x_zero[i];
-      });
+        if (p.x.has_zero) *value(to, x_zero_field(), slot, row) = held.x_zero[0];
+      }
+      turn_values(held.x);
+      turn_values(held.x_zero);
     }
   }
   __device__ __forceinline__ void load_row_scales() {
@@ -372,28 +398,21 @@ class NarrowStream {
   // ---- a turn: its parts go to records from `record` on; its first column is `offset` columns into the span
 
   __device__ __forceinline__ void turn(int32_t column, int32_t offset, uint8_t* record) {
-    if (cuts.turn_steps == 1) {
-      if (!in_pair) begin_pair();
-      step<false>(in_pair ? 1 : 0, column, offset, true, &record);
-      if (in_pair) end_pair();
-      in_pair = !in_pair;
-      return;
-    }
     const int32_t turn_end = min(column + cuts.turn, p.k);
 #pragma unroll 1
-    for (; column < turn_end; column += 2 * kStepSlots, offset += 2 * kStepSlots) {
-      begin_pair();
-      if (column + 2 * kStepSlots <= p.k && cuts.part >= kStepSlots) {
+    while (column < turn_end) {
+      if (!in_pair) begin_pair();
+      if (cuts.part >= kStepSlots && column + 2 * kStepSlots <= p.k) {
         step<true>(0, column, offset, cuts.part == kStepSlots, &record);
         step<true>(1, column + kStepSlots, offset + kStepSlots, ends_at(column + 2 * kStepSlots), &record);
-      } else {
-#pragma unroll 1
-        for (int q = 0; q < 2 && column + q * kStepSlots < p.k; ++q) {
-          const int32_t from = column + q * kStepSlots;
-          step<false>(q, from, offset + q * kStepSlots, ends_at(from + kStepSlots), &record);
-        }
+        column += 2 * kStepSlots, offset += 2 * kStepSlots;
+        end_pair();
+        continue;
       }
-      end_pair();
+      step<false>(in_pair ? 1 : 0, column, offset, ends_at(column + kStepSlots), &record);
+      column += kStepSlots, offset += kStepSlots;
+      if (in_pair) end_pair();
+      in_pair = !in_pair;
     }
   }
   // Whether a part ends before `column`.
@@ -682,22 +701,6 @@ class NarrowStream {
       y[tile] = out.y, shared.totals[tile][threadIdx.x] = out.total, shared.x_totals[tile][threadIdx.x] = out.x_total;
     }
   }
-  // All of K from the workspace.
-  __device__ __forceinline__ void join_all() {
-    if (E::kBlocks > 0 || is_constant()) return join(records, p.k, 0, values_at, 0);
-    const int32_t columns = span * cuts.part;
-    load_values(0);
-#pragma unroll 1
-    for (int64_t from = 0; from < p.k; from += columns) {
-      const auto column = static_cast<int32_t>(from);
-      values_at = values_at == 2 ? 0 : values_at + 1;
-      store_values(column, values_at);
-      __syncthreads();
-      if (from + columns < p.k) load_values(column + columns);
-      join(records + (from >> part_shift) * record_bytes, min(columns, p.k - column), 0, values_at, column);
-    }
-  }
-
   const GemmParams& p;
   Shared& shared;
   const StreamCuts cuts;
@@ -711,8 +714,9 @@ class NarrowStream {
   int stage = 0, values_at = 0;
   const uint8_t *w_from, *x_from;
   int64_t x_stride;
-  int32_t begin, end, x_column, ahead_column, ahead_left, in_segment = 0;
-  bool in_pair = false;  // turns of one step: the second of a pair comes next
+  int32_t end, x_column, ahead_column, ahead_left, in_segment = 0;
+  bool in_pair = false;  // the second step of a pair comes next
+  bool split;
   Held held = {};
   Sum sum[2][4] = {};
   int32_t w_sums[2] = {}, x_sums[2] = {};
