@@ -92,18 +92,6 @@ def test_zero_points_of_any_value(group: str) -> None:
     check_integers(x, w, k)
 
 
-def test_sums_of_the_longest_rows() -> None:
-    """Sums of bytes of x past 2^31 under one float zero point."""
-    k = 2**24 + 64
-    x = torch.full((1, k), 128, dtype=torch.uint8)
-    w = torch.ops.lowbit.prepack(torch.zeros(1, 1, k // 32, dtype=torch.int32), "uint1", k, layout="mma64")
-    x_scale, scale, zero = torch.ones(1, 1), torch.ones(1, 1), torch.full((1, 1), 0.5)
-    x_operand = Operand("int8:row@plain", x, x_scale, None, None, None, oracle.Matrix(np.zeros((1, k))))
-    w_operand = Operand("uint1:row@mma64", w, scale, zero, None, None, oracle.Matrix(np.zeros((1, k))))
-    got = gemm("scaled_gemm", x_operand, w_operand, 1, k)
-    assert got.item() == 64.0 * k
-
-
 @pytest.mark.parametrize("mma", ["exact", "hardware"])
 @pytest.mark.parametrize("k", COLUMNS)
 @pytest.mark.parametrize("format", FLOAT_WEIGHTS)

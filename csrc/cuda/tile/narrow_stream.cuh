@@ -123,12 +123,13 @@ class NarrowStream {
       : p(params),
         shared(*reinterpret_cast<Shared*>(memory)),
         cuts(params),
-        lane(static_cast<int>(threadIdx.x % 32)),
+        lane(ptx::opaque(static_cast<int>(threadIdx.x % 32))),  // kept: not read anew in the loop
         warp(static_cast<int>(threadIdx.x / 32)),
         n0(static_cast<int32_t>(blockIdx.x) * kNarrowTile),
         m0(static_cast<int32_t>(blockIdx.z) * kNarrowColumns),
         rows(min(kNarrowColumns, params.m - m0)),
         sums(E::kInteger && (params.w_sums || params.x_sums)) {
+    flip = ptx::opaque(static_cast<int>(p.flip));  // an operand beside an immediate one
     plane = Shared::rows(p) * E::kRowBytes;
     stage_bytes = Shared::stage_bytes(p);
     ring_bytes = Shared::depth(p.stages) * stage_bytes;
@@ -325,6 +326,8 @@ class NarrowStream {
     if constexpr (!E::kNibbles) {
       const bool dense = p.x.dense.data != nullptr;
       x_stride = dense ? p.x.dense.row_stride * kSize : p.x.low.codes.row_stride;
+      x_plane = lane / 16 * plane;
+      x_place = 16 * chunk_at<E>(lane % 16 / kRowChunks, lane % kRowChunks);
       x_column = lane / 16 * to_second() + lane % kRowChunks * (16 / kSize);
       x_from = static_cast<const uint8_t*>(dense ? p.x.dense.data : p.x.low.codes.data) +
                (m0 + lane % 16 / kRowChunks) * x_stride + (static_cast<int64_t>(column) + x_column) * kSize;
@@ -352,7 +355,7 @@ class NarrowStream {
                                reinterpret_cast<uint4*>(x_to + q * plane));
         }
       } else {
-        copy_rows(ptx::shared_address(x_to) + lane / 16 * plane);
+        copy_rows(ptx::shared_address(x_to) + x_plane);
       }
       int32_t columns = 2 * second;
       ahead_left -= 2;
@@ -374,11 +377,14 @@ class NarrowStream {
     }
   }
   __device__ __forceinline__ void copy_rows(uint32_t to) const {
-    const int32_t left = p.k - ahead_column - x_column;
-    const int bytes = min(max(left, 0), 16 / kSize) * kSize;
+    const int bytes = min(max(p.k - ahead_column - x_column, 0), 16 / kSize) * kSize;
+    int row = lane % 16 / kRowChunks;
+    if (row < rows) ptx::cp_async_cg_16(to + x_place, x_from, bytes);
+    if (rows <= kRowsAtOnce) return;
     const uint8_t* from = x_from;
 #pragma unroll 1
-    for (int row = lane % 16 / kRowChunks; row < rows; row += kRowsAtOnce, from += kRowsAtOnce * x_stride) {
+    for (row += kRowsAtOnce; row < rows; row += kRowsAtOnce) {
+      from += kRowsAtOnce * x_stride;
       ptx::cp_async_cg_16(to + 16 * chunk_at<E>(row, lane % kRowChunks), from, bytes);
     }
   }
@@ -463,7 +469,12 @@ class NarrowStream {
       const int from = j * kMultiplied<E>;
       if (!kFull && cuts.part < kStepSlots && from < length && (from & (cuts.part - 1)) == 0)
         load_zeros(offset + from, zero);
-      weight_fragment<E, kBits>(p, words, from / 16, true, zero, a[j]);
+      if constexpr (E::kInteger && !E::kFloatWeights && !E::kNibbles) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[j][i] = integer_bytes<kBits>(words, from / 8 + i, static_cast<uint32_t>(flip));
+      } else {
+        weight_fragment<E, kBits>(p, words, from / 16, true, zero, a[j]);
+      }
     }
     uint32_t w_codes = 0, x_codes[2] = {0, 0};
     if constexpr (E::kBlocks > 0) {
@@ -587,7 +598,7 @@ class NarrowStream {
   static __device__ __forceinline__ int pair_at(int pair, int row) { return 16 * pair + (row ^ (4 * pair)); }
 
   __device__ __forceinline__ void save(uint8_t** record) {
-    const int g = lane / 4, t = lane % 4;
+    const int l = ptx::opaque(lane), g = l / 4, t = l % 4;  // addresses are made where they are needed
     auto* to = reinterpret_cast<uint2*>(*record);
 #pragma unroll
     for (int tile = 0; tile < 2; ++tile) {
@@ -711,7 +722,7 @@ class NarrowStream {
   uint8_t* records;
   uint32_t* values;
   int plane, stage_bytes, ring_bytes, record_bytes, span, span_shift, part_shift, slot_shift;
-  int stage = 0, values_at = 0;
+  int stage = 0, values_at = 0, flip, x_plane, x_place;
   const uint8_t *w_from, *x_from;
   int64_t x_stride;
   int32_t end, x_column, ahead_column, ahead_left, in_segment = 0;
