@@ -1,5 +1,5 @@
-"""The narrow loop of the tensor-core GEMM on the emulator, where it streams weights: every cut of K into parts, tails of
-K, few rows of x, K shared by blocks. Integers to the bits of the oracle, floats to those of the wide loop."""
+"""The narrow loop of the tensor-core GEMM on the emulator, where it streams weights: every cut of K into parts, tails
+of K, few rows of x, K shared by blocks. Integers to the bits of the oracle, floats to those of the wide loop."""
 
 from __future__ import annotations
 
@@ -105,6 +105,15 @@ def test_parts_of_floats_to_the_bits_of_the_wide_loop(format: str, k: int, mma: 
     for m in ROWS:
         got = gemm("dequant_gemm", x[:m], w, N, k, mma=mma)
         assert torch.equal(got.view(torch.int32), want[:m].view(torch.int32))
+
+
+@pytest.mark.parametrize("layout", ["canonical", "mma64"])
+@pytest.mark.parametrize("k", [77, 4612])
+def test_rows_that_are_no_vectors_are_walked(k: int, layout: str) -> None:
+    """Rows of x that cp.async cannot copy, eight at a time; the longer ones are shared by two blocks."""
+    rng = np.random.default_rng(8)
+    x = operand(rng, "int8:row", 16, k, layout="plain")
+    check_integers(x, operand(rng, "int4:g128", N, k, layout=layout), k)
 
 
 def test_raw_sums_of_parts() -> None:
