@@ -1,10 +1,10 @@
-// The narrow loop where all parts of K are powers of two of columns, weights lie in the layout mma64 and one 16-bit
-// float or byte is a value: as good as every product with few rows.
+// The narrow loop where weights lie in the layout mma64, all parts of K are powers of two of columns, and rows of x are
+// copied as they lie: nearly every product with few rows.
 //
 // The warps of a block share K by turns: a turn is 1 to 8 steps of 64 columns with at most four parts, warp i has turns
 // i, i + 4, ... A window is a turn of each warp. Its parts go to records, and behind the one barrier of a window each
-// thread joins those of its outputs. So there are two sets of records and three of scales: a slow warp may still join
-// the window before.
+// thread joins those of its outputs. So there are two sets of records, and two of the scales of a span of K: a slow
+// warp may still join the window before.
 //
 // Each warp streams its turns through a ring of its own, in pairs of steps. Rows of x in shared memory are those that
 // exist: a lane that would read another reads the last one, and nobody looks at what comes of it.
