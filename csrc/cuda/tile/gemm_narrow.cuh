@@ -23,10 +23,9 @@ struct NarrowShared {
   }
 };
 
-// Rows of nibbles are made by a call, around which much lives: two blocks a multiprocessor leave the registers for it.
+// Two blocks a multiprocessor have 56 KB of 4-bit weights under way; a third would leave too few registers.
 template <class E, int kBits>
-__global__ void __launch_bounds__(32 * kNarrowWarps, E::kNibbles ? 2 : 3)
-    gemm_narrow(const __grid_constant__ GemmParams p) {
+__global__ void __launch_bounds__(32 * kNarrowWarps, 2) gemm_narrow(const __grid_constant__ GemmParams p) {
   if constexpr (IsNative<E>::value) {
     extern __shared__ __align__(128) uint8_t memory[];
     if constexpr (kBits > 0) {
