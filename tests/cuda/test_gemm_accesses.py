@@ -29,8 +29,11 @@ CASES: dict[str, tuple[str, str, str, str, int, bool]] = {
     "wide int8 by int4": ("scaled_gemm", "int8:row", "int4:row", "mma64", 64, False),
     "wide int8 by int4:g128": ("scaled_gemm", "int8:row", "int4:g128", "mma64", 64, True),
     "narrow int8 by int4": ("scaled_gemm", "int8:row", "int4:row", "mma64", 8, False),
+    "narrow int8 by int4:g128": ("scaled_gemm", "int8:row", "int4:g128", "mma64", 8, False),
+    "one row of int8 by int4:g128": ("scaled_gemm", "int8:row", "int4:g128", "mma64", 1, False),
     "wide bfloat16 by int4": ("dequant_gemm", "bfloat16", "int4:row", "mma64", 64, False),
     "narrow bfloat16 by int4": ("dequant_gemm", "bfloat16", "int4:row", "mma64", 8, False),
+    "narrow bfloat16 by int4:g128": ("dequant_gemm", "bfloat16", "int4:g128", "mma64", 8, False),
     "binary int4 by int1": ("bitplane_gemm", "int4:row", "int1:row", "canonical", 8, False),
 }
 

@@ -253,6 +253,23 @@ LOWBIT_HD float middle_of(float low, float high) {
 #define LOWBIT_TABLE(name, bits, tie, overflow, ...) static __device__ const float device_##name[] = {__VA_ARGS__};
 #include "formats/formats.def"
 
+// The value of a code of a minifloat.
+__device__ __forceinline__ float minifloat_value(const ElementFormat& f, uint32_t code) {
+  if (f.specials == kPower) {
+    return code == 0 ? from_bits(0x00400000u) : from_bits(code == 255u ? 0x7fc00000u : code << 23);
+  }
+  const uint32_t bits = code & ((1u << (f.exponent + f.mantissa)) - 1u);
+  const uint32_t sign = code >> (f.bits - 1) << 31;
+  if (f.specials == kNanOnly && bits == nan_code(f)) return from_bits(0x7fc00000u);
+  if (f.specials == kIeee && bits > max_code(f)) {
+    return from_bits(bits == max_code(f) + 1u ? sign | 0x7f800000u : 0x7fc00000u);
+  }
+  const float v = bits < 1u << f.mantissa
+                      ? static_cast<float>(static_cast<int>(bits)) * power_of_two(1 - f.bias - f.mantissa)
+                      : from_bits((bits + (static_cast<uint32_t>(127 - f.bias) << f.mantissa)) << (23 - f.mantissa));
+  return from_bits(to_bits(v) | sign);
+}
+
 // The value of a code of any real format; one at a time, for scales and tables.
 __device__ __forceinline__ float decode_one(const DeviceFormat& format, uint32_t code, const float* codebook) {
   const ElementFormat& f = format.row;
@@ -269,19 +286,7 @@ __device__ __forceinline__ float decode_one(const DeviceFormat& format, uint32_t
 #include "formats/formats.def"
       return 0.0f;
   }
-  if (f.specials == kPower) {
-    return code == 0 ? from_bits(0x00400000u) : from_bits(code == 255u ? 0x7fc00000u : code << 23);
-  }
-  const uint32_t bits = code & ((1u << (f.exponent + f.mantissa)) - 1u);
-  const uint32_t sign = code >> (f.bits - 1) << 31;
-  if (f.specials == kNanOnly && bits == nan_code(f)) return from_bits(0x7fc00000u);
-  if (f.specials == kIeee && bits > max_code(f)) {
-    return from_bits(bits == max_code(f) + 1u ? sign | 0x7f800000u : 0x7fc00000u);
-  }
-  const float v = bits < 1u << f.mantissa
-                      ? static_cast<float>(static_cast<int>(bits)) * power_of_two(1 - f.bias - f.mantissa)
-                      : from_bits((bits + (static_cast<uint32_t>(127 - f.bias) << f.mantissa)) << (23 - f.mantissa));
-  return from_bits(to_bits(v) | sign);
+  return minifloat_value(f, code);
 }
 
 // Shared memory of a coder's tables, in floats; and their filling by all threads of the block, with a barrier after it.

@@ -1,0 +1,469 @@
+// The narrow loop of any cut of K and of weights through registers: a block of four warps computes 16 rows of w by 8 of
+// x at a time, and the warps share K by units: warp i of the block takes units i, i + 4, ... Each leaves the sums of
+// its parts (a segment within a unit) in records; after every four units all threads join them, one output a thread.
+#pragma once
+
+#include "cuda/tile/gemm_shape.h"
+#include "cuda/tile/gemm_steps.cuh"
+#include "cuda/tile/narrow_join.cuh"
+
+namespace lowbit::cuda {
+
+struct Narrow {
+  static constexpr int kWarps = kNarrowWarps, kThreads = 32 * kWarps, kRowsW = kNarrowTile, kRowsX = 8;
+};
+
+// The values of one segment in a step, which a part takes along.
+struct NarrowScales {
+  float w[16], w_zero[16], x[8];
+  int32_t w_int[16], x_int[8];
+};
+
+// One part. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g, columns 2 t) and
+// the threads of the join (16 rows, two columns that lie side by side) meet all banks.
+struct PartRecord {
+  int32_t sums[128];  // the bits of floats where the engine's sums are
+  float w_scale[16], w_float_zero[16], x_scale[8];
+  int32_t w_zero[16], w_sum[16], x_zero[8], x_sum[8];
+  int32_t length, segment, last, pad;
+};
+static_assert(kNarrowColumns / Narrow::kRowsX * sizeof(PartRecord) == kPartBytes);
+__device__ __forceinline__ int sum_at(int r, int c) { return 16 * (c % 2 * 4 + c / 2) + (r ^ (c / 4 * 8)); }
+
+// Shared memory: this, the rings of the warps (weights, rows of x), their scales, the records of a window.
+template <class E, int kBits>
+struct WalkShared {
+  Step steps[Narrow::kWarps][kStepRing];
+  Walker walkers[Narrow::kWarps];  // of lanes 0
+  Tables<E> tables;
+  int32_t arrived;
+
+  static constexpr int64_t weights(int terms) {
+    return kBits > 0 ? 128 * kBits : Narrow::kRowsW * E::kRowBytes * terms;
+  }
+  static constexpr int64_t rows(int terms) { return Narrow::kRowsX * E::kRowBytes * terms; }
+  static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WalkShared)) + 127) / 128 * 128; }
+  static constexpr __host__ __device__ int64_t rings(const GemmParams& p, int stages) {
+    return Narrow::kWarps * stages * (weights(p.w_terms) + rows(p.x_terms));
+  }
+  static constexpr __host__ __device__ int64_t scales(const GemmParams& p, int stages) {
+    return Narrow::kWarps * stages * p.slots * static_cast<int64_t>(sizeof(NarrowScales));
+  }
+  // `parts`: records in shared memory, 0 where they lie in the workspace.
+  static constexpr int64_t bytes(const GemmParams& p, int stages, int parts) {
+    return header() + rings(p, stages) + scales(p, stages) + static_cast<int64_t>(sizeof(PartRecord)) * parts;
+  }
+};
+
+template <class E, int kBits>
+class NarrowWalk {
+  using Sum = typename E::Sum;
+  using Shared = WalkShared<E, kBits>;
+
+ public:
+  __device__ __forceinline__ NarrowWalk(const GemmParams& params, Shared* s)
+      : p(params),
+        shared(*s),
+        lane(static_cast<int>(threadIdx.x % 32)),
+        warp(static_cast<int>(threadIdx.x / 32)),
+        row_tile(params.across(static_cast<int32_t>(blockIdx.x))),
+        n0((static_cast<int32_t>(blockIdx.x) - row_tile * params.across.size) * Narrow::kRowsW),
+        data(reinterpret_cast<uint4*>(reinterpret_cast<uint8_t*>(s) + Shared::header())) {}
+
+  __device__ __forceinline__ void run() {
+    units = (p.k + p.unit - 1) / p.unit;
+    const bool split = gridDim.y > 1;
+    const int32_t share = (units + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+    unit_begin = static_cast<int32_t>(blockIdx.y) * share;
+    unit_end = min(units, unit_begin + share);
+    fill_tables<kBits>(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
+#pragma unroll 1
+    for (int half = 0; place(half); ++half) {
+      sum_parts(split);
+      if (!split) write();
+      __syncthreads();
+    }
+    if (!split) return;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      shared.arrived = atomicAdd(p.arrivals + blockIdx.x, 1);
+    }
+    __syncthreads();
+    if (shared.arrived != static_cast<int32_t>(gridDim.y) - 1) return;
+    __threadfence();
+#pragma unroll 1
+    for (int half = 0; place(half); ++half) {
+      out = NarrowJoin();
+      join(units);
+      write();
+    }
+  }
+
+ private:
+  // Columns 8 half .. + 7 of the block's tile. False: there are none.
+  __device__ __forceinline__ bool place(int half) {
+    m0 = row_tile * kNarrowColumns + half * Narrow::kRowsX;
+    if (half * Narrow::kRowsX >= kNarrowColumns || m0 >= p.m) return false;
+    if (gridDim.y > 1) {
+      records = static_cast<PartRecord*>(p.parts) +
+                (int64_t{blockIdx.x} * (kNarrowColumns / Narrow::kRowsX) + half) * units * p.unit_parts;
+    } else {
+      records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
+                                              Shared::scales(p, p.stages));
+    }
+    return true;
+  }
+
+  // The parts of the block's units to records; where K is not split, they are joined too.
+  __device__ __forceinline__ void sum_parts(bool split) {
+    ahead_unit = unit_begin + warp;
+    ahead_column = ahead_unit * p.unit;
+    ahead_left = p.part;
+    if (lane == 0 && !p.even) {
+      shared.walkers[warp] = Walker{};
+      start(ahead_unit);
+      for (int i = 0; i <= p.stages; ++i) next(i);
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int32_t s = 0; s < p.stages - 1; ++s) values_store(s, fetch(s, s), s);
+    stage = 0, ahead_stage = p.stages - 1;
+    out = NarrowJoin();
+    at = 0;
+    for (int32_t window = unit_begin; window < unit_end; window += Narrow::kWarps) {
+      if (window + warp < unit_end) unit(window + warp, split ? window + warp : warp);
+      if (!split) {
+        __syncthreads();
+        join(min(Narrow::kWarps, unit_end - window));
+        __syncthreads();
+      }
+    }
+    ptx::cp_async_wait_group<0>();
+  }
+
+  __device__ __forceinline__ void write() const {
+    const int32_t n = n0 + joined_row(), m = m0 + joined_col();
+    if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, shared.tables.x_scale, m), bias_at(p, n, 0), out.y);
+  }
+
+  // ---- the walk of lane 0, ahead of the warp
+
+  __device__ __forceinline__ void start(int32_t u) {
+    if (u >= unit_end) return;
+    shared.walkers[warp].start(p, u * p.unit, min(p.k, (u + 1) * p.unit), true);
+  }
+  // The next step of the warp's units into the ring.
+  __device__ __forceinline__ void next(int32_t s) {
+    Step* step = &shared.steps[warp][s & (kStepRing - 1)];
+    if (ahead_unit < unit_end && shared.walkers[warp].column == shared.walkers[warp].end) {
+      ahead_unit += Narrow::kWarps;
+      start(ahead_unit);
+    }
+    if (ahead_unit >= unit_end) {
+      shared.walkers[warp].end = shared.walkers[warp].column;
+    }
+    shared.walkers[warp].next(p, true, step);
+  }
+
+  __device__ __forceinline__ uint4* weights(int which) const {
+    return data + (warp * p.stages + which) * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
+  }
+  __device__ __forceinline__ uint4* rows(int which) const { return weights(which) + Shared::weights(p.w_terms) / 16; }
+
+  __device__ __forceinline__ NarrowScales* scales(int which) const {
+    return reinterpret_cast<NarrowScales*>(data + Shared::rings(p, p.stages) / 16) +
+           (warp * p.stages + which) * p.slots;
+  }
+
+  // Brings step s of the warp into stage `to`, and its first scales into registers. Their column, -1: none are needed.
+  __device__ __forceinline__ int32_t fetch(int32_t s, int to) {
+    const Step* step = p.even ? nullptr : &shared.steps[warp][s & (kStepRing - 1)];
+    int32_t column = -1, needs = -1;
+    if (step != nullptr) {
+      if (step->pieces[0].length != 0) column = step->pieces[0].column;
+      needs = step->slot_column[0];
+    } else if (ahead_unit < unit_end) {
+      column = ahead_column;
+      const int32_t end = min(p.k, (ahead_unit + 1) * p.unit);
+      ahead_column += kStepSlots, ahead_left -= kStepSlots;
+      if (ahead_left <= 0 || ahead_column >= end || E::kBlocks > 0 || (!E::kInteger && p.w.has_zero)) needs = column;
+      if (ahead_left <= 0) ahead_left = p.part;
+      if (ahead_column >= end) {
+        ahead_unit += Narrow::kWarps;
+        ahead_column = ahead_unit * p.unit;
+        ahead_left = p.part;
+      }
+    }
+    if (column >= 0) {
+      values_load(needs);
+      if constexpr (kBits > 0) {
+        copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, 1, column / kStepSlots,
+                            weights(to), lane, 32);
+      } else {
+        bring_rows<E, 32>(p, shared.tables, true, 0, n0, Narrow::kRowsW, p.n, step, column, weights(to));
+      }
+      if (p.x_async) {
+        copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, column / kStepSlots, rows(to), lane, 32);
+      } else {
+        bring_rows<E, 32>(p, shared.tables, false, 0, m0, Narrow::kRowsX, p.m, step, column, rows(to));
+      }
+    }
+    ptx::cp_async_commit_group();
+    return needs;
+  }
+
+  // Lanes 0..15 have the rows of w, 16..23 those of x. The first scales of a step, mostly its only ones, go through
+  // registers, so that their loads are under way while the step before is multiplied.
+  struct Scales {
+    float scale, w_zero;
+    int32_t zero;
+  };
+  __device__ __forceinline__ void values_load(int32_t c) {
+    if (c < 0) return;
+    const int row = lane % 16;
+    if constexpr (E::kBlocks > 0) {
+      constexpr int kCount = kStepSlots / kMultiplied<E> * E::kBlocks;
+      const Operand& o = lane < 16 ? p.w : p.x;
+      const int32_t r = lane < 16 ? min(n0 + row, p.n - 1) : min(m0 + row, p.m - 1);
+      if (lane < 24) {
+        loaded.scale = o.scale_of_codes(r);
+        loaded.zero = static_cast<int32_t>(o.scale_codes(r, c, kCount));
+      }
+      return;
+    }
+    if (lane < 16) {
+      const int32_t r = min(n0 + row, p.n - 1);
+      loaded.scale = p.w.scale_from(shared.tables.w_scale, r, c);
+      if (p.w.has_zero) {
+        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c);
+        if (E::kInteger) loaded.zero = p.w.integer_zero_at(r, c);
+      }
+    } else if (lane < 24) {
+      const int32_t m = min(m0 + row, p.m - 1);
+      if (p.x_scale_joins) loaded.scale = p.x.scale_from(shared.tables.x_scale, m, c);
+      if (E::kInteger) loaded.zero = p.x.integer_zero_at(m, c);
+    }
+  }
+  __device__ __forceinline__ void values_store(int32_t s, int32_t c, int to) {
+    if (c < 0) return;
+    const Step* step = p.even ? nullptr : &shared.steps[warp][s & (kStepRing - 1)];
+    const int row = lane % 16, shift = !E::kInteger ? 0 : lane < 16 ? p.w.bytes.shift : p.x.bytes.shift;
+    const float down = E::kInteger ? power_of_two(-shift) : 1.0f;
+    const auto up = static_cast<float>(E::kInteger ? 1 << shift : 1);
+    NarrowScales* v = scales(to);
+#pragma unroll 1
+    for (int i = 0;; ++i, ++v) {
+      if (lane < 16) {
+        v->w[row] = loaded.scale * down;
+        v->w_zero[row] = loaded.w_zero * up;
+        v->w_int[row] = loaded.zero;
+      } else if (lane < 24) {
+        v->x[row] = p.x_scale_joins ? loaded.scale * down : 1.0f;
+        v->x_int[row] = loaded.zero;
+      }
+      if (step == nullptr || i == 3 || step->slot_column[i + 1] < 0) break;
+      values_load(step->slot_column[i + 1]);
+    }
+  }
+
+  // ---- one unit: its parts go to records place * unit_parts ...
+
+  __device__ __forceinline__ void unit(int32_t u, int32_t place) {
+    PartRecord* record = records + static_cast<int64_t>(place) * p.unit_parts;
+    column = u * p.unit;
+    left = p.part;
+#pragma unroll 1
+    for (bool more = true; more; ++at) {
+      wait_stages(p.stages - 2);
+      __syncwarp();
+      if (lane == 0 && !p.even) next(at + p.stages + 1);
+      const int32_t needs = fetch(at + p.stages - 1, ahead_stage);
+      more = compute(u, &record);
+      values_store(at + p.stages - 1, needs, ahead_stage);
+      stage = stage + 1 == p.stages ? 0 : stage + 1;
+      ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
+    }
+  }
+
+  using Words = uint32_t[kBits > 0 ? kBits : 1];
+
+  // As in the wide loop.
+  template <bool kSums, bool kEven>
+  __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
+                                           const NarrowScales& values) {
+    const int g = lane / 4, t = lane % 4;
+    const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
+#pragma unroll 1
+    for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
+      uint32_t a[4];
+      if constexpr (kBits > 0) {
+        float zero[2] = {0.0f, 0.0f};
+        if (!E::kInteger && p.w.has_zero) zero[0] = values.w_zero[g], zero[1] = values.w_zero[g + 8];
+        weight_fragment<E, kBits>(p, words, group, chunk >= 32, zero, a);
+      } else {
+        row_fragment<E>(chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, piece, lane, a);
+      }
+      if constexpr (kSums) {
+        const int low = static_cast<int>(ones(length - 4 * t)), high = static_cast<int>(ones(length - 16 - 4 * t));
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          w_sums[h] = __dp4a(static_cast<int>(a[h]), low, w_sums[h]);
+          w_sums[h] = __dp4a(static_cast<int>(a[2 + h]), high, w_sums[h]);
+        }
+      }
+#pragma unroll 1
+      for (int tx = 0; tx < (kEven ? 1 : min(p.x_terms, kMaxTerms - tw)); ++tx) {
+        uint32_t b[2];
+        x_fragment<E, (kBits > 0)>(chunk, rows(stage) + tx * Narrow::kRowsX * 8, piece, lane, length, flip, b);
+        if constexpr (kSums) {
+          x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
+          x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
+        }
+        if constexpr (E::kBlocks == 4) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) a[j] ^= block_sign(static_cast<uint32_t>(values.w_int[g + j % 2 * 8]), j / 2, t);
+#pragma unroll
+          for (int j = 0; j < 2; ++j) b[j] ^= block_sign(static_cast<uint32_t>(values.x_int[g]), j, t);
+        }
+        if constexpr (E::kBlocks > 0) {  // as in the wide loop
+          E::multiply(sum, a, b, static_cast<uint32_t>(values.w_int[g + t % 2 * 8]) >> (8 * piece),
+                      static_cast<uint32_t>(values.x_int[g]) >> (8 * piece));
+        } else {
+          E::multiply(sum, a, b);
+        }
+      }
+    }
+  }
+
+  // False behind the last step of the unit.
+  __device__ __forceinline__ bool compute(int32_t u, PartRecord** record) {
+    const NarrowScales* values = scales(stage);
+    const bool sums = E::kInteger && (p.w_sums || p.x_sums);
+    Words words;
+    if constexpr (kBits > 0) load_words<kBits>(reinterpret_cast<const uint32_t*>(weights(stage)), lane, words);
+    if (kEvenOnly<E> || p.even) {
+      constexpr int kChunk = kMultiplied<E>, kPieces = kStepSlots / kChunk;
+      const int32_t length = min(kStepSlots, p.k - column), end = min(p.k, (u + 1) * p.unit);
+#pragma unroll
+      for (int j = 0; j < kPieces; ++j) {
+        if (sums) {
+          if constexpr (E::kInteger && !E::kNibbles)
+            multiply<true, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
+        } else {
+          multiply<false, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
+        }
+      }
+      left -= kStepSlots, column += kStepSlots;
+      const bool last = column >= end;
+      if (left <= 0 || last) {
+        const bool segment = column >= p.k || (p.segment != 0 && column % p.segment == 0);
+        save(p.part - left - kStepSlots + length, segment, last, *values, *record);
+        ++*record;
+        left = p.part;
+      }
+      return !last;
+    }
+    const Step& step = shared.steps[warp][at & (kStepRing - 1)];
+    const int pieces = kStepSlots / p.chunk;
+#pragma unroll 1
+    for (int j = 0; j < pieces; ++j) {
+      const Piece piece = step.pieces[j];
+      if (piece.length == 0) return false;
+      multiply<E::kInteger, false>(words, 0, p.chunk, j, piece.length, values[piece.slot]);
+      if constexpr (kBits > 0) {
+        advance_words<kBits>(words);
+        if (p.chunk == 32) advance_words<kBits>(words);
+      }
+      if (piece.joins) {
+        save(piece.joined, piece.segment, piece.last, values[piece.slot], *record);
+        ++*record;
+        if (piece.last) return false;
+      }
+    }
+    return true;
+  }
+
+  __device__ __forceinline__ void save(int32_t length, bool segment, bool last, const NarrowScales& scales,
+                                       PartRecord* to) {
+    const int g = lane / 4, t = lane % 4, row = lane % 16;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      int32_t& place = to->sums[sum_at(g + 8 * (e / 2), 2 * t + e % 2)];
+      if constexpr (E::kInteger) {
+        place = sum[e] >> kLift<E, kBits>;
+      } else {
+        place = __float_as_int(sum[e]);
+      }
+      sum[e] = 0;
+    }
+    if (E::kInteger && (p.w_sums || p.x_sums)) {  // over the four lanes of a row
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 1);
+        w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 2);
+        if (t == 0) to->w_sum[g + 8 * h] = w_sums[h] >> kLift<E, kBits>;
+        w_sums[h] = 0;
+      }
+      x_sum += __shfl_xor_sync(0xffffffffu, x_sum, 1);
+      x_sum += __shfl_xor_sync(0xffffffffu, x_sum, 2);
+      if (t == 0) to->x_sum[g] = x_sum;
+      x_sum = 0;
+    }
+    if (lane < 16) {
+      to->w_scale[row] = scales.w[row];
+      to->w_float_zero[row] = scales.w_zero[row];
+      to->w_zero[row] = scales.w_int[row];
+    } else if (lane < 24) {
+      to->x_scale[row] = scales.x[row];
+      to->x_zero[row] = scales.x_int[row];
+    }
+    if (lane == 0) to->length = length, to->segment = segment, to->last = last;
+  }
+
+  // The output of this thread.
+  static __device__ __forceinline__ int joined_row() { return static_cast<int>(threadIdx.x % 16); }
+  static __device__ __forceinline__ int joined_col() {
+    const int place = static_cast<int>(threadIdx.x / 16);
+    return place % 4 * 2 + place / 4;
+  }
+
+  // The records of `count` units in order, one output a thread.
+  __device__ __forceinline__ void join(int32_t count) {
+    const int row = joined_row(), col = joined_col();
+#pragma unroll 1
+    for (int32_t u = 0; u < count; ++u) {
+#pragma unroll 1
+      for (const PartRecord* r = records + static_cast<int64_t>(u) * p.unit_parts;; ++r) {
+        float scale = r->w_scale[row];
+        if (p.x_scale_joins) scale *= r->x_scale[col];
+        const int32_t dot = r->sums[sum_at(row, col)];
+        if constexpr (E::kInteger) {
+          PartSums v{r->w_zero[row], r->x_zero[col], 0, 0, r->length};
+          if (p.w_sums || p.x_sums) v.w_sum = r->w_sum[row], v.x_sum = r->x_sum[col];
+          out.add(p, dot, v);
+          if (r->segment || p.raw) out.close(p, scale, r->w_float_zero[row]);
+        } else {
+          out.y = __fmaf_rn(__int_as_float(dot), scale, out.y);
+        }
+        if (r->last) break;
+      }
+    }
+  }
+
+  const GemmParams& p;
+  Shared& shared;
+  const int lane, warp;
+  const int32_t row_tile, n0;
+  int32_t m0;
+  uint4* data;
+  PartRecord* records;
+  int32_t units, unit_begin, unit_end, at, stage, ahead_stage;
+  int32_t ahead_unit, ahead_column, ahead_left, column, left;  // p.even: places and columns of the part left
+  Scales loaded = {};
+  Sum sum[4] = {};
+  int32_t w_sums[2] = {}, x_sum = 0;
+  NarrowJoin out;
+};
+
+}  // namespace lowbit::cuda
