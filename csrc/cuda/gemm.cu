@@ -335,6 +335,8 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     p.offs = grouped->offs, p.experts = grouped->experts;
     p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
     p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
+    if (p.w_scale_step % 4 != 0) p.w.scale_window = ValueWindow();
+    if (p.w_zero_step % 4 != 0) p.w.zero_window = ValueWindow();
     if (integer && longest > longest_segment) {
       return unsupported(op, ": K under one scale must be at most ", longest_segment, ", got ", longest,
                          "; use scales of groups");
@@ -352,6 +354,10 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   bool room = true;
   if (!plan->narrow) {
     room = fits(false, 0);
+    if (!room) {  // without windows of scales there may be
+      p.w.scale_window = p.w.zero_window = p.x.scale_window = p.x.zero_window = ValueWindow();
+      room = fits(false, 0);
+    }
     plan->narrow = !room && grouped == nullptr;
   }
   even_parts(&p, !integer || plan->narrow);

@@ -11,6 +11,7 @@
 
 #include "common/qmatrix.h"
 #include "cuda/tile/blocks.cuh"
+#include "cuda/tile/value_window.cuh"
 #include "ref/gemm_args.h"
 
 namespace lowbit::cuda {
@@ -111,14 +112,18 @@ struct CodeSource {
 // Parts of a complex weight as a real matrix [[Re, -Im], [Im, Re]].
 enum class Part : uint8_t { kReal, kMinusImaginary, kImaginary };
 
-// How scales are read. All but kOther: by a few instructions that stand in the loop; kCoded is one byte a code, looked
-// up in a table of the values.
-enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kCoded, kOther };
+// How scales are read. All but kOther: by a few instructions that stand in the loop. kPower and kCoded are powers of
+// two and minifloats of one byte, which are computed: lanes that looked them up in a table would meet in its banks.
+enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kPower, kCoded, kOther };
 
 inline ScaleKind scale_kind_of(const DeviceValues& v, bool is_complex) {
   if (v.data == nullptr) return ScaleKind::kNone;
   if (is_complex || (v.has_second && v.second_dtype != DType::kF32)) return ScaleKind::kOther;
-  if (v.coded) return v.codes.kind == Canonical::kBytes ? ScaleKind::kCoded : ScaleKind::kOther;
+  if (v.coded) {
+    const ElementFormat& f = v.format.row;
+    if (v.codes.kind != Canonical::kBytes || !f.is_float()) return ScaleKind::kOther;
+    return f.specials == kPower ? ScaleKind::kPower : ScaleKind::kCoded;
+  }
   switch (v.dtype) {
     case DType::kF32: return ScaleKind::kFloat32;
     case DType::kBF16: return ScaleKind::kBFloat16;
@@ -134,6 +139,7 @@ struct Operand {
   int32_t high_count = 0, group = 0;
   DeviceValues scale, scale_imaginary, zero;
   ScaleKind scale_kind = ScaleKind::kNone;
+  ValueWindow scale_window, zero_window;
   bool has_zero = false, zero_is_float = false, is_complex = false;
   Matrix dense;  // data == nullptr: codes
   bool dense_aligned = false;
@@ -167,6 +173,8 @@ struct Operand {
       rows *= 2, cols *= 2;
     }
     scale_kind = scale_kind_of(scale, is_complex);
+    if (scale_kind != ScaleKind::kOther) scale_window = ValueWindow(scale, cols);
+    if (!is_complex && !zero.has_second && !zero.coded) zero_window = ValueWindow(zero, cols);
   }
 
   __device__ __forceinline__ Part part(int32_t r, int32_t c) const {
@@ -186,28 +194,50 @@ struct Operand {
     s.second = static_cast<const uint8_t*>(s.second) + second_step;
     return s.at(r, c);
   }
-  // The same for the common kinds in place; `table`: the values of coded scales (nullptr: they are decoded).
+  // The same for the common kinds in place; `table`: the values of codes, for those that are not finite.
   __device__ __forceinline__ float scale_from(const float* table, int32_t r, int32_t c, int64_t step = 0,
                                               int64_t second_step = 0) const {
     if (scale_kind == ScaleKind::kNone) return 1.0f;
-    if (scale_kind == ScaleKind::kOther || (scale_kind == ScaleKind::kCoded && table == nullptr)) {
-      return scale_at(r, c, step, second_step);
-    }
+    if (scale_kind == ScaleKind::kOther) return scale_at(r, c, step, second_step);
     const int64_t i = scale.block_rows(r), j = scale.block_cols(c);
     const auto* base = static_cast<const uint8_t*>(scale.data) + step;
-    float v;
-    if (scale_kind == ScaleKind::kCoded) {
-      v = table[base[i * scale.codes.row_stride + j]];
+    uint32_t stored;
+    if (scale.coded) {
+      stored = base[i * scale.codes.row_stride + j];
     } else {
       const int64_t at = i * scale.row_stride + j * scale.col_stride;
-      v = scale_kind == ScaleKind::kFloat32    ? reinterpret_cast<const float*>(base)[at]
-          : scale_kind == ScaleKind::kBFloat16 ? bf16_value(reinterpret_cast<const uint16_t*>(base)[at])
-                                               : f16_value(reinterpret_cast<const uint16_t*>(base)[at]);
+      stored = scale_kind == ScaleKind::kFloat32 ? reinterpret_cast<const uint32_t*>(base)[at]
+                                                 : reinterpret_cast<const uint16_t*>(base)[at];
+    }
+    return scale_of(stored, table, r, c, second_step);
+  }
+  // From what is stored for (r, c), in the low bits of a word; not of kNone and kOther.
+  __device__ __forceinline__ float scale_of(uint32_t stored, const float* table, int32_t r, int32_t c,
+                                            int64_t second_step) const {
+    float v;
+    if (scale_kind == ScaleKind::kFloat32) {
+      v = from_bits(stored);
+    } else if (scale_kind == ScaleKind::kBFloat16) {
+      v = bf16_value(stored);
+    } else if (scale_kind == ScaleKind::kHalf) {
+      v = f16_value(stored & 0xffffu);
+    } else if (scale_kind == ScaleKind::kPower) {
+      const uint32_t code = stored & 0xffu;
+      v = code == 0 ? from_bits(0x00400000u) : code == 255 ? from_bits(0x7fc00000u) : from_bits(code << 23);
+    } else {
+      const ElementFormat& f = scale.format.row;
+      const uint32_t magnitude = stored & ((1u << (f.exponent + f.mantissa)) - 1u);
+      if (f.specials != kFinite && magnitude > max_code(f)) {
+        v = table[stored & 0xffu];
+      } else {  // as a float with that exponent, subnormal ones too
+        v = from_bits(magnitude << (23 - f.mantissa)) * power_of_two(127 - f.bias);
+        if (f.has_sign()) v = from_bits(to_bits(v) | (stored & 0x80u) << 24);
+      }
     }
     if (scale.has_second) {
       const auto* second = reinterpret_cast<const float*>(static_cast<const uint8_t*>(scale.second) + second_step);
-      v *= second[scale.second_rows(static_cast<int32_t>(i)) * scale.second_row_stride +
-                  scale.second_cols(static_cast<int32_t>(j)) * scale.second_col_stride] *
+      const int32_t i = scale.block_rows(r), j = scale.block_cols(c);
+      v *= second[scale.second_rows(i) * scale.second_row_stride + scale.second_cols(j) * scale.second_col_stride] *
            scale.second_unit;
     }
     return v * scale.unit;
@@ -244,6 +274,15 @@ struct Operand {
     return zero.dtype == DType::kI32  ? reinterpret_cast<const int32_t*>(base)[at]
            : zero.dtype == DType::kI8 ? reinterpret_cast<const int8_t*>(base)[at]
                                       : base[at];
+  }
+
+  // From what is stored, in the low bits of a word.
+  __device__ __forceinline__ float zero_of(uint32_t stored) const { return value_of_bits(stored, zero.dtype) * zero.unit; }
+  __device__ __forceinline__ int32_t integer_zero_of(uint32_t stored) const {
+    if (zero_is_float) return 0;
+    return zero.dtype == DType::kI32  ? static_cast<int32_t>(stored)
+           : zero.dtype == DType::kI8 ? static_cast<int8_t>(stored)
+                                      : static_cast<int32_t>(stored & 0xffu);
   }
 
   // Codes of columns [c, c + n), which lie in one segment; 0 from low, 1 from high.
