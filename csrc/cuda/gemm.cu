@@ -233,6 +233,12 @@ bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p,
   return !args.w.zero || (args.w.zero.codes.format == nullptr && is_byte(args.w.zero.dtype));
 }
 
+// Codes that are planes of words. Mixed widths: a step must lie in one of the matrices.
+bool takes_code_windows(const GemmParams& p) {
+  if (p.w.is_complex || !p.w.low.has_planes()) return false;
+  return p.w.high_groups == nullptr || (p.even && p.w.high.has_planes());
+}
+
 bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
   if (!p.linear || p.x_terms != 1) return false;
   if (args.xq == nullptr) {
@@ -335,6 +341,7 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     p.offs = grouped->offs, p.experts = grouped->experts;
     p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
     p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
+    if (p.w_step % 16 != 0) p.w.low.aligned = p.w.high.aligned = false;
     if (p.w_scale_step % 4 != 0) p.w.scale_window = ValueWindow();
     if (p.w_zero_step % 4 != 0) p.w.zero_window = ValueWindow();
     if (integer && longest > longest_segment) {
@@ -353,8 +360,11 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   };
   bool room = true;
   if (!plan->narrow) {
+    even_parts(&p, !integer);
+    p.code_windows = plan->bits == 0 && takes_code_windows(p);
     room = fits(false, 0);
-    if (!room) {  // without windows of scales there may be
+    if (!room) {  // without windows there may be
+      p.code_windows = false;
       p.w.scale_window = p.w.zero_window = p.x.scale_window = p.x.zero_window = ValueWindow();
       room = fits(false, 0);
     }

@@ -4,10 +4,10 @@
 //   warp i: rows 32 i .. 32 i + 31 of w (two fragments), all 64 rows of x (eight fragments)
 //   lane l: rows l / 4 + 8 h of each w fragment, rows 2 (l % 4) + j of each x fragment       (c[2 h + j])
 //
-// kBits > 0: mma64 weights come by cp.async and are unpacked in registers while the next steps are under way. kBits == 0:
-// any layout and any cut of K, by way of registers into rows. Scales and zero points of groups come by cp.async too, a
-// sector of every row at a time (value_window.cuh), a step ahead of the weights; those of the next step are decoded (their
-// second level included) after a step is multiplied. Codes of block scales are multiplied from where they came.
+// kBits > 0: mma64 weights come by cp.async and are unpacked in registers while the next steps are under way. kBits ==
+// 0: any layout and any cut of K, by way of registers into rows. Scales and zero points of groups come by cp.async too,
+// a sector of every row at a time (value_window.cuh), a step ahead of the weights; those of the next step are decoded
+// (their second level included) after a step is multiplied. Codes of block scales are multiplied from where they came.
 //
 // Floors of a 128 x 64 x 64 step, bytes: 128 multiplies of 16 x 8 x 32; kBits KB of weights and 4 KB of x from L2 or
 // DRAM; kBits KB read once and 4 KB read four times from shared memory.
@@ -41,18 +41,14 @@ struct WideShared {
   float last_scale[Wide::kRowsX];
   int32_t x_sums[Wide::kRowsX];
 
-  static constexpr int64_t weights(int terms) {
+  static constexpr int weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
   }
-  static constexpr int64_t rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
-  static constexpr int64_t windows(const GemmParams& p) {
-    return 4 * (ValueWindow::kWords<Wide::kRowsW> * (p.w.scale_window.ring + p.w.zero_window.ring) +
-                ValueWindow::kWords<Wide::kRowsX> * (p.x.scale_window.ring + p.x.zero_window.ring));
-  }
+  static constexpr int rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
   static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WideShared)) + 127) / 128 * 128; }
-  static constexpr int64_t bytes(const GemmParams& p, int stages) {
-    const int64_t ring = stages * (weights(p.w_terms) + rows(p.x_terms)) +
-                         2 * p.slots * static_cast<int64_t>(sizeof(WideScales)) + windows(p);
+  static int64_t bytes(const GemmParams& p, int stages) {
+    const int64_t ring = int64_t{stages} * (weights(p.w_terms) + rows(p.x_terms)) +
+                         2 * p.slots * static_cast<int64_t>(sizeof(WideScales)) + WideWindows::bytes(p);
     const int64_t tile = int64_t{4} * Wide::kRowsX * (Wide::kRowsW + 4);
     return header() + (ring > tile ? ring : tile);
   }
@@ -83,10 +79,11 @@ class WideGemm {
     }
     const int32_t steps = (p.k + kStepSlots - 1) / kStepSlots;
     bring_windows(p.even ? 0 : last_column(shared.steps[0]));
+    bring_codes(p.even ? 0 : end_column(shared.steps[0]) - 1);
     ptx::cp_async_commit_group();
-    int32_t left = p.part;           // columns of the part from this step on, p.even
+    int32_t left = 0;                // columns of the part behind this step, p.even
     int stage = 1, ahead_stage = 0;  // of steps s and s + stages - 1; stage 1 - stages + stages = 1
-    // steps before 0 only fill; the last of them needs the windows of step 0
+                                     // steps before 0 only fill; the last of them needs the windows of step 0
 #pragma unroll 1
     for (int32_t s = 1 - p.stages;; ++s) {
       const int32_t a = s + p.stages - 1;
@@ -101,16 +98,22 @@ class WideGemm {
           shared.walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
       }
       const Step& next = shared.steps[(s + 1) & (kStepRing - 1)];
+      if (s >= 0) left = (left <= 0 ? p.part : left) - kStepSlots;
       const int32_t column = s >= -1 ? first_scales(next, s, steps, left) : -1;
       scales_load(column);
       if (p.even ? a < steps : ahead.pieces[0].length != 0) fill(ahead, a, ahead_stage);
       if (p.even) {
-        if (a + 1 < steps) bring_windows((a + 1) * kStepSlots);
+        if (a + 1 < steps) {
+          bring_windows((a + 1) * kStepSlots);
+          bring_codes((a + 1) * kStepSlots);
+        }
       } else {
-        bring_windows(last_column(shared.steps[(a + 1) & (kStepRing - 1)]));
+        const Step& behind = shared.steps[(a + 1) & (kStepRing - 1)];
+        bring_windows(last_column(behind));
+        bring_codes(end_column(behind) - 1);
       }
       ptx::cp_async_commit_group();
-      if (s >= 0) compute(step, s, stage, &left);
+      if (s >= 0) compute(step, s, stage, left);
       scales_store(next, column, s);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
       ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
@@ -122,6 +125,8 @@ class WideGemm {
  private:
   // Within the loop over steps: sums and results leave few registers for addresses.
   static __device__ __forceinline__ int this_thread() { return ptx::opaque(static_cast<int>(threadIdx.x)); }
+  static __device__ __forceinline__ int this_lane() { return ptx::opaque(static_cast<int>(threadIdx.x)) & 31; }
+  static __device__ __forceinline__ int this_warp() { return ptx::opaque(static_cast<int>(threadIdx.x)) >> 5; }
 
   // Which rows of x, of which expert. False: none.
   __device__ __forceinline__ bool place(int32_t tile) {
@@ -147,19 +152,10 @@ class WideGemm {
   }
   // Sets 0 and 1: of steps that are even and odd; p.even: of parts, but for codes of block scales.
   __device__ __forceinline__ WideScales* scales(int set) const {
-    const int64_t at = p.stages * (Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16;
+    const int at = p.stages * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
     return reinterpret_cast<WideScales*>(data + at) + set * p.slots;
   }
   __device__ __forceinline__ uint32_t* windows() const { return reinterpret_cast<uint32_t*>(scales(2)); }
-  __device__ __forceinline__ uint32_t* w_zero_windows() const {
-    return windows() + ValueWindow::kWords<Wide::kRowsW> * p.w.scale_window.ring;
-  }
-  __device__ __forceinline__ uint32_t* x_scale_windows() const {
-    return w_zero_windows() + ValueWindow::kWords<Wide::kRowsW> * p.w.zero_window.ring;
-  }
-  __device__ __forceinline__ uint32_t* x_zero_windows() const {
-    return x_scale_windows() + ValueWindow::kWords<Wide::kRowsX> * p.x.scale_window.ring;
-  }
   __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
 
   __device__ __forceinline__ void fill(const Step& step, int32_t s, int stage) {
@@ -167,9 +163,12 @@ class WideGemm {
     if constexpr (kBits > 0) {
       copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
                           Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
+    } else if (p.code_windows) {
+      bring_rows_of_windows<E, Wide::kThreads>(p, shared.tables, expert, n0, p.even ? nullptr : &step, s * kStepSlots,
+                                               windows(), weights(stage));
     } else {
       bring_rows<E, Wide::kThreads>(p, shared.tables, true, expert, n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
-                                    s * kStepSlots, weights(stage));
+                                    s * kStepSlots, weights(stage), windows());
     }
     if (p.x_async) {
       copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end, s, rows(stage), thread, Wide::kThreads);
@@ -181,22 +180,60 @@ class WideGemm {
 
   // Brings the windows up to the values of column c, those of a step that will be multiplied `stages` steps from now.
   __device__ __forceinline__ void bring_windows(int32_t c) {
-    bring<Wide::kRowsW>(p.w.scale_window, p.w.scale.data, expert * p.w_scale_step, c, n0, p.n, windows(), &brought[0]);
-    bring<Wide::kRowsW>(p.w.zero_window, p.w.zero.data, expert * p.w_zero_step, c, n0, p.n, w_zero_windows(),
-                        &brought[1]);
-    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0, row_end, x_scale_windows(), &brought[2]);
-    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0, row_end, x_zero_windows(), &brought[3]);
+    if (c < brought) return;
+    brought = INT32_MAX;
+    bring<Wide::kRowsW>(p.w.scale_window, p.w.scale.data, expert * p.w_scale_step, c, n0, p.n, windows(),
+                        &brought_values[0]);
+    bring<Wide::kRowsW>(p.w.zero_window, p.w.zero.data, expert * p.w_zero_step, c, n0, p.n,
+                        WideWindows::w_zeros(p, windows()), &brought_values[1]);
+    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0, row_end, WideWindows::x_scales(p, windows()),
+                        &brought_values[2]);
+    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0, row_end, WideWindows::x_zeros(p, windows()),
+                        &brought_values[3]);
   }
-  // `columns`: that windows were brought of.
   template <int kRows>
-  static __device__ __forceinline__ void bring(const ValueWindow& window, const void* values, int64_t step, int32_t c,
-                                               int32_t row0, int32_t end, uint32_t* to, int32_t* columns) {
+  __device__ __forceinline__ void bring(const ValueWindow& window, const void* values, int64_t step, int32_t c,
+                                        int32_t row0, int32_t end, uint32_t* to, int32_t* columns) {
     if (window.ring == 0) return;
 #pragma unroll 1
     while (c >= *columns) {
       window.copy<kRows, Wide::kThreads>(values, step, *columns / window.span, row0, end, to, this_thread());
       *columns += window.span;
     }
+    brought = min(brought, *columns);
+  }
+  // Brings the windows of codes up to column c, of a step that becomes rows in the next turn; kBits == 0.
+  __device__ __forceinline__ void bring_codes(int32_t c) {
+    if constexpr (kBits == 0) {
+      if (!p.code_windows || c < 0) return;
+      int source = 0;
+      if (p.w.high_groups != nullptr) {
+        const Operand::Column at = p.w.column_of(c);
+        c = at.column, source = at.source;
+      }
+      int32_t columns = source != 0 ? brought_high : brought_low;  // an index would put all members into local memory
+#pragma unroll 1
+      while (c >= columns) {
+        CodeWindows<Wide::kRowsW>::template copy<Wide::kThreads>(p.w, expert * p.w_step, source,
+                                                                 columns / CodeWindows<Wide::kRowsW>::kColumns, n0, p.n,
+                                                                 WideWindows::codes(p, windows()), this_thread());
+        columns += CodeWindows<Wide::kRowsW>::kColumns;
+      }
+      if (source != 0) {
+        brought_high = columns;
+      } else {
+        brought_low = columns;
+      }
+    }
+  }
+  // Behind the last column of a step.
+  static __device__ __forceinline__ int32_t end_column(const Step& step) {
+    int32_t end = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (step.pieces[i].length != 0) end = step.pieces[i].column + step.pieces[i].length;
+    }
+    return end;
   }
   // The last of the columns whose scales a step takes, -1: none.
   static __device__ __forceinline__ int32_t last_column(const Step& step) {
@@ -206,9 +243,9 @@ class WideGemm {
   // `left` columns of the part are left.
   __device__ __forceinline__ int32_t first_scales(const Step& next, int32_t s, int32_t steps, int32_t left) const {
     if (!p.even) return next.slot_column[0];
-    const bool begins = s < 0 || left <= kStepSlots;
-    const bool codes = E::kBlocks > 0 && (p.w.scale_window.ring == 0 || p.x.scale_window.ring == 0);
-    return s + 1 < steps && (codes || (E::kBlocks > 0 ? s < 0 : begins)) ? (s + 1) * kStepSlots : -1;
+    bool needed = left <= 0;
+    if constexpr (E::kBlocks > 0) needed = s < 0 || p.w.scale_window.ring == 0 || p.x.scale_window.ring == 0;
+    return needed && s + 1 < steps ? (s + 1) * kStepSlots : -1;
   }
 
   // A thread has one row of w, and one of x where it is below 64. The first scales of a step, mostly its only ones, go
@@ -244,7 +281,8 @@ class WideGemm {
     }
     if (p.w.has_zero) {
       if (p.w.zero_window.ring != 0) {
-        const uint32_t stored = stored_at<Wide::kRowsW>(p.w.zero_window, p.w.zero, w_zero_windows(), c);
+        const uint32_t stored =
+            stored_at<Wide::kRowsW>(p.w.zero_window, p.w.zero, WideWindows::w_zeros(p, windows()), c);
         if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_of(stored);
         if (E::kInteger) loaded.w_int = p.w.integer_zero_of(stored);
       } else {
@@ -254,14 +292,15 @@ class WideGemm {
     }
     if (has_x_values()) {
       if (p.x_scale_joins && p.x.scale_window.ring != 0) {
-        const uint32_t stored = stored_at<Wide::kRowsX>(p.x.scale_window, p.x.scale, x_scale_windows(), c);
+        const uint32_t stored =
+            stored_at<Wide::kRowsX>(p.x.scale_window, p.x.scale, WideWindows::x_scales(p, windows()), c);
         loaded.x = p.x.scale_of(stored, shared.tables.x_scale, m, c, 0);
       } else if (p.x_scale_joins) {
         loaded.x = p.x.scale_from(shared.tables.x_scale, m, c);
       }
       if (E::kInteger && p.x.zero_window.ring != 0) {
-        loaded.x_int =
-            p.x.integer_zero_of(stored_at<Wide::kRowsX>(p.x.zero_window, p.x.zero, x_zero_windows(), c));
+        loaded.x_int = p.x.integer_zero_of(
+            stored_at<Wide::kRowsX>(p.x.zero_window, p.x.zero, WideWindows::x_zeros(p, windows()), c));
       } else if (E::kInteger) {
         loaded.x_int = p.x.integer_zero_at(m, c);
       }
@@ -322,7 +361,7 @@ class WideGemm {
       codes.w_shift = p.w.scale_window.shift(j);
     }
     if (p.x.scale_window.ring != 0) {
-      codes.x = p.x.scale_window.words<Wide::kRowsX>(x_scale_windows(), j);
+      codes.x = p.x.scale_window.words<Wide::kRowsX>(WideWindows::x_scales(p, windows()), j);
       codes.x_shift = p.x.scale_window.shift(j);
     }
     return codes;
@@ -368,7 +407,7 @@ class WideGemm {
   template <bool kSums, bool kEven>
   __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
                                            const Zeros& zeros, const BlockCodes& codes, int stage) {
-    const int thread = this_thread(), lane = thread % 32, warp = thread / 32;
+    const int lane = this_lane(), warp = this_warp();
     const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
 #pragma unroll 1
     for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
@@ -429,8 +468,8 @@ class WideGemm {
     }
   }
 
-  __device__ __forceinline__ void compute(const Step& step, int32_t s, int stage, int32_t* left) {
-    const int thread = this_thread(), lane = thread % 32, warp = thread / 32;
+  __device__ __forceinline__ void compute(const Step& step, int32_t s, int stage, int32_t left) {
+    const int lane = this_lane(), warp = this_warp();
     const WideScales* values = scales(E::kBlocks > 0 ? 0 : p.even ? set : s & 1);
     const BlockCodes codes = E::kBlocks > 0 ? block_codes(s) : BlockCodes{};
     Zeros zeros = {};
@@ -458,10 +497,9 @@ class WideGemm {
         } else {
           multiply_step<false>(words, length, zeros, codes, stage);
         }
-        *left -= kStepSlots;
-        joins = *left <= 0 || (s + 1) * kStepSlots >= p.k;
-        joined = p.part - *left - kStepSlots + length;
-        if (joins) *left = p.part, set ^= 1;
+        joins = left <= 0 || (s + 1) * kStepSlots >= p.k;
+        joined = p.part - left - kStepSlots + length;
+        set ^= joins;
         over = true;
       } else {
         const Piece at = step.pieces[piece];
@@ -668,8 +706,10 @@ class WideGemm {
   Shared& shared;
   uint4* data;
   int32_t n0, m0, row_end, expert;
-  int set = 0;               // of scales of the part, p.even
-  int32_t brought[4] = {};  // columns whose windows of w's scales and zeros, x's scales and zeros are there or on the way
+  int set = 0;  // of scales of the part, p.even
+  // Columns whose windows are there or on the way: of w's scales and zeros, x's scales and zeros, the least of these;
+  // of w's codes.
+  int32_t brought_values[4] = {}, brought = 0, brought_low = 0, brought_high = 0;
   Scales loaded = {};
   Sum sum[2][8][4];
   float result[2][8][4] = {};

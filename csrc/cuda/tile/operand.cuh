@@ -34,6 +34,15 @@ inline ByteMap byte_map(const ElementFormat& f) {
 struct Codes16 {
   uint32_t word[4] = {0, 0, 0, 0};
   int source = 0;
+
+  // Bit i of `plane` becomes the lowest bit of code i < n.
+  __device__ __forceinline__ void push_plane(uint32_t plane, int n) {
+    if (n < 16) plane &= (1u << n) - 1u;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // bit j of a nibble to bit 0 of byte j
+      word[i] = word[i] << 1 | ((plane >> (4 * i) & 15u) * 0x00204081u & 0x01010101u);
+    }
+  }
 };
 
 // A matrix of codes in any layout.
@@ -42,6 +51,7 @@ struct CodeSource {
   DeviceFormat format;
   const float* codebook = nullptr;
   bool mma64 = false, tile16 = false;
+  bool aligned = false;  // to 16 bytes: rows of bytes or packed codes, tiles
   int64_t cols = 0;
 
   CodeSource() = default;
@@ -53,7 +63,9 @@ struct CodeSource {
         tile16(c.layout == Layout::kTile16),
         cols(c.cols) {
     codes.data = const_cast<void*>(c.data);
+    aligned = reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && codes.row_stride % 16 == 0;
   }
+  bool has_planes() const { return !mma64 && !tile16 && codes.kind == Canonical::kPlanes; }
 
   // Codes [c, c + n), n <= 16, of row r, the rest 0.
   __device__ __forceinline__ Codes16 read(int64_t r, int64_t c, int n) const {
@@ -68,21 +80,46 @@ struct CodeSource {
       for (int b = 0; b < bits; ++b, words += codes.plane_stride) {  // most significant plane first
         uint32_t w = words[0] >> shift;
         if (shift + n > 32) w |= words[1] << (32 - shift);
-        if (n < 16) w &= (1u << n) - 1u;
+        out.push_plane(w, n);
+      }
+      return out;
+    }
+    if (tile16 && aligned && n == 16 && c % 16 == 0 && bits % 4 == 0) {  // four tiles side by side, a word of each
+      const int64_t tile = r / kTileRows * ((cols + kTileCols - 1) / kTileCols) + c / kTileCols;
+      const auto* words = reinterpret_cast<const uint32_t*>(bytes) + tile * (2 * bits);
+      const int row = static_cast<int>(r % kTileRows);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {  // bit j of a nibble to bit 0 of byte j
-          out.word[i] = out.word[i] << 1 | ((w >> (4 * i) & 15u) * 0x00204081u & 0x01010101u);
+      for (int i = 0; i < 4; ++i, words += 2 * bits) {
+        if (bits == 8) {
+          out.word[i] = words[row];
+        } else {  // byte b: bits b of this row and its neighbour
+          const uint32_t w = words[row / 2] >> (row % 2 * 4);
+#pragma unroll
+          for (int b = 0; b < 4; ++b) out.word[i] |= ((w >> (8 * b) & 15u) * 0x00204081u & 0x01010101u) << b;
         }
       }
+      return out;
+    }
+    if (aligned && n == 16 && c % 16 == 0 && !mma64 && !tile16 && codes.kind == Canonical::kBytes) {
+      const uint4 v = *reinterpret_cast<const uint4*>(bytes + r * codes.row_stride + c);
+      const uint32_t mask = ((1u << bits) - 1u) * 0x01010101u;
+      out.word[0] = v.x & mask, out.word[1] = v.y & mask, out.word[2] = v.z & mask, out.word[3] = v.w & mask;
       return out;
     }
     if (codes.wide && n == 16 && c % 16 == 0 && !mma64 && !tile16 && codes.kind != Canonical::kPacked6) {
       const bool packed = codes.kind == Canonical::kPacked4;
       const auto* from = reinterpret_cast<const uint32_t*>(bytes + r * codes.row_stride + (packed ? c / 2 : c));
       if (packed) {
+        uint32_t half[2];
+        if (aligned) {
+          const uint2 v = *reinterpret_cast<const uint2*>(from);
+          half[0] = v.x, half[1] = v.y;
+        } else {
+          half[0] = from[0], half[1] = from[1];
+        }
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const uint32_t even = from[i] & 0x0f0f0f0fu, odd = from[i] >> 4 & 0x0f0f0f0fu;
+          const uint32_t even = half[i] & 0x0f0f0f0fu, odd = half[i] >> 4 & 0x0f0f0f0fu;
           out.word[2 * i] = ptx::prmt(even, odd, 0x5140u);
           out.word[2 * i + 1] = ptx::prmt(even, odd, 0x7362u);
         }
@@ -225,14 +262,7 @@ struct Operand {
       const uint32_t code = stored & 0xffu;
       v = code == 0 ? from_bits(0x00400000u) : code == 255 ? from_bits(0x7fc00000u) : from_bits(code << 23);
     } else {
-      const ElementFormat& f = scale.format.row;
-      const uint32_t magnitude = stored & ((1u << (f.exponent + f.mantissa)) - 1u);
-      if (f.specials != kFinite && magnitude > max_code(f)) {
-        v = table[stored & 0xffu];
-      } else {  // as a float with that exponent, subnormal ones too
-        v = from_bits(magnitude << (23 - f.mantissa)) * power_of_two(127 - f.bias);
-        if (f.has_sign()) v = from_bits(to_bits(v) | (stored & 0x80u) << 24);
-      }
+      v = minifloat_value(scale.format.row, stored & 0xffu, table);
     }
     if (scale.has_second) {
       const auto* second = reinterpret_cast<const float*>(static_cast<const uint8_t*>(scale.second) + second_step);
@@ -277,7 +307,9 @@ struct Operand {
   }
 
   // From what is stored, in the low bits of a word.
-  __device__ __forceinline__ float zero_of(uint32_t stored) const { return value_of_bits(stored, zero.dtype) * zero.unit; }
+  __device__ __forceinline__ float zero_of(uint32_t stored) const {
+    return value_of_bits(stored, zero.dtype) * zero.unit;
+  }
   __device__ __forceinline__ int32_t integer_zero_of(uint32_t stored) const {
     if (zero_is_float) return 0;
     return zero.dtype == DType::kI32  ? static_cast<int32_t>(stored)

@@ -1,7 +1,7 @@
 // Scales and zero points of a tile of rows on their way through shared memory. Values of one row lie side by side along
-// K, those of the next row far off: lanes that read one value of their row each touch a sector of 32 bytes for it, again
-// for every group. So cp.async brings a window at a time, the sector of each row, which serves `span` columns of K, and
-// windows ahead of the step that is multiplied form a ring.
+// K, those of the next row far off: lanes that read one value of their row each touch a sector of 32 bytes for it,
+// again for every group. So cp.async brings a window at a time, the sector of each row, which serves `span` columns of
+// K, and windows ahead of the step that is multiplied form a ring.
 //
 //   in a window: word j (0 .. 7) of row r is word j * (rows + 4) + r: a warp that copies eight words of four rows and
 //   one that reads the same word of 32 rows both meet all banks
