@@ -233,10 +233,11 @@ bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p,
   return !args.w.zero || (args.w.zero.codes.format == nullptr && is_byte(args.w.zero.dtype));
 }
 
-// Codes that are planes of words. Mixed widths: a step must lie in one of the matrices.
-bool takes_code_windows(const GemmParams& p) {
-  if (p.w.is_complex || !p.w.low.has_planes()) return false;
-  return p.w.high_groups == nullptr || (p.even && p.w.high.has_planes());
+// Whether a step takes its weights of one matrix, of mixed widths too, and those are of the same kind.
+template <class IsKind>
+bool steps_have(const GemmParams& p, const IsKind& is_kind) {
+  if (p.w.is_complex || !is_kind(p.w.low)) return false;
+  return p.w.high_groups == nullptr || (p.even && is_kind(p.w.high));
 }
 
 bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
@@ -361,16 +362,20 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   bool room = true;
   if (!plan->narrow) {
     even_parts(&p, !integer);
-    p.code_windows = plan->bits == 0 && takes_code_windows(p);
+    p.code_windows = plan->bits == 0 && steps_have(p, [](const CodeSource& s) { return s.has_planes(); });
     room = fits(false, 0);
-    if (!room) {  // without windows there may be
+    if (!room && p.code_windows) {
       p.code_windows = false;
+      room = fits(false, 0);
+    }
+    if (!room) {  // without windows there may be
       p.w.scale_window = p.w.zero_window = p.x.scale_window = p.x.zero_window = ValueWindow();
       room = fits(false, 0);
     }
     plan->narrow = !room && grouped == nullptr;
   }
   even_parts(&p, !integer || plan->narrow);
+  p.w_tiles = plan->bits == 0 && p.linear && steps_have(p, [](const CodeSource& s) { return s.mma64; });
   if (plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4) p.chunk = kStepSlots;
   if (plan->narrow) {
     const int64_t tiles = ceil_div(n, kNarrowTile) * ceil_div(m, kNarrowColumns);

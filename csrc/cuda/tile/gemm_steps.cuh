@@ -362,12 +362,97 @@ __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& ta
   }
 }
 
+// As stage_rows, of mma64 tiles of w, slots being columns: a warp has 16 rows, a lane its codes of the fragments.
+template <class E, int kThreads>
+__device__ __noinline__ void stage_tiles(const GemmParams& p, const Tables<E>& tables, int32_t expert, int32_t row0,
+                                         int count, int32_t column, uint32_t* windows, uint4* to) {
+  const Operand& o = p.w;
+  Operand::Column from{column, 0};
+  if (o.high_groups != nullptr) from = o.column_of(column);
+  const CodeSource& source = from.source != 0 ? o.high : o.low;
+  const ElementFormat& format = source.format.row;
+  const int bits = format.bits, lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
+  const typename Tables<E>::Entry* entries = tables.w[from.source];
+  const int64_t steps = (source.cols + kStepSlots - 1) / kStepSlots;
+#pragma unroll 1
+  for (int row = static_cast<int>(threadIdx.x) % kThreads / 32 * 16; row < count; row += kThreads / 2) {
+    const int32_t r = row0 + row;
+    uint32_t codes[8] = {};  // word i: row g + 8 (i % 2), columns 16 (i / 2) + 4 t .. + 3
+    if (r < p.n) {
+      const auto* words =
+          reinterpret_cast<const uint32_t*>(static_cast<const uint8_t*>(source.codes.data) + expert * p.w_step +
+                                            (r / kMmaRows * steps + from.column / kStepSlots) * (128 * bits));
+      int low = 0;
+      if (bits == 8) {
+        const uint4 v = reinterpret_cast<const uint4*>(words)[lane],
+                    w = reinterpret_cast<const uint4*>(words)[32 + lane];
+        codes[0] = v.x, codes[1] = v.y, codes[2] = v.z, codes[3] = v.w;
+        codes[4] = w.x, codes[5] = w.y, codes[6] = w.z, codes[7] = w.w;
+      }
+      if (bits & 4) {
+        const uint4 v = reinterpret_cast<const uint4*>(words)[lane];
+        const uint32_t two[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) codes[i] = two[i / 2] >> (4 * (i % 2)) & 0x0f0f0f0fu;
+        low = 4;
+      }
+      if (bits & 2) {
+        const uint2 v = reinterpret_cast<const uint2*>(words + 32 * low)[lane];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) codes[i] |= ((i < 4 ? v.x : v.y) >> (2 * (i % 4)) & 0x03030303u) << low;
+        low += 2;
+      }
+      if (bits & 1) {
+        const uint32_t v = words[32 * low + lane];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) codes[i] |= (v >> i & 0x01010101u) << low;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int own = row + g + i % 2 * 8, slot = i / 2 * 16 + 4 * t;
+      const uint32_t kept = ones(r < p.n ? o.cols - column - slot : 0) * 0xffu;
+      if constexpr (E::kBytes) {
+        uint32_t out = 0;
+        if (has_byte_arithmetic<E>(format)) {
+          out = arithmetic_bytes<E>(format, codes[i]);
+        } else {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) out |= static_cast<uint32_t>(entries[codes[i] >> (8 * j) & 0xffu]) << (8 * j);
+        }
+        reinterpret_cast<uint32_t*>(to + chunk_at<E>(own, i / 2))[t] = out & kept;
+      } else {
+        const int32_t c = column + i / 2 * 16;
+        float zero = 0.0f, v[4];
+        if (o.has_zero && kept != 0) {
+          zero = windows != nullptr && o.zero_window.ring != 0
+                     ? WideWindows::w_zero(p, windows, own, c)
+                     : o.zero_at(min(row0 + own, p.n - 1), c, expert * p.w_zero_step);
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          v[j] = kept >> (8 * j) & 1u ? code_value(format, entries, codes[i] >> (8 * j) & 0xffu) - zero : 0.0f;
+        }
+        for (int term = 0; term < p.w_terms; ++term) {
+          uint32_t out[4];
+#pragma unroll
+          for (int j = 0; j < 4; ++j) out[j] = E::take(v[j]);
+          uint4* chunk = to + term * count * 8 + chunk_at<E>(own, i / 2 * 2 + t / 2);
+          reinterpret_cast<uint2*>(chunk)[t % 2] = make_uint2(out[0] | out[1] << 16, out[2] | out[3] << 16);
+        }
+      }
+    }
+  }
+}
+
 template <class E, int kThreads>
 __device__ __forceinline__ void bring_rows(const GemmParams& p, const Tables<E>& tables, bool is_w, int32_t expert,
                                            int32_t row0, int count, int32_t row_end, const Step* step, int32_t column,
                                            uint4* to, uint32_t* windows = nullptr) {
   if constexpr (E::kNibbles) {
     stage_nibbles<E, kThreads, false>(p, is_w, expert, row0, count, row_end, column, windows, to);
+  } else if (is_w && p.w_tiles) {
+    stage_tiles<E, kThreads>(p, tables, expert, row0, count, column, windows, to);
   } else {
     stage_rows<E, kThreads, false>(p, tables, is_w, expert, row0, count, row_end, step, column, windows, to);
   }
