@@ -342,7 +342,6 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     p.offs = grouped->offs, p.experts = grouped->experts;
     p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
     p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
-    if (p.w_step % 16 != 0) p.w.low.aligned = p.w.high.aligned = false;
     if (p.w_scale_step % 4 != 0) p.w.scale_window = ValueWindow();
     if (p.w_zero_step % 4 != 0) p.w.zero_window = ValueWindow();
     if (integer && longest > longest_segment) {

@@ -83,9 +83,9 @@ class WideGemm {
     ptx::cp_async_commit_group();
     int32_t left = 0;                // columns of the part behind this step, p.even
     int stage = 1, ahead_stage = 0;  // of steps s and s + stages - 1; stage 1 - stages + stages = 1
-                                     // steps before 0 only fill; the last of them needs the windows of step 0
 #pragma unroll 1
     for (int32_t s = 1 - p.stages;; ++s) {
+      // steps before 0 only fill; the last of them needs the windows of step 0
       const int32_t a = s + p.stages - 1;
       const Step& step = shared.steps[s & (kStepRing - 1)];
       const Step& ahead = shared.steps[a & (kStepRing - 1)];
@@ -566,6 +566,14 @@ class WideGemm {
   // `unit`: of the sums, where they are no small ones.
   template <bool kSmall>
   __device__ __forceinline__ void join(const WideScales& scales, int lane, int warp, float unit) {
+    if (p.x_scale_joins) {
+      join_scaled<kSmall, true>(scales, lane, warp, unit);
+    } else {
+      join_scaled<kSmall, false>(scales, lane, warp, unit);
+    }
+  }
+  template <bool kSmall, bool kScaleOfX>
+  __device__ __forceinline__ void join_scaled(const WideScales& scales, int lane, int warp, float unit) {
     const int g = lane / 4, t = lane % 4;
     float w[2][2];
 #pragma unroll
@@ -575,12 +583,13 @@ class WideGemm {
     }
 #pragma unroll
     for (int q = 0; q < 8; ++q) {
-      const float2 x = p.x_scale_joins ? reinterpret_cast<const float2*>(scales.x)[4 * q + t] : make_float2(1.0f, 1.0f);
+      float2 x = make_float2(1.0f, 1.0f);
+      if constexpr (kScaleOfX) x = reinterpret_cast<const float2*>(scales.x)[4 * q + t];
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const float scale = w[i][e / 2] * (e % 2 ? x.y : x.x);
+          const float scale = kScaleOfX ? w[i][e / 2] * (e % 2 ? x.y : x.x) : w[i][e / 2];
           float v;
           if constexpr (kSmall) {
             v = from_bits(static_cast<uint32_t>(sum[i][q][e])) - from_bits(kMagic);

@@ -329,6 +329,8 @@ struct Operand {
       if (which) source = high;
     }
     source.codes.data = static_cast<uint8_t*>(source.codes.data) + step;
+    source.codes.wide = source.codes.wide && step % 8 == 0;
+    source.aligned = source.aligned && step % 16 == 0;
     Codes16 out = source.read(r, c, n);
     out.source = which;
     return out;
