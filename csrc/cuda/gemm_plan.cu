@@ -255,6 +255,13 @@ bool decode_in_registers(const GemmArgs& args, GemmEngine engine, GemmParams* p,
   return !args.w.zero || is_byte_zero(args.w.zero);
 }
 
+// Whether a step takes its weights of one matrix, of mixed widths too, and those are of the same kind.
+template <class IsKind>
+bool steps_have(const GemmParams& p, const IsKind& is_kind) {
+  if (p.w.is_complex || !is_kind(p.w.low)) return false;
+  return p.w.high_groups == nullptr || (p.even && is_kind(p.w.high));
+}
+
 bool copied_rows(const GemmArgs& args, GemmEngine engine, const GemmParams& p) {
   if (!p.linear || p.x_terms != 1) return false;
   if (args.xq == nullptr) {
@@ -397,10 +404,22 @@ bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* gro
   const auto bytes = [&](int stages) {
     return narrow ? plan->kernels->narrow_shared(p, stages, parts) : plan->kernels->wide_shared(p, stages);
   };
-  // rows through registers: copies ahead of the multiplies are x's alone, and a wide block of them can do without
   const bool rows = plan->bits == 0;
-  const int least = rows && !narrow ? 1 : 2;
-  plan->stages = choose_stages(device, least, rows ? 2 : kMostStages, bytes);
+  p.w_tiles = rows && p.linear && steps_have(p, [](const CodeSource& s) { return s.mma64; });
+  p.code_windows = rows && !narrow && steps_have(p, [](const CodeSource& s) { return s.has_planes(); });
+  int least = 2;
+  const auto choose = [&] { return plan->stages = choose_stages(device, least, rows ? 2 : kMostStages, bytes); };
+  if (choose() == 0 && !narrow) {  // with fewer windows there may be room
+    p.code_windows = false;
+    if (choose() == 0) {
+      p.w.scale_window = p.w.zero_window = p.x.scale_window = p.x.zero_window = ValueWindow();
+      // rows through registers: copies ahead of the multiplies are x's alone, and a block can do without
+      if (choose() == 0 && rows) {
+        least = 1;
+        choose();
+      }
+    }
+  }
   p.stages = std::max(plan->stages, least);
   plan->shared_bytes = bytes(p.stages);
   return plan->stages != 0;
@@ -438,6 +457,8 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     p.w_step = grouped->w_step, p.w_scale_step = grouped->w_scale_step, p.w_second_step = grouped->w_second_step;
     p.w_zero_step = grouped->w_zero_step, p.bias_step = grouped->bias_step;
     p.w.low.codes.wide = p.w.low.codes.wide && p.w_step % kVector == 0;
+    if (p.w_scale_step % 4 != 0) p.w.scale_window = ValueWindow();
+    if (p.w_zero_step % 4 != 0) p.w.zero_window = ValueWindow();
   }
 
   int32_t longest = p.k;

@@ -9,73 +9,136 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cuda.emulated import ops
 from cuda.gemms import gemm
 from cuda.kernels import ARCHS
 from emu import emulator
-from operands import operand
+from operands import mixed, operand
 
 TABLE = Path(__file__).with_name("counts.json")
 MOST = 1.02
 KINDS = ("sectors", "sectors_least", "wavefronts", "wavefronts_least", "warp_instructions", "multiplies")
 
-# family, x, w, layout of w, rows of x; where `grouped`, a lane reads the scale of its own row, a sector each: it is
-# fetched once, seven of eight groups find it in L1
-CASES: dict[str, tuple[str, str, str, str, int, bool]] = {
-    "wide int8 by int4": ("scaled_gemm", "int8:row", "int4:row", "mma64", 64, False),
-    "wide int8 by int4:g128": ("scaled_gemm", "int8:row", "int4:g128", "mma64", 64, True),
-    "narrow int8 by int4": ("scaled_gemm", "int8:row", "int4:row", "mma64", 8, False),
-    "narrow int8 by int4:g128": ("scaled_gemm", "int8:row", "int4:g128", "mma64", 8, False),
-    "one row of int8 by int4:g128": ("scaled_gemm", "int8:row", "int4:g128", "mma64", 1, False),
-    "wide bfloat16 by int4": ("dequant_gemm", "bfloat16", "int4:row", "mma64", 64, False),
-    "narrow bfloat16 by int4": ("dequant_gemm", "bfloat16", "int4:row", "mma64", 8, False),
-    "narrow bfloat16 by int4:g128": ("dequant_gemm", "bfloat16", "int4:g128", "mma64", 8, False),
-    "binary int4 by int1": ("bitplane_gemm", "int4:row", "int1:row", "canonical", 8, False),
+
+@dataclass(frozen=True)
+class Case:
+    """`x` and `w` as formats; a float dtype of x is dequant_gemm. `zero`: dtype of zero points of w."""
+
+    x: str
+    w: str
+    layout: str = "mma64"
+    archs: tuple[str, ...] = ("80",)
+    zero: torch.dtype | None = None
+    scale: torch.dtype = torch.float32
+
+
+FLOATS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+# Every engine, every way that weights take, every kind of scales and zero points, each at least once
+PRODUCTS = {
+    "int8 by int4": Case("int8:row", "int4:row", archs=("80", "120f")),
+    "int8 by int4:g128": Case("int8:row", "int4:g128", archs=("80", "120f")),
+    "int8:g64 by int4:g64 of halves": Case("int8:g64", "int4:g64", scale=torch.float16),
+    "int8 by uint4:g32 less bytes": Case("int8:row", "uint4:g32", zero=torch.int8),
+    "int8 by uint4:g128 less integers": Case("int8:row", "uint4:g128", zero=torch.int32),
+    "int8 by uint4:g128 less floats": Case("int8:row", "uint4:g128", zero=torch.float32),
+    "int8 by int4:g128 in planes": Case("int8:row", "int4:g128", "canonical"),
+    "int8 by int4:g128 in tiles": Case("int8:row", "int4:g128", "tile16"),
+    "int8 by mxfp4": Case("int8:row", "mxfp4"),
+    "int4 by int4:g128": Case("int4:row", "int4:g128", archs=("80", "89")),
+    "int4 by int4:g128 in planes": Case("int4:row", "int4:g128", "canonical", archs=("89",)),
+    "bfloat16 by int4": Case("bfloat16", "int4:row", archs=("80", "120f")),
+    "bfloat16 by uint4:g128 less bytes": Case("bfloat16", "uint4:g128", zero=torch.uint8),
+    "bfloat16 by nvfp4": Case("bfloat16", "nvfp4"),
+    "bfloat16 by nf4:g64": Case("bfloat16", "nf4:g64"),
+    "bfloat16 by uint4:g64 in tiles": Case("bfloat16", "uint4:g64", "tile16", zero=torch.uint8),
+    "bfloat16 by float8:g128": Case("bfloat16", "float8_e4m3fn:g128", "canonical", scale=torch.bfloat16),
+    "float16 by int4:g64": Case("float16", "int4:g64"),
+    "float16 by uint4:g64 in planes": Case("float16", "uint4:g64", "canonical", zero=torch.uint8),
+    "float8 by float8": Case("float8_e4m3fn:row", "float8_e4m3fn:b128x128", archs=("89", "120f")),
+    "float8 by float8 in bytes": Case("float8_e5m2:row", "float8_e4m3fn:row", "canonical", archs=("89",)),
+    "mxfp8": Case("mxfp8_e4m3", "mxfp8_e4m3", archs=("120f",)),
+    "mxfp4": Case("mxfp4", "mxfp4", archs=("120f",)),
+    "nvfp4": Case("nvfp4", "nvfp4", archs=("120f",)),
+    "nvfp4 in bytes": Case("nvfp4", "nvfp4", "canonical", archs=("120f",)),
 }
+LOOPS = {"wide": 64, "narrow": 8}  # rows of x
+MIXED, BINARY = "bfloat16 by mixed uint2:g64", "binary int4 by int1"
+RUNS = [(f"{loop} {name}", arch) for loop in LOOPS for name, case in PRODUCTS.items() for arch in case.archs]
+RUNS += [(f"{loop} {MIXED}", "80") for loop in LOOPS]
+RUNS += [(BINARY, arch) for arch in ARCHS if arch != "120f"]  # b1 is no instruction of sm_120
 
 
-def count(case: str, arch: str, k: int) -> dict[str, int]:
-    family, x_format, w_format, layout, m, _ = CASES[case]
+def launch(name: str, arch: str, k: int) -> None:
     rng = np.random.default_rng(0)
-    w = operand(rng, w_format, 128, k, layout=layout)
-    if x_format == "bfloat16":
-        x = torch.from_numpy(rng.standard_normal((m, k)).astype(np.float32)).to(torch.bfloat16)
+    if name == BINARY:
+        x = operand(rng, "int4:row", 8, k)
+        gemm("bitplane_gemm", x, operand(rng, "int1:row", 128, k), 128, k, arch)
+        return
+    loop, _, product = name.partition(" ")
+    m = LOOPS[loop]
+    if product == MIXED:
+        w, more = mixed(rng, "uint2", 128, k, 64, list(range(1, k // 64, 2)), "canonical")
+        ops().dequant_gemm(floats(rng, m, k, torch.bfloat16), w.codes, w.scale, None, w.format, **more)
+        return
+    case = PRODUCTS[product]
+    w = operand(
+        rng, case.w, 128, k, layout=case.layout, scale_dtype=case.scale,
+        zero=None if case.zero is None else "float" if case.zero.is_floating_point else "int",
+    )  # fmt: skip
+    if w.zero is not None:
+        w = replace(w, zero=w.zero.to(case.zero))
+    if case.x in FLOATS:
+        gemm("dequant_gemm", floats(rng, m, k, FLOATS[case.x]), w, 128, k, arch)
     else:
-        x = operand(rng, x_format, m, k, layout="canonical" if family == "bitplane_gemm" else "plain")
+        layout = "plain" if case.x.startswith("int") else "canonical"
+        gemm("scaled_gemm", operand(rng, case.x, m, k, layout=layout), w, 128, k, arch)
+
+
+def floats(rng: np.random.Generator, m: int, k: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal((m, k)).astype(np.float32)).to(dtype)
+
+
+def count(name: str, arch: str, k: int) -> dict[str, int]:
     total = dict.fromkeys(KINDS, 0)
-    with emulator.settings(sms=1), emulator.listed_instructions():
-        gemm(family, x, w, 128, k, arch)
-        for launch in emulator.counts():
-            for instruction in launch["instructions"]:
-                for kind in KINDS[:4]:
-                    total[kind] += instruction[kind]
-                total["warp_instructions"] += instruction["warps"]
-            total["multiplies"] += sum(launch["tensor"].values())
+    with emulator.settings(sms=1, arch=arch), emulator.listed_instructions():
+        emulator.clear()
+        launch(name, arch, k)
+        found: list[dict[str, Any]] = emulator.counts()
+        emulator.clear()
+    for each in found:
+        for instruction in each["instructions"]:
+            for kind in KINDS[:4]:
+                total[kind] += instruction[kind]
+            total["warp_instructions"] += instruction["warps"]
+        total["multiplies"] += sum(each["tensor"].values())
     return total
 
 
-def main_loop(case: str, arch: str) -> dict[str, int]:
-    short, long = count(case, arch, 1024), count(case, arch, 2048)
+def main_loop(name: str, arch: str) -> dict[str, int]:
+    short, long = count(name, arch, 1024), count(name, arch, 2048)
     return {kind: long[kind] - short[kind] for kind in KINDS}
 
 
-# b1 is no instruction of sm_120
-RUNS = [(case, arch) for case in CASES for arch in ARCHS if not (case.startswith("binary") and arch == "120f")]
-
-
-@pytest.mark.parametrize(("case", "arch"), RUNS)
-def test_main_loops(case: str, arch: str) -> None:
+@pytest.mark.parametrize(("name", "arch"), RUNS)
+def test_main_loops(name: str, arch: str) -> None:
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    found = main_loop(case, arch)
+    found = main_loop(name, arch)
     if os.environ.get("LOWBIT_UPDATE_COUNTS") == "1":
-        table.setdefault(case, {})[arch] = found
+        table.setdefault(name, {})[arch] = found
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
-    assert found == table[case][arch]
+    assert found == table[name][arch]
     assert found["multiplies"] > 0
     assert found["wavefronts"] <= MOST * found["wavefronts_least"]
-    if not CASES[case][-1]:
-        assert found["sectors"] <= MOST * found["sectors_least"]
+    assert found["sectors"] <= MOST * found["sectors_least"]
+
+
+def test_the_table_has_no_other_rows() -> None:
+    table = json.loads(TABLE.read_text())
+    assert {(name, arch) for name in table for arch in table[name]} == set(RUNS)

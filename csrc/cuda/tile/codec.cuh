@@ -289,6 +289,16 @@ __device__ __forceinline__ float decode_one(const DeviceFormat& format, uint32_t
   return minifloat_value(f, code);
 }
 
+// A minifloat (not of powers of two) by a few instructions; `table`: the values of codes, for those that are not
+// finite.
+__device__ __forceinline__ float minifloat_value(const ElementFormat& f, uint32_t code, const float* table) {
+  const uint32_t magnitude = code & ((1u << (f.exponent + f.mantissa)) - 1u);
+  if (f.specials != kFinite && magnitude > max_code(f)) return table[code];
+  // the bits as those of a float with that exponent, which gives subnormals right too
+  const float v = from_bits(magnitude << (23 - f.mantissa)) * power_of_two(127 - f.bias);
+  return f.has_sign() ? from_bits(to_bits(v) | code >> (f.bits - 1) << 31) : v;
+}
+
 // Shared memory of a coder's tables, in floats; and their filling by all threads of the block, with a barrier after it.
 template <class Coder>
 inline constexpr int kCoderTable = 0;

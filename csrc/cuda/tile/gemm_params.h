@@ -29,6 +29,8 @@ struct GemmParams {
   int32_t part, segment;  // segment: columns, 0: all
   bool small_sums;        // of bytes: every sum of a segment is below 2^22
   bool far_zeros;         // wide loop: zero points are 32 bits, and the corrected sum of a segment may not be
+  bool code_windows;      // the wide loop takes w's codes from windows (tile/code_window.cuh)
+  bool w_tiles;           // w through rows: mma64 tiles are taken whole
   bool x_async;           // rows of x are copied as they lie
   bool x_scale_joins;     // x's scale changes along K
   bool x_scaled;          // x is quantized: its scale, or 2^-shift

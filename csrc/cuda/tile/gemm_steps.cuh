@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/ptx/memory.cuh"
+#include "cuda/tile/code_window.cuh"
 #include "cuda/tile/fragments.cuh"
 #include "cuda/tile/gemm_engine.cuh"
 #include "cuda/tile/gemm_params.h"
@@ -165,46 +166,132 @@ __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, i
 template <class E>
 __device__ __forceinline__ int chunk_at(int row, int chunk) {
   if constexpr (E::kRowBytes <= 64) return swizzle<E::kRowBytes / 16>(row, chunk);
-  return row * 8 + (chunk ^ (row % 4 * 2 + row / 4 % 2));
+  const auto r = static_cast<unsigned>(row);
+  return row * 8 + (chunk ^ static_cast<int>(r % 4 * 2 + r / 4 % 2));
 }
 
-// As stage_rows, of nibbles: 32 columns from `column` on to a chunk, in the order of gemm_engine.cuh.
-template <class E, int kThreads>
+// The first `length` bytes of a word as ones: 4 slots of a row that are columns.
+__device__ __forceinline__ uint32_t ones(int length) {
+  return length >= 4 ? 0x01010101u : length <= 0 ? 0u : 0x01010101u & ((1u << (8 * length)) - 1u);
+}
+
+// The windows of the wide loop, one ring after the other from `base` on: w's scales and zero points, x's, w's codes.
+struct WideWindows {
+  static constexpr int kW = ValueWindow::kWords<kWideTile>, kX = ValueWindow::kWords<kWideColumns>;
+
+  static int64_t bytes(const GemmParams& p) {
+    return int64_t{4} * (kW * (p.w.scale_window.ring + p.w.zero_window.ring) +
+                         kX * (p.x.scale_window.ring + p.x.zero_window.ring)) +
+           (p.code_windows ? CodeWindows<kWideTile>::bytes(p.w) : 0);
+  }
+  static __device__ __forceinline__ uint32_t* w_zeros(const GemmParams& p, uint32_t* base) {
+    return base + kW * p.w.scale_window.ring;
+  }
+  static __device__ __forceinline__ uint32_t* x_scales(const GemmParams& p, uint32_t* base) {
+    return w_zeros(p, base) + kW * p.w.zero_window.ring;
+  }
+  static __device__ __forceinline__ uint32_t* x_zeros(const GemmParams& p, uint32_t* base) {
+    return x_scales(p, base) + kX * p.x.scale_window.ring;
+  }
+  static __device__ __forceinline__ uint32_t* codes(const GemmParams& p, uint32_t* base) {
+    return x_zeros(p, base) + kX * p.x.zero_window.ring;
+  }
+  // The zero point at row `row` of the tile.
+  static __device__ __forceinline__ float w_zero(const GemmParams& p, uint32_t* base, int row, int32_t c) {
+    const int32_t j = p.w.zero.block_cols(c);
+    return p.w.zero_of(p.w.zero_window.words<kWideTile>(w_zeros(p, base), j)[row] >> p.w.zero_window.shift(j));
+  }
+};
+
+// How rows come into shared memory through registers: 16 columns of a row a lane. Eight neighbouring lanes have eight
+// rows, so that what they write meets all banks. A warp has all columns of eight rows, or half of those of sixteen, the
+// rows of tiles, so that what it reads are whole sectors; with windows 32 rows.
+struct RowPlace {
+  int row, slot;
+  __device__ __forceinline__ RowPlace(int at, int count, int rows) {
+    const auto a = static_cast<unsigned>(at), r = static_cast<unsigned>(rows);
+    const unsigned blocks = static_cast<unsigned>(count) / r;  // of rows; all counts here are powers of two
+    row = static_cast<int>((a / 32 & (blocks - 1)) * r + a % r);
+    slot = static_cast<int>((a / 32 >> (__ffs(static_cast<int>(blocks)) - 1)) * (512 / r) + a % 32 / r * 16);
+  }
+};
+
+// As stage_rows, of nibbles: 32 columns from `column` on to a chunk, in the order of gemm_engine.cuh. Lanes l and l ^ 8
+// share a chunk; with windows a warp has two such pairs of eight rows.
+template <class E, int kThreads, bool kWindows>
 __device__ __noinline__ void stage_nibbles(const GemmParams& p, bool is_w, int32_t expert, int32_t row0, int count,
-                                           int32_t row_end, int32_t column, uint4* to) {
+                                           int32_t row_end, int32_t column, uint32_t* windows, uint4* to) {
   const Operand& o = is_w ? p.w : p.x;
   const int64_t step = is_w ? expert * p.w_step : 0;
 #pragma unroll 1
-  for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 2; at += kThreads) {
-    const int32_t r = row0 + at / 2, c = column + at % 2 * 32, left = r < row_end ? o.cols - c : 0;
-    Codes16 a, b;
-    if (left > 0) a = o.read(r, c, min(16, left), step);
-    if (left > 16) b = o.read(r, c + 16, min(16, left - 16), step);
-    uint4 v;
-    if constexpr (E::kBlocks == 4) {
-      v = make_uint4(a.word[0] | a.word[2] << 4, a.word[1] | a.word[3] << 4, b.word[2] | b.word[0] << 4,
-                     b.word[3] | b.word[1] << 4);
-    } else {
-      v = make_uint4(a.word[0] | b.word[0] << 4, a.word[1] | b.word[1] << 4, a.word[2] | b.word[2] << 4,
-                     a.word[3] | b.word[3] << 4);
+  for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 4; at += kThreads) {
+    const auto a = static_cast<unsigned>(at), blocks = static_cast<unsigned>(count) / 16;
+    const auto row = static_cast<int>(kWindows ? a / 32 % blocks * 16 + a / 16 % 2 * 8 + a % 8 : a / 32 * 8 + a % 8);
+    const auto part = static_cast<int>(kWindows ? a / 32 / blocks * 2 + a / 8 % 2 : a / 8 % 4);
+    const int32_t r = row0 + row, c = column + 16 * part, left = r < row_end ? o.cols - c : 0;
+    Codes16 codes;
+    if (left > 0) {
+      if constexpr (kWindows) {
+        codes = CodeWindows<kWideTile>::read(o, WideWindows::codes(p, windows), row, c, min(16, left));
+      } else {
+        codes = o.read(r, c, min(16, left), step);
+      }
     }
-    to[chunk_at<E>(at / 2, at % 2)] = v;
+    uint2 v;
+    if constexpr (E::kBlocks == 4) {  // the odd lane's come last to first
+      const bool odd = part % 2 != 0;
+      const uint32_t low[2] = {odd ? codes.word[2] : codes.word[0], odd ? codes.word[3] : codes.word[1]};
+      const uint32_t high[2] = {odd ? codes.word[0] : codes.word[2], odd ? codes.word[1] : codes.word[3]};
+      v = make_uint2(low[0] | high[0] << 4, low[1] | high[1] << 4);
+    } else {  // the even lane packs words 0 and 1 of both, the odd one 2 and 3
+      const bool odd = part % 2 != 0;
+      const uint32_t first = __shfl_xor_sync(0xffffffffu, odd ? codes.word[0] : codes.word[2], 8);
+      const uint32_t second = __shfl_xor_sync(0xffffffffu, odd ? codes.word[1] : codes.word[3], 8);
+      v = odd ? make_uint2(first | codes.word[2] << 4, second | codes.word[3] << 4)
+              : make_uint2(codes.word[0] | first << 4, codes.word[1] | second << 4);
+    }
+    reinterpret_cast<uint2*>(to + chunk_at<E>(row, part / 2))[part % 2] = v;
   }
 }
 
-// Rows row0 .. row0 + count - 1 of w or x through registers, by kThreads threads; rows from row_end on and slots past a
-// piece are zeros. Without a step the slots are the columns from `column` on. (Few arguments: more go by the stack.)
-template <class E, int kThreads>
+// Whether arithmetic_bytes makes four codes the bytes that are multiplied; else a table does.
+template <class E>
+__device__ __forceinline__ bool has_byte_arithmetic(const ElementFormat& f) {
+  return !E::kInteger || (f.is_int() && (f.rule == kSigned || f.rule == kUnsigned));
+}
+template <class E>
+__device__ __forceinline__ uint32_t arithmetic_bytes(const ElementFormat& f, uint32_t codes) {
+  if constexpr (!E::kInteger) return codes;
+  if (f.rule == kUnsigned) return f.bits == 8 ? codes ^ 0x80808080u : codes;
+  const uint32_t sign = codes & (1u << (f.bits - 1)) * 0x01010101u;
+  return codes | sign * ((2u << (8 - f.bits)) - 2u);
+}
+
+// The value of a code. Tables of more than 32 entries are left alone where they can be: lanes meet in their banks.
+__device__ __forceinline__ float code_value(const ElementFormat& f, const float* table, uint32_t code) {
+  if (f.is_int() && (f.rule == kSigned || f.rule == kUnsigned)) {
+    const uint32_t sign = f.rule == kSigned ? 1u << (f.bits - 1) : 0u;
+    return from_bits(0x4b000000u | (code ^ sign)) - from_bits(0x4b000000u | sign);
+  }
+  if (f.bits > 5 && f.is_float() && f.specials != kPower) return minifloat_value(f, code, table);
+  return table[code];
+}
+
+// Rows row0 .. row0 + count - 1 of w or x through registers; rows from row_end on and slots past a piece are zeros.
+// Without a step the slots are the columns from `column` on. `windows`: those of the wide loop, from which w takes its
+// zero points where they are there; kWindows: its codes too.
+template <class E, int kThreads, bool kWindows>
 __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& tables, bool is_w, int32_t expert,
                                         int32_t row0, int count, int32_t row_end, const Step* step, int32_t column,
-                                        uint4* to) {
+                                        uint32_t* windows, uint4* to) {
   const Operand& o = is_w ? p.w : p.x;
   const int64_t o_step = is_w ? expert * p.w_step : 0, zero_step = is_w ? expert * p.w_zero_step : 0;
   const typename Tables<E>::Entry* table = is_w ? tables.w[0] : tables.x;
   const int terms = is_w ? p.w_terms : p.x_terms, chunk = p.chunk;
 #pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 4; at += kThreads) {
-    const int row = at / 4, slot = at % 4 * 16;
+    const RowPlace place(at, count, kWindows ? 32 : is_w && o.low.tile16 ? 16 : 8);
+    const int row = place.row, slot = place.slot;
     int32_t c = column + slot, left = o.cols - c;
     if (step != nullptr) {
       const Piece& piece = step->pieces[slot / chunk];
@@ -217,27 +304,47 @@ __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& ta
     const typename Tables<E>::Entry* entries = table;
     const bool dense = o.dense.data != nullptr;
     if (live && !dense) {
-      codes = o.read(r, c, n, o_step);
+      if constexpr (kWindows) {
+        codes = CodeWindows<kWideTile>::read(o, WideWindows::codes(p, windows), row, c, n);
+      } else {
+        codes = o.read(r, c, n, o_step);
+      }
       entries += 256 * codes.source;
       if (o.is_complex) entries += 16 * static_cast<int>(o.part(r, c));
     }
+    const ElementFormat& format = codes.source != 0 ? o.high.format.row : o.low.format.row;
     if constexpr (E::kBytes) {
       uint32_t out[4] = {};
+      if (has_byte_arithmetic<E>(format)) {
+        const int count_left = live ? n : 0;
 #pragma unroll
-      for (int i = 0; i < 16; ++i) {
-        if (live && i < n)
-          out[i / 4] |= static_cast<uint32_t>(entries[codes.word[i / 4] >> (8 * (i % 4)) & 0xffu]) << (8 * (i % 4));
+        for (int i = 0; i < 4; ++i) {
+          out[i] = arithmetic_bytes<E>(format, codes.word[i]) & ones(count_left - 4 * i) * 0xffu;
+        }
+      } else {
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+          if (live && i < n)
+            out[i / 4] |= static_cast<uint32_t>(entries[codes.word[i / 4] >> (8 * (i % 4)) & 0xffu]) << (8 * (i % 4));
+        }
       }
       to[chunk_at<E>(row, slot / 16)] = make_uint4(out[0], out[1], out[2], out[3]);
     } else {
-      const float zero = live && !dense ? o.zero_at(r, c, zero_step) : 0.0f;
+      float zero = 0.0f;
+      if (live && !dense && o.has_zero) {
+        if (is_w && windows != nullptr && o.zero_window.ring != 0) {
+          zero = WideWindows::w_zero(p, windows, row, c);
+        } else {
+          zero = o.zero_at(r, c, zero_step);
+        }
+      }
       float v[16];
 #pragma unroll
       for (int i = 0; i < 16; ++i) {
         v[i] = 0.0f;
         if (live && i < n) {
           v[i] = dense ? load_value(o.dense.data, o.dense.dtype, r * o.dense.row_stride + (c + i) * o.dense.col_stride)
-                       : entries[codes.word[i / 4] >> (8 * (i % 4)) & 0xffu] - zero;
+                       : code_value(format, entries, codes.word[i / 4] >> (8 * (i % 4)) & 0xffu) - zero;
         }
       }
       for (int t = 0; t < terms; ++t) {
@@ -255,55 +362,158 @@ __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& ta
   }
 }
 
+// As stage_rows, of mma64 tiles of w, slots being columns: a warp has 16 rows, a lane its codes of the fragments.
+template <class E, int kThreads>
+__device__ __noinline__ void stage_tiles(const GemmParams& p, const Tables<E>& tables, int32_t expert, int32_t row0,
+                                         int count, int32_t column, uint32_t* windows, uint4* to) {
+  const Operand& o = p.w;
+  Operand::Column from{column, 0};
+  if (o.high_groups != nullptr) from = o.column_of(column);
+  const CodeSource& source = from.source != 0 ? o.high : o.low;
+  const ElementFormat& format = source.format.row;
+  const int bits = format.bits, lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
+  const typename Tables<E>::Entry* entries = tables.w[from.source];
+  const int64_t steps = (source.cols + kStepSlots - 1) / kStepSlots;
+#pragma unroll 1
+  for (int row = static_cast<int>(threadIdx.x) % kThreads / 32 * 16; row < count; row += kThreads / 2) {
+    const int32_t r = row0 + row;
+    uint32_t codes[8] = {};  // word i: row g + 8 (i % 2), columns 16 (i / 2) + 4 t .. + 3
+    if (r < p.n) {
+      const auto* words =
+          reinterpret_cast<const uint32_t*>(static_cast<const uint8_t*>(source.codes.data) + expert * p.w_step +
+                                            (r / kMmaRows * steps + from.column / kStepSlots) * (128 * bits));
+      int low = 0;
+      if (bits == 8) {
+        const uint4 v = reinterpret_cast<const uint4*>(words)[lane],
+                    w = reinterpret_cast<const uint4*>(words)[32 + lane];
+        codes[0] = v.x, codes[1] = v.y, codes[2] = v.z, codes[3] = v.w;
+        codes[4] = w.x, codes[5] = w.y, codes[6] = w.z, codes[7] = w.w;
+      }
+      if (bits & 4) {
+        const uint4 v = reinterpret_cast<const uint4*>(words)[lane];
+        const uint32_t two[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) codes[i] = two[i / 2] >> (4 * (i % 2)) & 0x0f0f0f0fu;
+        low = 4;
+      }
+      if (bits & 2) {
+        const uint2 v = reinterpret_cast<const uint2*>(words + 32 * low)[lane];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) codes[i] |= ((i < 4 ? v.x : v.y) >> (2 * (i % 4)) & 0x03030303u) << low;
+        low += 2;
+      }
+      if (bits & 1) {
+        const uint32_t v = words[32 * low + lane];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) codes[i] |= (v >> i & 0x01010101u) << low;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int own = row + g + i % 2 * 8, slot = i / 2 * 16 + 4 * t;
+      const uint32_t kept = ones(r < p.n ? o.cols - column - slot : 0) * 0xffu;
+      if constexpr (E::kBytes) {
+        uint32_t out = 0;
+        if (has_byte_arithmetic<E>(format)) {
+          out = arithmetic_bytes<E>(format, codes[i]);
+        } else {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) out |= static_cast<uint32_t>(entries[codes[i] >> (8 * j) & 0xffu]) << (8 * j);
+        }
+        reinterpret_cast<uint32_t*>(to + chunk_at<E>(own, i / 2))[t] = out & kept;
+      } else {
+        const int32_t c = column + i / 2 * 16;
+        float zero = 0.0f, v[4];
+        if (o.has_zero && kept != 0) {
+          zero = windows != nullptr && o.zero_window.ring != 0
+                     ? WideWindows::w_zero(p, windows, own, c)
+                     : o.zero_at(min(row0 + own, p.n - 1), c, expert * p.w_zero_step);
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          v[j] = kept >> (8 * j) & 1u ? code_value(format, entries, codes[i] >> (8 * j) & 0xffu) - zero : 0.0f;
+        }
+        for (int term = 0; term < p.w_terms; ++term) {
+          uint32_t out[4];
+#pragma unroll
+          for (int j = 0; j < 4; ++j) out[j] = E::take(v[j]);
+          uint4* chunk = to + term * count * 8 + chunk_at<E>(own, i / 2 * 2 + t / 2);
+          reinterpret_cast<uint2*>(chunk)[t % 2] = make_uint2(out[0] | out[1] << 16, out[2] | out[3] << 16);
+        }
+      }
+    }
+  }
+}
+
 template <class E, int kThreads>
 __device__ __forceinline__ void bring_rows(const GemmParams& p, const Tables<E>& tables, bool is_w, int32_t expert,
                                            int32_t row0, int count, int32_t row_end, const Step* step, int32_t column,
-                                           uint4* to) {
+                                           uint4* to, uint32_t* windows = nullptr) {
   if constexpr (E::kNibbles) {
-    stage_nibbles<E, kThreads>(p, is_w, expert, row0, count, row_end, column, to);
+    stage_nibbles<E, kThreads, false>(p, is_w, expert, row0, count, row_end, column, windows, to);
+  } else if (is_w && p.w_tiles) {
+    stage_tiles<E, kThreads>(p, tables, expert, row0, count, column, windows, to);
   } else {
-    stage_rows<E, kThreads>(p, tables, is_w, expert, row0, count, row_end, step, column, to);
+    stage_rows<E, kThreads, false>(p, tables, is_w, expert, row0, count, row_end, step, column, windows, to);
   }
 }
 
-// The same for rows that are copied as they lie: plain bytes or floats of the engine's type, linear.
+// The kWideTile rows of w from row0 on, from windows of their codes.
+template <class E, int kThreads>
+__device__ __forceinline__ void bring_rows_of_windows(const GemmParams& p, const Tables<E>& tables, int32_t expert,
+                                                      int32_t row0, const Step* step, int32_t column, uint32_t* windows,
+                                                      uint4* to) {
+  if constexpr (E::kNibbles) {
+    stage_nibbles<E, kThreads, true>(p, true, expert, row0, kWideTile, p.n, column, windows, to);
+  } else {
+    stage_rows<E, kThreads, true>(p, tables, true, expert, row0, kWideTile, p.n, step, column, windows, to);
+  }
+}
+
+// The same for rows that are copied as they lie: plain bytes or floats of the engine's type, linear. What is past the
+// end is not read. `count` and `threads` are constants.
 template <class E>
 __device__ __forceinline__ void copy_rows(const Operand& o, int32_t k, int32_t row0, int count, int32_t row_end,
                                           int32_t step, uint4* to, int thread, int threads) {
-  constexpr int kChunks = E::kRowBytes / 16, kSize = E::kRowBytes / kStepSlots;
+  constexpr unsigned kChunks = E::kRowBytes / 16, kSize = E::kRowBytes / kStepSlots > 0 ? E::kRowBytes / kStepSlots : 1;
   const bool dense = o.dense.data != nullptr;
   const auto* base = static_cast<const uint8_t*>(dense ? o.dense.data : o.low.codes.data);
   const int64_t stride = dense ? o.dense.row_stride * kSize : o.low.codes.row_stride;
-  for (int at = thread; at < count * kChunks; at += threads) {
-    const int row = at / kChunks, chunk = at % kChunks;
-    const int64_t byte = static_cast<int64_t>(step) * E::kRowBytes + chunk * 16;
-    const int64_t left = static_cast<int64_t>(k) * kSize - byte;
-    const int bytes = row0 + row < row_end && left > 0 ? static_cast<int>(min(left, int64_t{16})) : 0;
-    const uint8_t* from = bytes > 0 ? base + (row0 + row) * stride + byte : base;
-    ptx::cp_async_cg_16(ptx::shared_address(to + chunk_at<E>(row, chunk)), from, bytes);
+  const auto first = static_cast<unsigned>(thread);
+  const int chunk = static_cast<int>(first % kChunks);
+  const int64_t byte = static_cast<int64_t>(step) * E::kRowBytes + chunk * 16;
+  const int64_t left = static_cast<int64_t>(k) * kSize - byte;
+  const int bytes = static_cast<int>(max(min(left, int64_t{16}), int64_t{0}));
+  const int total = count * static_cast<int>(kChunks);
+#pragma unroll
+  for (int i = 0; i * threads < total; ++i) {
+    if (total % threads != 0 && thread + i * threads >= total) break;
+    const int row = static_cast<int>((first + static_cast<unsigned>(i * threads)) / kChunks);
+    const int32_t r = row0 + row;
+    ptx::cp_async_cg_16(ptx::shared_address(to + chunk_at<E>(row, chunk)), base + r * stride + byte,
+                        r < row_end ? bytes : 0);
   }
 }
 
-// `count` tiles of mma64 weights of one step, tile after tile.
+// `count` tiles of mma64 weights of one step, tile after tile. `count` and `threads` are constants.
 template <int kBits>
 __device__ __forceinline__ void copy_weights(const uint8_t* base, int32_t n, int32_t k, int32_t row_tile, int count,
                                              int32_t step, uint4* to, int thread, int threads) {
-  constexpr int kChunks = 8 * kBits;
-  const int64_t steps = (k + kStepSlots - 1) / kStepSlots;
-  for (int at = thread; at < count * kChunks; at += threads) {
-    const int tile = at / kChunks, chunk = at % kChunks;
-    const bool live = (row_tile + tile) * 16 < n;
-    const uint8_t* from = live ? base + ((row_tile + tile) * steps + step) * (128 * kBits) + chunk * 16 : base;
-    ptx::cp_async_cg_16(ptx::shared_address(to + at), from, live ? 16 : 0);
+  constexpr unsigned kChunks = 8 * kBits;
+  const int64_t tile_row = (static_cast<unsigned>(k) + kStepSlots - 1) / kStepSlots * int64_t{128 * kBits};
+  const uint8_t* from = base + row_tile * tile_row + step * int64_t{128 * kBits};
+  const int total = count * static_cast<int>(kChunks), tiles = (n + 15) / 16 - row_tile;
+  const auto first = static_cast<unsigned>(thread);
+#pragma unroll
+  for (int i = 0; i * threads < total; ++i) {
+    if (total % threads != 0 && thread + i * threads >= total) break;
+    const unsigned at = first + static_cast<unsigned>(i * threads), tile = at / kChunks, chunk = at % kChunks;
+    ptx::cp_async_cg_16(ptx::shared_address(to + first + i * threads), from + tile * tile_row + chunk * 16,
+                        static_cast<int>(tile) < tiles ? 16 : 0);
   }
 }
 
 // ---- fragments of a piece
-
-// Slots 4 t + j (and 16 + 4 t + j) of the piece that are columns, as bytes of 1.
-__device__ __forceinline__ uint32_t ones(int length) {
-  return length >= 4 ? 0x01010101u : length <= 0 ? 0u : 0x01010101u & ((1u << (8 * length)) - 1u);
-}
 
 // A of a tile of 16 rows from mma64 words: bytes of the columns 16 `group` .. + 31 (`upper` false: + 15, zeros above),
 // floats of 16 columns. `group` is a constant. zero: those of rows l / 4 and l / 4 + 8, floats only.

@@ -4,9 +4,10 @@
 //   warp i: rows 32 i .. 32 i + 31 of w (two fragments), all 64 rows of x (eight fragments)
 //   lane l: rows l / 4 + 8 h of each w fragment, rows 2 (l % 4) + j of each x fragment       (c[2 h + j])
 //
-// kBits > 0: mma64 weights come by cp.async and are unpacked in registers while the next steps are under way; the
-// scales (their second level included) are decoded for the step after those. kBits == 0: any layout and any cut of K,
-// by way of registers into rows.
+// kBits > 0: mma64 weights come by cp.async and are unpacked in registers while the next steps are under way. kBits ==
+// 0: any layout and any cut of K, by way of registers into rows. Scales and zero points of groups come by cp.async too,
+// a sector of every row at a time (value_window.cuh), a step ahead of the weights; those of the next step are decoded
+// (their second level included) after a step is multiplied. Codes of block scales are multiplied from where they came.
 //
 // Floors of a 128 x 64 x 64 step, bytes: 128 multiplies of 16 x 8 x 32; kBits KB of weights and 4 KB of x from L2 or
 // DRAM; kBits KB read once and 4 KB read four times from shared memory.
@@ -22,7 +23,7 @@ struct Wide {
   static constexpr int kThreads = kWideThreads, kRowsW = kWideTile, kRowsX = kWideColumns;
 };
 
-// Scales of one segment in a step.
+// Scales of one segment in a step (p.even: of one part).
 struct WideScales {
   float w[Wide::kRowsW];
   float w_zero[Wide::kRowsW];  // float engines; of byte engines where it is a float
@@ -31,8 +32,8 @@ struct WideScales {
   int32_t x_int[Wide::kRowsX];
 };
 
-// Shared memory: this, the stages (weights, rows of x), the scales of the stages. The output tile of fp32 takes the
-// place of the stages.
+// Shared memory: this, the stages (weights, rows of x), the scales in use and the next ones, the windows that they come
+// by. The output tile of fp32 takes the place of the stages.
 template <class E, int kBits>
 struct WideShared {
   Step steps[kStepRing];
@@ -41,14 +42,14 @@ struct WideShared {
   float last_scale[Wide::kRowsX];
   int32_t x_sums[Wide::kRowsX];
 
-  static constexpr int64_t weights(int terms) {
+  static constexpr int weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
   }
-  static constexpr int64_t rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
+  static constexpr int rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
   static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WideShared)) + 127) / 128 * 128; }
-  static constexpr int64_t bytes(const GemmParams& p, int stages) {
-    const int64_t ring =
-        stages * (weights(p.w_terms) + rows(p.x_terms) + p.slots * static_cast<int64_t>(sizeof(WideScales)));
+  static int64_t bytes(const GemmParams& p, int stages) {
+    const int64_t ring = int64_t{stages} * (weights(p.w_terms) + rows(p.x_terms)) +
+                         2 * p.slots * static_cast<int64_t>(sizeof(WideScales)) + WideWindows::bytes(p);
     const int64_t tile = int64_t{4} * Wide::kRowsX * (Wide::kRowsW + 4);
     return header() + (ring > tile ? ring : tile);
   }
@@ -70,7 +71,7 @@ class WideGemm {
     const int thread = static_cast<int>(threadIdx.x);
     if (thread == 0 && !p.even) {
       shared.walker.start(p, 0, p.k, !E::kInteger);
-      for (int i = 0; i <= p.stages; ++i) shared.walker.next(p, !E::kInteger, &shared.steps[i]);
+      for (int i = 0; i <= max(p.stages, 2); ++i) shared.walker.next(p, !E::kInteger, &shared.steps[i]);
     }
     fill_tables<kBits>(p, &shared.tables, thread, Wide::kThreads);
     clear_sums();
@@ -78,44 +79,48 @@ class WideGemm {
     if (thread < Wide::kRowsX) {
       shared.last_scale[thread] = last_scale(p, shared.tables.x_scale, min(m0 + thread, row_end - 1));
     }
-    // steps before 0 only fill
     const int32_t steps = (p.k + kStepSlots - 1) / kStepSlots;
-    int32_t left = p.part, ahead_left = p.part;  // columns of the part from this step on, p.even
+    const bool alone = kOneStage && p.stages == 1;  // what is brought in a turn is multiplied in it
+    const int lead = alone ? 2 : p.stages;          // steps from s on whose windows come
+    bring_windows(p.even ? 0 : last_column(shared.steps[0]));
+    bring_codes(p.even ? 0 : end_column(shared.steps[0]) - 1);
+    ptx::cp_async_commit_group();
+    int32_t left = 0;  // columns of the part behind this step, p.even
     // of steps s and s + stages - 1; stage 1 - stages + stages = 1
-    int stage = kOneStage && p.stages == 1 ? 0 : 1, ahead_stage = 0;
+    int stage = alone ? 0 : 1, ahead_stage = 0;
 #pragma unroll 1
-    for (int32_t s = 1 - p.stages;; ++s) {
+    for (int32_t s = 1 - lead;; ++s) {
+      // steps before 0 only fill; the last of them needs the windows of step 0
       const int32_t a = s + p.stages - 1;
       const Step& step = shared.steps[s & (kStepRing - 1)];
       const Step& ahead = shared.steps[a & (kStepRing - 1)];
-      if (s >= 0) {
+      if (s >= -1) {
         wait_stages(p.stages - 2);
         __syncthreads();
-        if (p.even ? s == steps : step.pieces[0].length == 0) break;  // the same for all
+        if (s >= 0 && (p.even ? s == steps : step.pieces[0].length == 0)) break;  // the same for all
         // seen by all behind the next barrier; nobody reads its place before
-        if (thread == 0 && !p.even)
-          shared.walker.next(p, !E::kInteger, &shared.steps[(s + p.stages + 1) & (kStepRing - 1)]);
+        if (s >= 0 && thread == 0 && !p.even)
+          shared.walker.next(p, !E::kInteger, &shared.steps[(s + lead + 1) & (kStepRing - 1)]);
       }
-      const bool more = p.even ? a < steps : ahead.pieces[0].length != 0;
-      int32_t column = -1;  // whose scales step a needs
-      if (p.even) {
-        ahead_left -= kStepSlots;
-        if (more && (ahead_left <= 0 || a == steps - 1 || every_step())) column = a * kStepSlots;
-        if (ahead_left <= 0) ahead_left = p.part;
-      } else {
-        column = ahead.slot_column[0];
-      }
+      const Step& next = shared.steps[(s + 1) & (kStepRing - 1)];
+      if (s >= 0) left = (left <= 0 ? p.part : left) - kStepSlots;
+      const int32_t column = s >= -1 ? first_scales(next, s, steps, left) : -1;
       scales_load(column);
-      if (more) fill(ahead, a, ahead_stage);
+      if ((!kOneStage || a >= 0) && (p.even ? a < steps : ahead.pieces[0].length != 0)) fill(ahead, a, ahead_stage);
+      if (p.even) {
+        if (s + lead < steps) bring_windows((s + lead) * kStepSlots);
+        if (a + 1 < steps) bring_codes((a + 1) * kStepSlots);
+      } else {
+        bring_windows(last_column(shared.steps[(s + lead) & (kStepRing - 1)]));
+        bring_codes(end_column(shared.steps[(a + 1) & (kStepRing - 1)]) - 1);
+      }
       ptx::cp_async_commit_group();
-      const bool alone = kOneStage && p.stages == 1;  // step a = s is what is multiplied
       if (alone) {
-        scales_store(ahead, column, ahead_stage);
         ptx::cp_async_wait_group<0>();
         __syncthreads();
       }
-      if (s >= 0) compute(step, s, stage, &left);
-      if (!alone) scales_store(ahead, column, ahead_stage);
+      if (s >= 0) compute(step, s, stage, left);
+      scales_store(next, column, s);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
       ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
@@ -126,6 +131,8 @@ class WideGemm {
  private:
   // Within the loop over steps: sums and results leave few registers for addresses.
   static __device__ __forceinline__ int this_thread() { return ptx::opaque(static_cast<int>(threadIdx.x)); }
+  static __device__ __forceinline__ int this_lane() { return ptx::opaque(static_cast<int>(threadIdx.x)) & 31; }
+  static __device__ __forceinline__ int this_warp() { return ptx::opaque(static_cast<int>(threadIdx.x)) >> 5; }
 
   // Rows of three terms in both operands leave no room for a second stage on devices with 99 KB a block. They go
   // through registers, so that little is lost: all that a stage more would hide is the copy of x.
@@ -148,10 +155,12 @@ class WideGemm {
   __device__ __forceinline__ uint4* weights(int stage) const {
     return data + stage * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
   }
-  __device__ __forceinline__ WideScales* scales(int stage) const {
-    const int64_t at = p.stages * (Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16;
-    return reinterpret_cast<WideScales*>(data + at) + stage * p.slots;
+  // Sets 0 and 1: of steps that are even and odd; p.even: of parts, but for codes of block scales.
+  __device__ __forceinline__ WideScales* scales(int set) const {
+    const int at = p.stages * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
+    return reinterpret_cast<WideScales*>(data + at) + set * p.slots;
   }
+  __device__ __forceinline__ uint32_t* windows() const { return reinterpret_cast<uint32_t*>(scales(2)); }
   __device__ __forceinline__ uint4* rows(int stage) const { return weights(stage) + Shared::weights(p.w_terms) / 16; }
 
   __device__ __forceinline__ void fill(const Step& step, int32_t s, int stage) {
@@ -159,9 +168,12 @@ class WideGemm {
     if constexpr (kBits > 0) {
       copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
                           Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
+    } else if (p.code_windows) {
+      bring_rows_of_windows<E, Wide::kThreads>(p, shared.tables, expert, n0, p.even ? nullptr : &step, s * kStepSlots,
+                                               windows(), weights(stage));
     } else {
       bring_rows<E, Wide::kThreads>(p, shared.tables, true, expert, n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
-                                    s * kStepSlots, weights(stage));
+                                    s * kStepSlots, weights(stage), windows());
     }
     if (p.x_async) {
       copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end, s, rows(stage), thread, Wide::kThreads);
@@ -171,44 +183,154 @@ class WideGemm {
     }
   }
 
+  // Brings the windows up to the values of column c, those of a step that will be multiplied `stages` steps from now.
+  __device__ __forceinline__ void bring_windows(int32_t c) {
+    if (c < brought) return;
+    brought = INT32_MAX;
+    bring<Wide::kRowsW>(p.w.scale_window, p.w.scale.data, expert * p.w_scale_step, c, n0, p.n, windows(),
+                        &brought_values[0]);
+    bring<Wide::kRowsW>(p.w.zero_window, p.w.zero.data, expert * p.w_zero_step, c, n0, p.n,
+                        WideWindows::w_zeros(p, windows()), &brought_values[1]);
+    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0, row_end, WideWindows::x_scales(p, windows()),
+                        &brought_values[2]);
+    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0, row_end, WideWindows::x_zeros(p, windows()),
+                        &brought_values[3]);
+  }
+  template <int kRows>
+  __device__ __forceinline__ void bring(const ValueWindow& window, const void* values, int64_t step, int32_t c,
+                                        int32_t row0, int32_t end, uint32_t* to, int32_t* columns) {
+    if (window.ring == 0) return;
+#pragma unroll 1
+    while (c >= *columns) {
+      window.copy<kRows, Wide::kThreads>(values, step, *columns / window.span, row0, end, to, this_thread());
+      *columns += min(window.span, INT32_MAX - *columns);
+    }
+    brought = min(brought, *columns);
+  }
+  // Brings the windows of codes up to column c, of a step that becomes rows in the next turn; kBits == 0.
+  __device__ __forceinline__ void bring_codes(int32_t c) {
+    if constexpr (kBits == 0) {
+      if (!p.code_windows || c < 0) return;
+      int source = 0;
+      if (p.w.high_groups != nullptr) {
+        const Operand::Column at = p.w.column_of(c);
+        c = at.column, source = at.source;
+      }
+      int32_t columns = source != 0 ? brought_high : brought_low;  // an index would put all members into local memory
+#pragma unroll 1
+      while (c >= columns) {
+        CodeWindows<Wide::kRowsW>::template copy<Wide::kThreads>(p.w, expert * p.w_step, source,
+                                                                 columns / CodeWindows<Wide::kRowsW>::kColumns, n0, p.n,
+                                                                 WideWindows::codes(p, windows()), this_thread());
+        columns += CodeWindows<Wide::kRowsW>::kColumns;
+      }
+      if (source != 0) {
+        brought_high = columns;
+      } else {
+        brought_low = columns;
+      }
+    }
+  }
+  // Behind the last column of a step.
+  static __device__ __forceinline__ int32_t end_column(const Step& step) {
+    int32_t end = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (step.pieces[i].length != 0) end = step.pieces[i].column + step.pieces[i].length;
+    }
+    return end;
+  }
+  // The last of the columns whose scales a step takes, -1: none.
+  static __device__ __forceinline__ int32_t last_column(const Step& step) {
+    return max(max(step.slot_column[0], step.slot_column[1]), max(step.slot_column[2], step.slot_column[3]));
+  }
+  // The column whose scales are stored after step s, for the step behind it; -1: those that are there serve. Then
+  // `left` columns of the part are left.
+  __device__ __forceinline__ int32_t first_scales(const Step& next, int32_t s, int32_t steps, int32_t left) const {
+    if (!p.even) return next.slot_column[0];
+    bool needed = left <= 0;
+    if constexpr (E::kBlocks > 0) needed = s < 0 || p.w.scale_window.ring == 0 || p.x.scale_window.ring == 0;
+    return needed && s + 1 < steps ? (s + 1) * kStepSlots : -1;
+  }
+
   // A thread has one row of w, and one of x where it is below 64. The first scales of a step, mostly its only ones, go
-  // through registers, so that their loads are under way while the step before is multiplied.
+  // through registers, so that loads of those that have no windows are under way while a step is multiplied.
   struct Scales {
     float w, w_zero, x;
     int32_t w_int, x_int;
   };
-  __device__ __forceinline__ bool every_step() const { return E::kBlocks > 0 || (!E::kInteger && p.w.has_zero); }
   __device__ __forceinline__ bool has_x_values() const {
     return static_cast<int>(threadIdx.x) < Wide::kRowsX && (p.x_scale_joins || p.x_sums || p.w_sums);
   }
+  // Codes of block scales of a step.
+  static constexpr int kStepCodes = kStepSlots / kMultiplied<E> * E::kBlocks;
   __device__ __forceinline__ void scales_load(int32_t c) {
     if (c < 0) return;
     const int thread = this_thread();
     const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end - 1);
     if constexpr (E::kBlocks > 0) {
-      constexpr int kCount = kStepSlots / kMultiplied<E> * E::kBlocks;
       loaded.w = p.w.scale_of_codes(r, expert * p.w_second_step);
-      loaded.w_int = static_cast<int32_t>(p.w.scale_codes(r, c, kCount, expert * p.w_scale_step));
+      if (p.w.scale_window.ring == 0)
+        loaded.w_int = static_cast<int32_t>(p.w.scale_codes(r, c, kStepCodes, expert * p.w_scale_step));
       if (thread < Wide::kRowsX) {
         loaded.x = p.x.scale_of_codes(m);
-        loaded.x_int = static_cast<int32_t>(p.x.scale_codes(m, c, kCount));
+        if (p.x.scale_window.ring == 0) loaded.x_int = static_cast<int32_t>(p.x.scale_codes(m, c, kStepCodes));
       }
       return;
     }
-    loaded.w = p.w.scale_from(shared.tables.w_scale, r, c, expert * p.w_scale_step, expert * p.w_second_step);
+    if (p.w.scale_window.ring != 0) {
+      const uint32_t stored = stored_at<Wide::kRowsW>(p.w.scale_window, p.w.scale, windows(), c);
+      loaded.w = p.w.scale_of(stored, shared.tables.w_scale, r, c, expert * p.w_second_step);
+    } else {
+      loaded.w = p.w.scale_from(shared.tables.w_scale, r, c, expert * p.w_scale_step, expert * p.w_second_step);
+    }
     if (p.w.has_zero) {
-      if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c, expert * p.w_zero_step);
-      if (E::kInteger) loaded.w_int = p.w.integer_zero_at(r, c, expert * p.w_zero_step);
+      if (p.w.zero_window.ring != 0) {
+        const uint32_t stored =
+            stored_at<Wide::kRowsW>(p.w.zero_window, p.w.zero, WideWindows::w_zeros(p, windows()), c);
+        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_of(stored);
+        if (E::kInteger) loaded.w_int = p.w.integer_zero_of(stored);
+      } else {
+        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c, expert * p.w_zero_step);
+        if (E::kInteger) loaded.w_int = p.w.integer_zero_at(r, c, expert * p.w_zero_step);
+      }
     }
     if (has_x_values()) {
-      if (p.x_scale_joins) loaded.x = p.x.scale_from(shared.tables.x_scale, m, c);
-      if (E::kInteger) loaded.x_int = p.x.integer_zero_at(m, c);
+      if (p.x_scale_joins && p.x.scale_window.ring != 0) {
+        const uint32_t stored =
+            stored_at<Wide::kRowsX>(p.x.scale_window, p.x.scale, WideWindows::x_scales(p, windows()), c);
+        loaded.x = p.x.scale_of(stored, shared.tables.x_scale, m, c, 0);
+      } else if (p.x_scale_joins) {
+        loaded.x = p.x.scale_from(shared.tables.x_scale, m, c);
+      }
+      if (E::kInteger && p.x.zero_window.ring != 0) {
+        loaded.x_int = p.x.integer_zero_of(
+            stored_at<Wide::kRowsX>(p.x.zero_window, p.x.zero, WideWindows::x_zeros(p, windows()), c));
+      } else if (E::kInteger) {
+        loaded.x_int = p.x.integer_zero_at(m, c);
+      }
     }
   }
-  __device__ __forceinline__ void scales_store(const Step& step, int32_t c, int stage) {
+  // What the thread's row has at column c, in the low bits.
+  template <int kRows>
+  static __device__ __forceinline__ uint32_t stored_at(const ValueWindow& window, const DeviceValues& values,
+                                                       const uint32_t* from, int32_t c) {
+    const int32_t j = values.block_cols(c);
+    return window.words<kRows>(from, j)[this_thread()] >> window.shift(j);
+  }
+  // Those of the step behind s.
+  __device__ __forceinline__ void scales_store(const Step& next, int32_t c, int32_t s) {
     if (c < 0) return;
-    WideScales* to = scales(stage);
+    WideScales* to = scales(p.even && E::kBlocks == 0 ? set : (s + 1) & 1);
     const int thread = this_thread();
+    if constexpr (E::kBlocks > 0) {
+      to->w_int[thread] = loaded.w_int;
+      if (thread < Wide::kRowsX) to->x_int[thread] = loaded.x_int;
+      if (s >= 0) return;
+      to->w[thread] = loaded.w;
+      if (thread < Wide::kRowsX) to->x[thread] = loaded.x;
+      return;
+    }
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
     const bool far = kFarZeros && p.far_zeros;  // `corrected` shifts in 64 bits
@@ -221,17 +343,34 @@ class WideGemm {
         }
         if (E::kInteger) to->w_int[thread] = far ? loaded.w_int : loaded.w_int * (1 << p.w.bytes.shift);
       }
-      if constexpr (E::kBlocks > 0) {
-        to->w_int[thread] = loaded.w_int;
-        if (thread < Wide::kRowsX) to->x_int[thread] = loaded.x_int;
-      }
       if (has_x_values()) {
         to->x[thread] = loaded.x * x_unit;
         if (E::kInteger) to->x_int[thread] = far ? loaded.x_int : loaded.x_int * (1 << p.x.bytes.shift);
       }
-      if (p.even || i == 3 || step.slot_column[i + 1] < 0) break;
-      scales_load(step.slot_column[i + 1]);
+      if (p.even || i == 3 || next.slot_column[i + 1] < 0) break;
+      scales_load(next.slot_column[i + 1]);
     }
+  }
+  // Codes of block scales of a step: word [row] of `w` and `x`, from bit `shift` on.
+  struct BlockCodes {
+    const uint32_t* w;
+    const uint32_t* x;
+    int w_shift, x_shift;
+  };
+  __device__ __forceinline__ BlockCodes block_codes(int32_t s) const {
+    const int32_t j = s * kStepCodes;
+    const WideScales* own = scales(s & 1);
+    BlockCodes codes{reinterpret_cast<const uint32_t*>(own->w_int), reinterpret_cast<const uint32_t*>(own->x_int), 0,
+                     0};
+    if (p.w.scale_window.ring != 0) {
+      codes.w = p.w.scale_window.words<Wide::kRowsW>(windows(), j);
+      codes.w_shift = p.w.scale_window.shift(j);
+    }
+    if (p.x.scale_window.ring != 0) {
+      codes.x = p.x.scale_window.words<Wide::kRowsX>(WideWindows::x_scales(p, windows()), j);
+      codes.x_shift = p.x.scale_window.shift(j);
+    }
+    return codes;
   }
 
   __device__ __forceinline__ void clear_sums() {
@@ -255,13 +394,26 @@ class WideGemm {
 
   using Words = uint32_t[2][kBits > 0 ? kBits : 1];
 
+  // Float zero points of the rows of a lane, which are subtracted from weights in registers.
+  using Zeros = float[2][2];
+  __device__ __forceinline__ void load_zeros(const WideScales& values, int lane, int warp, Zeros& zeros) const {
+    if constexpr (!E::kInteger && kBits > 0) {
+      if (!p.w.has_zero) return;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) zeros[i][h] = values.w_zero[32 * warp + 16 * i + 8 * h + lane / 4];
+      }
+    }
+  }
+
   // Multiplies the piece of `chunk` columns from slot `piece` * chunk on. Its weights stand at `group` of the words.
   // kSums: sums of bytes are taken too, and x may be unsigned; of E4M3 block scales: they may be negative. kEven: there
   // is one term.
   template <bool kSums, bool kEven>
   __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
-                                           const WideScales& values, int stage) {
-    const int thread = this_thread(), lane = thread % 32, warp = thread / 32;
+                                           const Zeros& zeros, const BlockCodes& codes, int stage) {
+    const int lane = this_lane(), warp = this_warp();
     const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
 #pragma unroll 1
     for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
@@ -269,12 +421,7 @@ class WideGemm {
       if constexpr (kBits > 0) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          float zero[2] = {0.0f, 0.0f};
-          if (!E::kInteger && p.w.has_zero) {
-            const int row = 32 * warp + 16 * i + lane / 4;
-            zero[0] = values.w_zero[row], zero[1] = values.w_zero[row + 8];
-          }
-          weight_fragment<E, kBits>(p, words[i], group, chunk >= 32, zero, a[i]);
+          weight_fragment<E, kBits>(p, words[i], group, chunk >= 32, zeros[i], a[i]);
         }
       } else {  // one after the other: in a loop that is left to itself `a` lies in memory
         const uint4* w = weights(stage) + tw * Wide::kRowsW * 8;
@@ -288,7 +435,7 @@ class WideGemm {
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             const int row = 32 * warp + 16 * i + lane / 4 + j % 2 * 8;
-            a[i][j] ^= block_sign(static_cast<uint32_t>(values.w_int[row]), j / 2, lane % 4);
+            a[i][j] ^= block_sign(codes.w[row] >> codes.w_shift, j / 2, lane % 4);
           }
         }
       }
@@ -302,7 +449,7 @@ class WideGemm {
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
             if constexpr (kSums && E::kBlocks == 4) {
-              const auto scales = static_cast<uint32_t>(values.x_int[16 * q + 8 * h + lane / 4]);
+              const uint32_t scales = codes.x[16 * q + 8 * h + lane / 4] >> codes.x_shift;
               b[h][0] ^= block_sign(scales, 0, lane % 4);
               b[h][1] ^= block_sign(scales, 1, lane % 4);
             }
@@ -315,8 +462,8 @@ class WideGemm {
               if constexpr (E::kBlocks > 0) {
                 // lanes t = 0 and 1 give the scales of rows g and g + 8 of w, lane 0 those of row g of x
                 const int row = 32 * warp + 16 * i + lane / 4 + lane % 2 * 8, col = 16 * q + 8 * h + lane / 4;
-                E::multiply(sum[i][2 * q + h], a[i], b[h], static_cast<uint32_t>(values.w_int[row]) >> (8 * piece),
-                            static_cast<uint32_t>(values.x_int[col]) >> (8 * piece));
+                E::multiply(sum[i][2 * q + h], a[i], b[h], codes.w[row] >> (codes.w_shift + 8 * piece),
+                            codes.x[col] >> (codes.x_shift + 8 * piece));
               } else {
                 E::multiply(sum[i][2 * q + h], a[i], b[h]);
               }
@@ -327,9 +474,11 @@ class WideGemm {
     }
   }
 
-  __device__ __forceinline__ void compute(const Step& step, int32_t s, int stage, int32_t* left) {
-    const int thread = this_thread(), lane = thread % 32, warp = thread / 32;
-    const WideScales* values = scales(stage);
+  __device__ __forceinline__ void compute(const Step& step, int32_t s, int stage, int32_t left) {
+    const int lane = this_lane(), warp = this_warp();
+    const WideScales* values = scales(E::kBlocks > 0 ? 0 : p.even ? set : s & 1);
+    const BlockCodes codes = E::kBlocks > 0 ? block_codes(s) : BlockCodes{};
+    Zeros zeros = {};
     Words words;
     if constexpr (kBits > 0) {
 #pragma unroll
@@ -338,7 +487,7 @@ class WideGemm {
                           words[i]);
       }
     }
-    const bool sums = E::kInteger ? p.w_sums || p.x_sums : E::kBlocks == 4 && has_signs(*values, lane, warp);
+    const bool sums = E::kInteger ? p.w_sums || p.x_sums : E::kBlocks == 4 && has_signs(codes, lane, warp);
     int piece = 0;
 #pragma unroll 1
     for (bool over = false; !over;) {
@@ -347,22 +496,23 @@ class WideGemm {
       const WideScales* of = values;
       if (kEvenOnly<E> || p.even) {
         const int32_t length = min(kStepSlots, p.k - s * kStepSlots);
+        load_zeros(*values, lane, warp, zeros);
         if (sums) {
           if constexpr ((E::kInteger && !E::kNibbles) || E::kBlocks == 4)
-            multiply_step<true>(words, length, *values, stage);
+            multiply_step<true>(words, length, zeros, codes, stage);
         } else {
-          multiply_step<false>(words, length, *values, stage);
+          multiply_step<false>(words, length, zeros, codes, stage);
         }
-        *left -= kStepSlots;
-        joins = *left <= 0 || (s + 1) * kStepSlots >= p.k;
-        joined = p.part - *left - kStepSlots + length;
-        if (joins) *left = p.part;
+        joins = left <= 0 || (s + 1) * kStepSlots >= p.k;
+        joined = p.part - left - kStepSlots + length;
+        set ^= joins;
         over = true;
       } else {
         const Piece at = step.pieces[piece];
         if (at.length == 0) break;
         of = values + at.slot;
-        multiply<E::kInteger, false>(words, 0, p.chunk, piece, at.length, *of, stage);
+        load_zeros(*of, lane, warp, zeros);
+        multiply<E::kInteger, false>(words, 0, p.chunk, piece, at.length, zeros, codes, stage);
         if constexpr (kBits > 0) {
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
@@ -398,18 +548,18 @@ class WideGemm {
     }
   }
   // Whether a scale that the warp needs is negative, which is as good as never.
-  static __device__ __forceinline__ bool has_signs(const WideScales& values, int lane, int warp) {
-    const int32_t w = values.w_int[32 * warp + lane], x = values.x_int[lane] | values.x_int[32 + lane];
-    return __any_sync(0xffffffffu, ((w | x) & 0x80808080) != 0);
+  static __device__ __forceinline__ bool has_signs(const BlockCodes& codes, int lane, int warp) {
+    const uint32_t w = codes.w[32 * warp + lane], x = codes.x[lane] | codes.x[32 + lane];
+    return __any_sync(0xffffffffu, ((w | x) & 0x80808080u) != 0);
   }
 
   template <bool kSums>
-  __device__ __forceinline__ void multiply_step(const Words& words, int32_t length, const WideScales& values,
-                                                int stage) {
+  __device__ __forceinline__ void multiply_step(const Words& words, int32_t length, const Zeros& zeros,
+                                                const BlockCodes& codes, int stage) {
     constexpr int kChunk = kMultiplied<E>, kPieces = kStepSlots / kChunk;
 #pragma unroll
     for (int j = 0; j < kPieces; ++j) {
-      multiply<kSums, true>(words, j * kChunk / 16, kChunk, j, length - kChunk * j, values, stage);
+      multiply<kSums, true>(words, j * kChunk / 16, kChunk, j, length - kChunk * j, zeros, codes, stage);
     }
   }
 
@@ -428,6 +578,14 @@ class WideGemm {
   // `unit`: of the sums, where they are no small ones.
   template <bool kSmall>
   __device__ __forceinline__ void join(const WideScales& scales, int lane, int warp, float unit) {
+    if (p.x_scale_joins) {
+      join_scaled<kSmall, true>(scales, lane, warp, unit);
+    } else {
+      join_scaled<kSmall, false>(scales, lane, warp, unit);
+    }
+  }
+  template <bool kSmall, bool kScaleOfX>
+  __device__ __forceinline__ void join_scaled(const WideScales& scales, int lane, int warp, float unit) {
     const int g = lane / 4, t = lane % 4;
     float w[2][2];
 #pragma unroll
@@ -437,12 +595,13 @@ class WideGemm {
     }
 #pragma unroll
     for (int q = 0; q < 8; ++q) {
-      const float2 x = p.x_scale_joins ? reinterpret_cast<const float2*>(scales.x)[4 * q + t] : make_float2(1.0f, 1.0f);
+      float2 x = make_float2(1.0f, 1.0f);
+      if constexpr (kScaleOfX) x = reinterpret_cast<const float2*>(scales.x)[4 * q + t];
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const float scale = w[i][e / 2] * (e % 2 ? x.y : x.x);
+          const float scale = kScaleOfX ? w[i][e / 2] * (e % 2 ? x.y : x.x) : w[i][e / 2];
           float v;
           if constexpr (kSmall) {
             v = from_bits(static_cast<uint32_t>(sum[i][q][e])) - from_bits(kMagic);
@@ -610,6 +769,10 @@ class WideGemm {
   Shared& shared;
   uint4* data;
   int32_t n0, m0, row_end, expert;
+  int set = 0;  // of scales of the part, p.even
+  // Columns whose windows are there or on the way: of w's scales and zeros, x's scales and zeros, the least of these;
+  // of w's codes.
+  int32_t brought_values[4] = {}, brought = 0, brought_low = 0, brought_high = 0;
   Scales loaded = {};
   Sum sum[2][8][4];
   float result[2][8][4] = {};

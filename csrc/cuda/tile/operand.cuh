@@ -11,6 +11,7 @@
 
 #include "common/qmatrix.h"
 #include "cuda/tile/blocks.cuh"
+#include "cuda/tile/value_window.cuh"
 #include "ref/gemm_args.h"
 
 namespace lowbit::cuda {
@@ -33,6 +34,15 @@ inline ByteMap byte_map(const ElementFormat& f) {
 struct Codes16 {
   uint32_t word[4] = {0, 0, 0, 0};
   int source = 0;
+
+  // Bit i of `plane` becomes the lowest bit of code i < n.
+  __device__ __forceinline__ void push_plane(uint32_t plane, int n) {
+    if (n < 16) plane &= (1u << n) - 1u;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // bit j of a nibble to bit 0 of byte j
+      word[i] = word[i] << 1 | ((plane >> (4 * i) & 15u) * 0x00204081u & 0x01010101u);
+    }
+  }
 };
 
 // A matrix of codes in any layout.
@@ -41,6 +51,7 @@ struct CodeSource {
   DeviceFormat format;
   const float* codebook = nullptr;
   bool mma64 = false, tile16 = false;
+  bool aligned = false;  // to 16 bytes: rows of bytes or packed codes, tiles
   int64_t cols = 0;
 
   CodeSource() = default;
@@ -52,7 +63,9 @@ struct CodeSource {
         tile16(c.layout == Layout::kTile16),
         cols(c.cols) {
     codes.data = const_cast<void*>(c.data);
+    aligned = reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && codes.row_stride % 16 == 0;
   }
+  bool has_planes() const { return !mma64 && !tile16 && codes.kind == Canonical::kPlanes; }
 
   // Codes [c, c + n), n <= 16, of row r, the rest 0.
   __device__ __forceinline__ Codes16 read(int64_t r, int64_t c, int n) const {
@@ -67,21 +80,46 @@ struct CodeSource {
       for (int b = 0; b < bits; ++b, words += codes.plane_stride) {  // most significant plane first
         uint32_t w = words[0] >> shift;
         if (shift + n > 32) w |= words[1] << (32 - shift);
-        if (n < 16) w &= (1u << n) - 1u;
+        out.push_plane(w, n);
+      }
+      return out;
+    }
+    if (tile16 && aligned && n == 16 && c % 16 == 0 && bits % 4 == 0) {  // four tiles side by side, a word of each
+      const int64_t tile = r / kTileRows * ((cols + kTileCols - 1) / kTileCols) + c / kTileCols;
+      const auto* words = reinterpret_cast<const uint32_t*>(bytes) + tile * (2 * bits);
+      const int row = static_cast<int>(r % kTileRows);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {  // bit j of a nibble to bit 0 of byte j
-          out.word[i] = out.word[i] << 1 | ((w >> (4 * i) & 15u) * 0x00204081u & 0x01010101u);
+      for (int i = 0; i < 4; ++i, words += 2 * bits) {
+        if (bits == 8) {
+          out.word[i] = words[row];
+        } else {  // byte b: bits b of this row and its neighbour
+          const uint32_t w = words[row / 2] >> (row % 2 * 4);
+#pragma unroll
+          for (int b = 0; b < 4; ++b) out.word[i] |= ((w >> (8 * b) & 15u) * 0x00204081u & 0x01010101u) << b;
         }
       }
+      return out;
+    }
+    if (aligned && n == 16 && c % 16 == 0 && !mma64 && !tile16 && codes.kind == Canonical::kBytes) {
+      const uint4 v = *reinterpret_cast<const uint4*>(bytes + r * codes.row_stride + c);
+      const uint32_t mask = ((1u << bits) - 1u) * 0x01010101u;
+      out.word[0] = v.x & mask, out.word[1] = v.y & mask, out.word[2] = v.z & mask, out.word[3] = v.w & mask;
       return out;
     }
     if (codes.wide && n == 16 && c % 16 == 0 && !mma64 && !tile16 && codes.kind != Canonical::kPacked6) {
       const bool packed = codes.kind == Canonical::kPacked4;
       const auto* from = reinterpret_cast<const uint32_t*>(bytes + r * codes.row_stride + (packed ? c / 2 : c));
       if (packed) {
+        uint32_t half[2];
+        if (aligned) {
+          const uint2 v = *reinterpret_cast<const uint2*>(from);
+          half[0] = v.x, half[1] = v.y;
+        } else {
+          half[0] = from[0], half[1] = from[1];
+        }
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const uint32_t even = from[i] & 0x0f0f0f0fu, odd = from[i] >> 4 & 0x0f0f0f0fu;
+          const uint32_t even = half[i] & 0x0f0f0f0fu, odd = half[i] >> 4 & 0x0f0f0f0fu;
           out.word[2 * i] = ptx::prmt(even, odd, 0x5140u);
           out.word[2 * i + 1] = ptx::prmt(even, odd, 0x7362u);
         }
@@ -111,14 +149,18 @@ struct CodeSource {
 // Parts of a complex weight as a real matrix [[Re, -Im], [Im, Re]].
 enum class Part : uint8_t { kReal, kMinusImaginary, kImaginary };
 
-// How scales are read. All but kOther: by a few instructions that stand in the loop; kCoded is one byte a code, looked
-// up in a table of the values.
-enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kCoded, kOther };
+// How scales are read. All but kOther: by a few instructions that stand in the loop. kPower and kCoded are powers of
+// two and minifloats of one byte, which are computed: lanes that looked them up in a table would meet in its banks.
+enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kPower, kCoded, kOther };
 
 inline ScaleKind scale_kind_of(const DeviceValues& v, bool is_complex) {
   if (v.data == nullptr) return ScaleKind::kNone;
   if (is_complex || (v.has_second && v.second_dtype != DType::kF32)) return ScaleKind::kOther;
-  if (v.coded) return v.codes.kind == Canonical::kBytes ? ScaleKind::kCoded : ScaleKind::kOther;
+  if (v.coded) {
+    const ElementFormat& f = v.format.row;
+    if (v.codes.kind != Canonical::kBytes || !f.is_float()) return ScaleKind::kOther;
+    return f.specials == kPower ? ScaleKind::kPower : ScaleKind::kCoded;
+  }
   switch (v.dtype) {
     case DType::kF32: return ScaleKind::kFloat32;
     case DType::kBF16: return ScaleKind::kBFloat16;
@@ -134,6 +176,7 @@ struct Operand {
   int32_t high_count = 0, group = 0;
   DeviceValues scale, scale_imaginary, zero;
   ScaleKind scale_kind = ScaleKind::kNone;
+  ValueWindow scale_window, zero_window;
   bool has_zero = false, zero_is_float = false, is_complex = false;
   Matrix dense;  // data == nullptr: codes
   bool dense_aligned = false;
@@ -167,6 +210,8 @@ struct Operand {
       rows *= 2, cols *= 2;
     }
     scale_kind = scale_kind_of(scale, is_complex);
+    if (scale_kind != ScaleKind::kOther) scale_window = ValueWindow(scale, cols);
+    if (!is_complex && !zero.has_second && !zero.coded) zero_window = ValueWindow(zero, cols);
   }
 
   __device__ __forceinline__ Part part(int32_t r, int32_t c) const {
@@ -186,28 +231,43 @@ struct Operand {
     s.second = static_cast<const uint8_t*>(s.second) + second_step;
     return s.at(r, c);
   }
-  // The same for the common kinds in place; `table`: the values of coded scales (nullptr: they are decoded).
+  // The same for the common kinds in place; `table`: the values of codes, for those that are not finite.
   __device__ __forceinline__ float scale_from(const float* table, int32_t r, int32_t c, int64_t step = 0,
                                               int64_t second_step = 0) const {
     if (scale_kind == ScaleKind::kNone) return 1.0f;
-    if (scale_kind == ScaleKind::kOther || (scale_kind == ScaleKind::kCoded && table == nullptr)) {
-      return scale_at(r, c, step, second_step);
-    }
+    if (scale_kind == ScaleKind::kOther) return scale_at(r, c, step, second_step);
     const int64_t i = scale.block_rows(r), j = scale.block_cols(c);
     const auto* base = static_cast<const uint8_t*>(scale.data) + step;
-    float v;
-    if (scale_kind == ScaleKind::kCoded) {
-      v = table[base[i * scale.codes.row_stride + j]];
+    uint32_t stored;
+    if (scale.coded) {
+      stored = base[i * scale.codes.row_stride + j];
     } else {
       const int64_t at = i * scale.row_stride + j * scale.col_stride;
-      v = scale_kind == ScaleKind::kFloat32    ? reinterpret_cast<const float*>(base)[at]
-          : scale_kind == ScaleKind::kBFloat16 ? bf16_value(reinterpret_cast<const uint16_t*>(base)[at])
-                                               : f16_value(reinterpret_cast<const uint16_t*>(base)[at]);
+      stored = scale_kind == ScaleKind::kFloat32 ? reinterpret_cast<const uint32_t*>(base)[at]
+                                                 : reinterpret_cast<const uint16_t*>(base)[at];
+    }
+    return scale_of(stored, table, r, c, second_step);
+  }
+  // From what is stored for (r, c), in the low bits of a word; not of kNone and kOther.
+  __device__ __forceinline__ float scale_of(uint32_t stored, const float* table, int32_t r, int32_t c,
+                                            int64_t second_step) const {
+    float v;
+    if (scale_kind == ScaleKind::kFloat32) {
+      v = from_bits(stored);
+    } else if (scale_kind == ScaleKind::kBFloat16) {
+      v = bf16_value(stored);
+    } else if (scale_kind == ScaleKind::kHalf) {
+      v = f16_value(stored & 0xffffu);
+    } else if (scale_kind == ScaleKind::kPower) {
+      const uint32_t code = stored & 0xffu;
+      v = code == 0 ? from_bits(0x00400000u) : code == 255 ? from_bits(0x7fc00000u) : from_bits(code << 23);
+    } else {
+      v = minifloat_value(scale.format.row, stored & 0xffu, table);
     }
     if (scale.has_second) {
       const auto* second = reinterpret_cast<const float*>(static_cast<const uint8_t*>(scale.second) + second_step);
-      v *= second[scale.second_rows(static_cast<int32_t>(i)) * scale.second_row_stride +
-                  scale.second_cols(static_cast<int32_t>(j)) * scale.second_col_stride] *
+      const int32_t i = scale.block_rows(r), j = scale.block_cols(c);
+      v *= second[scale.second_rows(i) * scale.second_row_stride + scale.second_cols(j) * scale.second_col_stride] *
            scale.second_unit;
     }
     return v * scale.unit;
@@ -246,6 +306,17 @@ struct Operand {
                                       : base[at];
   }
 
+  // From what is stored, in the low bits of a word.
+  __device__ __forceinline__ float zero_of(uint32_t stored) const {
+    return value_of_bits(stored, zero.dtype) * zero.unit;
+  }
+  __device__ __forceinline__ int32_t integer_zero_of(uint32_t stored) const {
+    if (zero_is_float) return 0;
+    return zero.dtype == DType::kI32  ? static_cast<int32_t>(stored)
+           : zero.dtype == DType::kI8 ? static_cast<int8_t>(stored)
+                                      : static_cast<int32_t>(stored & 0xffu);
+  }
+
   // Codes of columns [c, c + n), which lie in one segment; 0 from low, 1 from high.
   // Not inlined: one copy of all layouts a translation unit. `step`: bytes to the codes of an expert.
   __device__ __noinline__ Codes16 read(int32_t r, int32_t c, int n, int64_t step) const {
@@ -258,6 +329,8 @@ struct Operand {
       if (which) source = high;
     }
     source.codes.data = static_cast<uint8_t*>(source.codes.data) + step;
+    source.codes.wide = source.codes.wide && step % 8 == 0;
+    source.aligned = source.aligned && step % 16 == 0;
     Codes16 out = source.read(r, c, n);
     out.source = which;
     return out;

@@ -11,8 +11,10 @@ namespace lowbit::cuda {
 template <int kChunks>
 constexpr __host__ __device__ int swizzle(int row, int chunk) {
   static_assert(kChunks >= 1 && (kChunks & (kChunks - 1)) == 0, "a power of two");
-  if (kChunks >= 8) return row * kChunks + (chunk ^ (row % 8));
-  return row * kChunks + (chunk ^ (row / (8 / (kChunks < 8 ? kChunks : 8)) % kChunks));
+  // rows are not negative: unsigned, the divisions are shifts
+  const auto r = static_cast<unsigned>(row);
+  if (kChunks >= 8) return row * kChunks + (chunk ^ static_cast<int>(r % 8));
+  return row * kChunks + (chunk ^ static_cast<int>(r / (8 / (kChunks < 8 ? kChunks : 8)) % kChunks));
 }
 
 }  // namespace lowbit::cuda

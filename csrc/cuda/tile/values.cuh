@@ -36,6 +36,17 @@ __device__ __forceinline__ float load_value(const void* data, DType t, int64_t i
     default: return static_cast<float>(static_cast<const uint8_t*>(data)[i]);
   }
 }
+// The value that the low bits of a word store.
+__device__ __forceinline__ float value_of_bits(uint32_t stored, DType t) {
+  switch (t) {
+    case DType::kF32: return from_bits(stored);
+    case DType::kBF16: return bf16_value(stored);
+    case DType::kF16: return f16_value(stored & 0xffffu);
+    case DType::kI32: return static_cast<float>(static_cast<int32_t>(stored));
+    case DType::kI8: return static_cast<float>(static_cast<int8_t>(stored));
+    default: return static_cast<float>(stored & 0xffu);
+  }
+}
 __device__ __forceinline__ void store_value(void* data, DType t, int64_t i, float v) {
   switch (t) {
     case DType::kF32: static_cast<float*>(data)[i] = v; break;
