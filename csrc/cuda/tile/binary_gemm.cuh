@@ -398,15 +398,10 @@ class BinaryGemm {
     v.x_sum = x_sum, v.w_sum = w_sum;
     v.length = length;
     v.scale = w.scale, v.w_float_zero = w.float_zero, v.w_zero = w.zero;
-    if (p.gemm.x_scale_joins) v.scale *= scale_of(p.gemm.x, m0 + m, begin);
+    if (p.gemm.x_scale_joins) v.scale *= p.gemm.x.scale_from(m0 + m, begin);
     v.x_zero = p.gemm.x.integer_zero_at(m0 + m, begin);
     float& y = results[m * kRows + row()];
     y = join_corrected(p.gemm, dot, v, begin == 0 ? 0.0f : y);
-  }
-
-  // Here are no tables of coded scales: they are decoded.
-  static __device__ __forceinline__ float scale_of(const Operand& o, int32_t r, int32_t c) {
-    return o.scale.coded ? o.scale_at(r, c) : o.scale_from(nullptr, r, c);
   }
 
   // ---- K shared by blocks
@@ -489,7 +484,7 @@ class BinaryGemm {
     const float bias = bias_at(p.gemm, n, 0);
 #pragma unroll 1
     for (int m = first_m(); m < rows_x; m += kAtOnce) {
-      const float scale = p.gemm.x_scale_joins ? 1.0f : scale_of(p.gemm.x, m0 + m, 0);
+      const float scale = p.gemm.x_scale_joins ? 1.0f : p.gemm.x.scale_from(m0 + m, 0);
       finish(p.gemm, m0 + m, n, scale, bias, results[m * kRows + row()]);
     }
   }

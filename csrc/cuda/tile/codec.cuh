@@ -258,16 +258,13 @@ __device__ __forceinline__ float minifloat_value(const ElementFormat& f, uint32_
   if (f.specials == kPower) {
     return code == 0 ? from_bits(0x00400000u) : from_bits(code == 255u ? 0x7fc00000u : code << 23);
   }
-  const uint32_t bits = code & ((1u << (f.exponent + f.mantissa)) - 1u);
-  const uint32_t sign = code >> (f.bits - 1) << 31;
-  if (f.specials == kNanOnly && bits == nan_code(f)) return from_bits(0x7fc00000u);
-  if (f.specials == kIeee && bits > max_code(f)) {
-    return from_bits(bits == max_code(f) + 1u ? sign | 0x7f800000u : 0x7fc00000u);
+  const uint32_t magnitude = code & ((1u << (f.exponent + f.mantissa)) - 1u);
+  // the bits as those of a float with that exponent, which gives subnormals right too
+  float v = from_bits(magnitude << (23 - f.mantissa)) * power_of_two(127 - f.bias);
+  if (f.specials != kFinite && magnitude > max_code(f)) {
+    v = from_bits(f.specials == kIeee && magnitude == max_code(f) + 1u ? 0x7f800000u : 0x7fc00000u);
   }
-  const float v = bits < 1u << f.mantissa
-                      ? static_cast<float>(static_cast<int>(bits)) * power_of_two(1 - f.bias - f.mantissa)
-                      : from_bits((bits + (static_cast<uint32_t>(127 - f.bias) << f.mantissa)) << (23 - f.mantissa));
-  return from_bits(to_bits(v) | sign);
+  return f.has_sign() ? from_bits(to_bits(v) | code >> (f.bits - 1) << 31) : v;
 }
 
 // The value of a code of any real format; one at a time, for scales and tables.
@@ -287,16 +284,6 @@ __device__ __forceinline__ float decode_one(const DeviceFormat& format, uint32_t
       return 0.0f;
   }
   return minifloat_value(f, code);
-}
-
-// A minifloat (not of powers of two) by a few instructions; `table`: the values of codes, for those that are not
-// finite.
-__device__ __forceinline__ float minifloat_value(const ElementFormat& f, uint32_t code, const float* table) {
-  const uint32_t magnitude = code & ((1u << (f.exponent + f.mantissa)) - 1u);
-  if (f.specials != kFinite && magnitude > max_code(f)) return table[code];
-  // the bits as those of a float with that exponent, which gives subnormals right too
-  const float v = from_bits(magnitude << (23 - f.mantissa)) * power_of_two(127 - f.bias);
-  return f.has_sign() ? from_bits(to_bits(v) | code >> (f.bits - 1) << 31) : v;
 }
 
 // Shared memory of a coder's tables, in floats; and their filling by all threads of the block, with a barrier after it.

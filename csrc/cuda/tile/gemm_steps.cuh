@@ -111,7 +111,6 @@ struct Tables {
   using Entry = typename std::conditional<E::kBytes, uint8_t, float>::type;
   Entry w[2][256];
   Entry x[256];
-  float w_scale[256], x_scale[256];  // of coded scales
 };
 
 template <class Entry>
@@ -139,14 +138,6 @@ __device__ __noinline__ void fill_table(const CodeSource& source, const ByteMap&
   }
 }
 
-__device__ __noinline__ inline void fill_scale_table(const DeviceValues& source, float* table, int thread,
-                                                     int threads) {
-  const uint32_t mask = (1u << source.format.row.bits) - 1u;
-  for (int i = thread; i < 256; i += threads) {
-    table[i] = decode_one(source.format, static_cast<uint32_t>(i) & mask, source.codebook);
-  }
-}
-
 // Those that rows are made by.
 template <int kBits, class E>
 __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, int thread, int threads) {
@@ -155,8 +146,6 @@ __device__ __forceinline__ void fill_tables(const GemmParams& p, Tables<E>* t, i
   if (kBits == 0 && p.w.high_groups != nullptr) fill_table(p.w.high, p.w.bytes, codes, t->w[1], thread, threads);
   if (p.x.dense.data == nullptr && !p.x_async && !E::kNibbles)
     fill_table(p.x.low, p.x.bytes, codes, t->x, thread, threads);
-  if (p.w.scale_kind == ScaleKind::kCoded) fill_scale_table(p.w.scale, t->w_scale, thread, threads);
-  if (p.x.scale_kind == ScaleKind::kCoded) fill_scale_table(p.x.scale, t->x_scale, thread, threads);
 }
 
 // ---- rows in shared memory
@@ -273,7 +262,7 @@ __device__ __forceinline__ float code_value(const ElementFormat& f, const float*
     const uint32_t sign = f.rule == kSigned ? 1u << (f.bits - 1) : 0u;
     return from_bits(0x4b000000u | (code ^ sign)) - from_bits(0x4b000000u | sign);
   }
-  if (f.bits > 5 && f.is_float() && f.specials != kPower) return minifloat_value(f, code, table);
+  if (f.bits > 5 && f.is_float() && f.specials != kPower) return minifloat_value(f, code);
   return table[code];
 }
 
@@ -727,8 +716,8 @@ __device__ __forceinline__ float bias_at(const GemmParams& p, int32_t n, int32_t
   return load_value(static_cast<const uint8_t*>(p.bias) + expert * p.bias_step, p.bias_dtype, n * p.bias_stride);
 }
 // What y is multiplied with after the last part.
-__device__ __forceinline__ float last_scale(const GemmParams& p, const float* table, int32_t m) {
-  return p.x_scaled && !p.x_scale_joins ? p.x.scale_from(table, m, 0) * power_of_two(-p.x.bytes.shift) : 1.0f;
+__device__ __forceinline__ float last_scale(const GemmParams& p, int32_t m) {
+  return p.x_scaled && !p.x_scale_joins ? p.x.scale_from(m, 0) * power_of_two(-p.x.bytes.shift) : 1.0f;
 }
 
 // After the last part: x's scale, outliers, bias, the output.

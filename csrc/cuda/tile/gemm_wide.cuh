@@ -77,7 +77,7 @@ class WideGemm {
     clear_sums();
     __syncthreads();
     if (thread < Wide::kRowsX) {
-      shared.last_scale[thread] = last_scale(p, shared.tables.x_scale, min(m0 + thread, row_end - 1));
+      shared.last_scale[thread] = last_scale(p, min(m0 + thread, row_end - 1));
     }
     const int32_t steps = (p.k + kStepSlots - 1) / kStepSlots;
     const bool alone = kOneStage && p.stages == 1;  // what is brought in a turn is multiplied in it
@@ -280,9 +280,9 @@ class WideGemm {
     }
     if (p.w.scale_window.ring != 0) {
       const uint32_t stored = stored_at<Wide::kRowsW>(p.w.scale_window, p.w.scale, windows(), c);
-      loaded.w = p.w.scale_of(stored, shared.tables.w_scale, r, c, expert * p.w_second_step);
+      loaded.w = p.w.scale_of(stored, r, c, expert * p.w_second_step);
     } else {
-      loaded.w = p.w.scale_from(shared.tables.w_scale, r, c, expert * p.w_scale_step, expert * p.w_second_step);
+      loaded.w = p.w.scale_from(r, c, expert * p.w_scale_step, expert * p.w_second_step);
     }
     if (p.w.has_zero) {
       if (p.w.zero_window.ring != 0) {
@@ -299,9 +299,9 @@ class WideGemm {
       if (p.x_scale_joins && p.x.scale_window.ring != 0) {
         const uint32_t stored =
             stored_at<Wide::kRowsX>(p.x.scale_window, p.x.scale, WideWindows::x_scales(p, windows()), c);
-        loaded.x = p.x.scale_of(stored, shared.tables.x_scale, m, c, 0);
+        loaded.x = p.x.scale_of(stored, m, c, 0);
       } else if (p.x_scale_joins) {
-        loaded.x = p.x.scale_from(shared.tables.x_scale, m, c);
+        loaded.x = p.x.scale_from(m, c);
       }
       if (E::kInteger && p.x.zero_window.ring != 0) {
         loaded.x_int = p.x.integer_zero_of(

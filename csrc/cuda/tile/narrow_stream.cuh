@@ -181,7 +181,7 @@ class NarrowStream {
     for (int h = 0; h < 2; ++h) {
       const int32_t n = n0 + joined_row(), m = m0 + 8 * h + joined_col();
       if (n < p.n && m < p.m) {
-        finish(p, m, n, last_scale(p, nullptr, m), bias_at(p, n, 0), y[h]);
+        finish(p, m, n, last_scale(p, m), bias_at(p, n, 0), y[h]);
       }
     }
   }
@@ -276,7 +276,7 @@ class NarrowStream {
         if (p.w.has_zero) {
           const float zero_unit = E::kInteger ? power_of_two(p.w.bytes.shift) : 1.0f;
           *value(to, 1, slot, row) =
-              E::kInteger && !p.w.zero_is_float ? held.w_zero[0] : to_bits(zero_value(p.w, held.w_zero[0]) * zero_unit);
+              E::kInteger && !p.w.zero_is_float ? held.w_zero[0] : to_bits(p.w.zero_of(held.w_zero[0]) * zero_unit);
         }
       }
       turn_values(held.w);

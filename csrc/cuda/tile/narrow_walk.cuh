@@ -144,7 +144,7 @@ class NarrowWalk {
 
   __device__ __forceinline__ void write() const {
     const int32_t n = n0 + joined_row(), m = m0 + joined_col();
-    if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, shared.tables.x_scale, m), bias_at(p, n, 0), out.y);
+    if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, m), bias_at(p, n, 0), out.y);
   }
 
   // ---- the walk of lane 0, ahead of the warp
@@ -234,14 +234,14 @@ class NarrowWalk {
     }
     if (lane < 16) {
       const int32_t r = min(n0 + row, p.n - 1);
-      loaded.scale = p.w.scale_from(shared.tables.w_scale, r, c);
+      loaded.scale = p.w.scale_from(r, c);
       if (p.w.has_zero) {
         if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c);
         if (E::kInteger) loaded.zero = p.w.integer_zero_at(r, c);
       }
     } else if (lane < 24) {
       const int32_t m = min(m0 + row, p.m - 1);
-      if (p.x_scale_joins) loaded.scale = p.x.scale_from(shared.tables.x_scale, m, c);
+      if (p.x_scale_joins) loaded.scale = p.x.scale_from(m, c);
       if (E::kInteger) loaded.zero = p.x.integer_zero_at(m, c);
     }
   }

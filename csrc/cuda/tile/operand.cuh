@@ -149,17 +149,15 @@ struct CodeSource {
 // Parts of a complex weight as a real matrix [[Re, -Im], [Im, Re]].
 enum class Part : uint8_t { kReal, kMinusImaginary, kImaginary };
 
-// How scales are read. All but kOther: by a few instructions that stand in the loop. kPower and kCoded are powers of
-// two and minifloats of one byte, which are computed: lanes that looked them up in a table would meet in its banks.
-enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kPower, kCoded, kOther };
+// How scales are read. All but kOther: by a few instructions that stand in the loop. kCoded: minifloats of one byte
+// (powers of two among them), which are computed: lanes that looked them up in a table would meet in its banks.
+enum class ScaleKind : uint8_t { kNone, kFloat32, kBFloat16, kHalf, kCoded, kOther };
 
 inline ScaleKind scale_kind_of(const DeviceValues& v, bool is_complex) {
   if (v.data == nullptr) return ScaleKind::kNone;
   if (is_complex || (v.has_second && v.second_dtype != DType::kF32)) return ScaleKind::kOther;
   if (v.coded) {
-    const ElementFormat& f = v.format.row;
-    if (v.codes.kind != Canonical::kBytes || !f.is_float()) return ScaleKind::kOther;
-    return f.specials == kPower ? ScaleKind::kPower : ScaleKind::kCoded;
+    return v.codes.kind == Canonical::kBytes && v.format.row.is_float() ? ScaleKind::kCoded : ScaleKind::kOther;
   }
   switch (v.dtype) {
     case DType::kF32: return ScaleKind::kFloat32;
@@ -231,9 +229,8 @@ struct Operand {
     s.second = static_cast<const uint8_t*>(s.second) + second_step;
     return s.at(r, c);
   }
-  // The same for the common kinds in place; `table`: the values of codes, for those that are not finite.
-  __device__ __forceinline__ float scale_from(const float* table, int32_t r, int32_t c, int64_t step = 0,
-                                              int64_t second_step = 0) const {
+  // The same for the common kinds in place.
+  __device__ __forceinline__ float scale_from(int32_t r, int32_t c, int64_t step = 0, int64_t second_step = 0) const {
     if (scale_kind == ScaleKind::kNone) return 1.0f;
     if (scale_kind == ScaleKind::kOther) return scale_at(r, c, step, second_step);
     const int64_t i = scale.block_rows(r), j = scale.block_cols(c);
@@ -246,11 +243,10 @@ struct Operand {
       stored = scale_kind == ScaleKind::kFloat32 ? reinterpret_cast<const uint32_t*>(base)[at]
                                                  : reinterpret_cast<const uint16_t*>(base)[at];
     }
-    return scale_of(stored, table, r, c, second_step);
+    return scale_of(stored, r, c, second_step);
   }
   // From what is stored for (r, c), in the low bits of a word; not of kNone and kOther.
-  __device__ __forceinline__ float scale_of(uint32_t stored, const float* table, int32_t r, int32_t c,
-                                            int64_t second_step) const {
+  __device__ __forceinline__ float scale_of(uint32_t stored, int32_t r, int32_t c, int64_t second_step) const {
     float v;
     if (scale_kind == ScaleKind::kFloat32) {
       v = from_bits(stored);
@@ -258,11 +254,8 @@ struct Operand {
       v = bf16_value(stored);
     } else if (scale_kind == ScaleKind::kHalf) {
       v = f16_value(stored & 0xffffu);
-    } else if (scale_kind == ScaleKind::kPower) {
-      const uint32_t code = stored & 0xffu;
-      v = code == 0 ? from_bits(0x00400000u) : code == 255 ? from_bits(0x7fc00000u) : from_bits(code << 23);
     } else {
-      v = minifloat_value(scale.format.row, stored & 0xffu, table);
+      v = minifloat_value(scale.format.row, stored & 0xffu);
     }
     if (scale.has_second) {
       const auto* second = reinterpret_cast<const float*>(static_cast<const uint8_t*>(scale.second) + second_step);

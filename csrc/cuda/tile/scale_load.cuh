@@ -19,21 +19,10 @@ __device__ __forceinline__ uint32_t load_scale(const Operand& o, int32_t r, int3
   return static_cast<const uint16_t*>(o.scale.data)[at];
 }
 
-// The scale of (r, c) of what load_scale returned. Coded scales, a byte each, are minifloats (formats/layout.h).
+// The scale of (r, c) of what load_scale returned.
 __device__ __forceinline__ float scale_value(const Operand& o, uint32_t stored, int32_t r, int32_t c) {
   if (o.scale_kind == ScaleKind::kNone) return 1.0f;
-  if (o.scale_kind == ScaleKind::kOther) return o.scale_at(r, c);
-  float v = o.scale_kind == ScaleKind::kCoded      ? minifloat_value(o.scale.format.row, stored)
-            : o.scale_kind == ScaleKind::kFloat32  ? from_bits(stored)
-            : o.scale_kind == ScaleKind::kBFloat16 ? bf16_value(stored)
-                                                   : f16_value(stored);
-  if (o.scale.has_second) {
-    const int32_t i = o.scale.block_rows(r), j = o.scale.block_cols(c);
-    v *= static_cast<const float*>(o.scale.second)[o.scale.second_rows(i) * o.scale.second_row_stride +
-                                                   o.scale.second_cols(j) * o.scale.second_col_stride] *
-         o.scale.second_unit;
-  }
-  return v * o.scale.unit;
+  return o.scale_kind == ScaleKind::kOther ? o.scale_at(r, c) : o.scale_of(stored, r, c, 0);
 }
 
 // What is stored of the zero point of (r, c), a plain one: integers as such, floats unconverted.
@@ -49,14 +38,6 @@ __device__ __forceinline__ uint32_t load_zero(const Operand& o, int32_t r, int32
     default: return static_cast<const uint8_t*>(data)[at];
   }
 }
-__device__ __forceinline__ float zero_value(const Operand& o, uint32_t stored) {
-  const float v = o.zero.dtype == DType::kF32    ? from_bits(stored)
-                  : o.zero.dtype == DType::kBF16 ? bf16_value(stored)
-                  : o.zero.dtype == DType::kF16  ? f16_value(stored)
-                                                 : static_cast<float>(static_cast<int32_t>(stored));
-  return v * o.zero.unit;
-}
-
 // Operand::scale_codes by one load where the codes of `kCount` blocks lie in an aligned word of that size.
 template <int kCount>
 __device__ __forceinline__ uint32_t load_scale_codes(const Operand& o, int32_t r, int32_t c) {
