@@ -133,8 +133,8 @@ Status run_binary_gemm(const char* op, const GemmArgs& args, const Call& call, c
     const int64_t counters = arrivals_bytes(plan);
     p.gemm.arrivals = static_cast<int32_t*>(workspace);
     p.gemm.parts = static_cast<uint8_t*>(workspace) + counters;
-    LOWBIT_RETURN_IF_ERROR(check_error(op, "cudaMemsetAsync",
-                                       cudaMemsetAsync(workspace, 0, static_cast<size_t>(counters), call.stream)));
+    LOWBIT_RETURN_IF_ERROR(
+        check_error(op, "cudaMemsetAsync", cudaMemsetAsync(workspace, 0, static_cast<size_t>(counters), call.stream)));
   }
   const BinaryKernel k = kernel_of(args.w.codes.format->bits, plan.tiles);
   return launch(op, k.kernel, dim3(static_cast<unsigned>(plan.blocks), static_cast<unsigned>(plan.splits)),

@@ -382,7 +382,7 @@ class BinaryGemm {
     const Operand& w = p.gemm.w;
     const uint32_t* zeros = windows + RowWindow::kSharedWords;
     RowValues v{1.0f, 0.0f, 0};
-    v.scale = p.scales.size != 0 ? p.scales.float_at(windows, row(), g) : scale_of(w, n, begin);
+    v.scale = p.scales.size != 0 ? p.scales.float_at(windows, row(), g) : w.scale_from(n, begin);
     if (!w.has_zero) return v;
     if (w.zero_is_float) {
       v.float_zero = p.zeros.size != 0 ? p.zeros.float_at(zeros, row(), g) : w.zero_at(n, begin);
