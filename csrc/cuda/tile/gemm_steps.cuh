@@ -206,14 +206,15 @@ struct RowPlace {
 };
 
 // As stage_rows, of nibbles: 32 columns from `column` on to a chunk, in the order of gemm_engine.cuh. Lanes l and l ^ 8
-// share a chunk; with windows a warp has two such pairs of eight rows.
+// share a chunk; with windows a warp has two such pairs of eight rows. Whole warps go through eight rows at a time,
+// whatever `count` is.
 template <class E, int kThreads, bool kWindows>
 __device__ __noinline__ void stage_nibbles(const GemmParams& p, bool is_w, int32_t expert, int32_t row0, int count,
                                            int32_t row_end, int32_t column, uint32_t* windows, uint4* to) {
   const Operand& o = is_w ? p.w : p.x;
   const int64_t step = is_w ? expert * p.w_step : 0;
 #pragma unroll 1
-  for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 4; at += kThreads) {
+  for (int at = static_cast<int>(threadIdx.x) % kThreads; at < (count + 7) / 8 * 32; at += kThreads) {
     const auto a = static_cast<unsigned>(at), blocks = static_cast<unsigned>(count) / 16;
     const auto row = static_cast<int>(kWindows ? a / 32 % blocks * 16 + a / 16 % 2 * 8 + a % 8 : a / 32 * 8 + a % 8);
     const auto part = static_cast<int>(kWindows ? a / 32 / blocks * 2 + a / 8 % 2 : a / 8 % 4);
@@ -239,7 +240,7 @@ __device__ __noinline__ void stage_nibbles(const GemmParams& p, bool is_w, int32
       v = odd ? make_uint2(first | codes.word[2] << 4, second | codes.word[3] << 4)
               : make_uint2(codes.word[0] | first << 4, codes.word[1] | second << 4);
     }
-    reinterpret_cast<uint2*>(to + chunk_at<E>(row, part / 2))[part % 2] = v;
+    if (row < count) reinterpret_cast<uint2*>(to + chunk_at<E>(row, part / 2))[part % 2] = v;
   }
 }
 

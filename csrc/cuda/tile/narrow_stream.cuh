@@ -351,8 +351,8 @@ class NarrowStream {
       if constexpr (E::kNibbles) {
 #pragma unroll 1
         for (int q = 0; q < (both ? 2 : 1); ++q) {
-          stage_nibbles<E, 32>(p, false, 0, m0, rows, p.m, ahead_column + q * second,
-                               reinterpret_cast<uint4*>(x_to + q * plane));
+          stage_nibbles<E, 32, false>(p, false, 0, m0, rows, p.m, ahead_column + q * second, nullptr,
+                                      reinterpret_cast<uint4*>(x_to + q * plane));
         }
       } else {
         copy_rows(ptx::shared_address(x_to) + x_plane);
