@@ -7,13 +7,14 @@
 
 #include <cstdint>
 
-#include "cpu/avx512/transpose.h"
+#include "cpu/avx512/vector.h"
 
 namespace lowbit::avx512 {
 namespace {
 
 constexpr int64_t kChunk = 64;   // codes in a register
 constexpr int64_t kBlock = 512;  // codes in a Run
+constexpr int kChunks = 8;
 using Run = __m512i[8];
 
 inline __mmask64 first(int64_t n) { return n >= 64 ? ~__mmask64{0} : n <= 0 ? 0 : (__mmask64{1} << n) - 1; }
