@@ -7,7 +7,6 @@
 #include "ref/bitplane_gemm.h"
 #include "ref/scaled_gemm.h"
 
-
 namespace lowbit::cpu {
 namespace {
 

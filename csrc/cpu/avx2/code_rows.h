@@ -53,8 +53,8 @@ struct PlaneRows {
 
   void load(int64_t r, int64_t c, Run& v) const {
     const uint32_t* p = data + r * row_stride + c / 32;
-    const Ints spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3,
-                                         3, 3, 3, 3, 3);
+    const Ints spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3,
+                                         3, 3, 3, 3, 3, 3);
     const Ints bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
     for (int i = 0; i < kChunks; ++i) {
       const int64_t left = cols - c - i * kChunk;
@@ -150,15 +150,16 @@ struct Packed6Rows {
       std::memcpy(part, p, static_cast<size_t>(bytes_at(c)));
       const Ints raw = _mm256_inserti128_si256(_mm256_castsi128_si256(load_halves(part)), load_halves(part + 12), 1);
       const Ints w = _mm256_shuffle_epi8(raw, threes);
-      v[i] = bit_or(bit_or(bit_and(w, ints(0x3f)), bit_and(_mm256_slli_epi32(w, 2), ints(0x3f00))),
-                    bit_or(bit_and(_mm256_slli_epi32(w, 4), ints(0x3f0000)),
-                           bit_and(_mm256_slli_epi32(w, 6), ints(0x3f000000))));
+      v[i] = bit_or(
+          bit_or(bit_and(w, ints(0x3f)), bit_and(_mm256_slli_epi32(w, 2), ints(0x3f00))),
+          bit_or(bit_and(_mm256_slli_epi32(w, 4), ints(0x3f0000)), bit_and(_mm256_slli_epi32(w, 6), ints(0x3f000000))));
       v[i] = first_bytes(v[i], cols - c);
     }
   }
   void expect(int64_t r, int64_t c) const { prefetch(data + r * row_stride + c / 4 * 3, kBlock / 4 * 3); }
   void store(int64_t r, int64_t c, const Run& v) const {
-    const Ints squeeze = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    const Ints squeeze =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
     uint8_t* p = data + r * row_stride + c / 4 * 3;
     for (int i = 0; i < kChunks && c < cols; ++i, p += kChunk / 4 * 3, c += kChunk) {
       const Ints pairs = _mm256_maddubs_epi16(v[i], _mm256_set1_epi16(0x4001));    // a + 2^6 b

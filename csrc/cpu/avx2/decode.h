@@ -62,14 +62,32 @@ struct TileDecoder {
     spread = load_ints(index);
   }
 
-  LOWBIT_INLINE void operator()(const uint8_t* p, bool whole, Ints (&codes)[2]) const {
-    if (whole) return decode(p, codes);
-    alignas(32) uint8_t copy[64] = {};
-    std::memcpy(copy, p, kBytes);
-    decode(copy, codes);
+  // Of 2 to 4 bits the even rows come first, then the odd ones.
+  static constexpr bool kRowsInOrder = kBits == 1 || kBits > 4;
+  template <class Vector>
+  static LOWBIT_INLINE void to_order(Vector* even, Vector* odd) {
+    const Ints a = reinterpret_cast<Ints>(*even), b = reinterpret_cast<Ints>(*odd);
+    const Ints low = _mm256_unpacklo_epi32(a, b), high = _mm256_unpackhi_epi32(a, b);
+    *even = reinterpret_cast<Vector>(_mm256_permute2x128_si256(low, high, 0x20));
+    *odd = reinterpret_cast<Vector>(_mm256_permute2x128_si256(low, high, 0x31));
+  }
+  static LOWBIT_INLINE void from_order(const float* in, float* out) {
+    for (int i = 0; i < 16; ++i) out[i % 2 * 8 + i / 2] = in[i];
   }
 
-  LOWBIT_INLINE void decode(const uint8_t* p, Ints (&codes)[2]) const {
+  LOWBIT_INLINE void operator()(const uint8_t* p, bool whole, Ints (&codes)[2]) const {
+    decode(p, whole, codes);
+    if constexpr (!kRowsInOrder) to_order(&codes[0], &codes[1]);
+  }
+
+  LOWBIT_INLINE void decode(const uint8_t* p, bool whole, Ints (&codes)[2]) const {
+    if (whole) return decode_whole(p, codes);
+    alignas(32) uint8_t copy[64] = {};
+    std::memcpy(copy, p, kBytes);
+    decode_whole(copy, codes);
+  }
+
+  LOWBIT_INLINE void decode_whole(const uint8_t* p, Ints (&codes)[2]) const {
     if constexpr (kBits == 8) {
       codes[0] = load_ints(p);
       codes[1] = load_ints(p + 32);
@@ -93,10 +111,8 @@ struct TileDecoder {
       }
       if (kBits < 4) v = _mm256_shuffle_epi8(v, spread);
       v = transpose_quarters(v);
-      const Ints even = _mm256_and_si256(v, bytes(15)), odd = _mm256_and_si256(_mm256_srli_epi16(v, 4), bytes(15));
-      const Ints low = _mm256_unpacklo_epi32(even, odd), high = _mm256_unpackhi_epi32(even, odd);
-      codes[0] = _mm256_permute2x128_si256(low, high, 0x20);
-      codes[1] = _mm256_permute2x128_si256(low, high, 0x31);
+      codes[0] = _mm256_and_si256(v, bytes(15));
+      codes[1] = _mm256_and_si256(_mm256_srli_epi16(v, 4), bytes(15));
     } else {
       codes[0] = transpose_bits(_mm256_shuffle_epi8(load_twice(p, p + 2 * kBits), spread));
       codes[1] = transpose_bits(_mm256_shuffle_epi8(load_twice(p + 4 * kBits, p + 6 * kBits), spread));
@@ -138,7 +154,8 @@ struct TileEncoder {
   }
 };
 
-// table[code] for codes of kBits bits (bits above must be zero): 16 entries at a time, zero where the code is not theirs.
+// table[code] for codes of kBits bits (bits above must be zero): 16 entries at a time, zero where the code is not
+// theirs.
 template <int kBits>
 struct ByteTable {
   static constexpr int kCount = kBits <= 4 ? 1 : 1 << (kBits - 4);
@@ -161,58 +178,69 @@ struct ByteTable {
   }
 };
 
-// The column c of the rows of a tile, as fp32: up to 4 bits by a table in registers, integers by conversion, floats of
-// at most 5 exponent bits through fp16, which has their numbers (and, of e5m2, the special values) under another bias;
-// others by gathering.
+// The columns of the rows of a tile, as fp32. Up to 3 bits, and other tables of 4, by a table in registers. Integers
+// from 4 bits on by their place in a significand: a byte in the low bits of that of 2^23, or in the next ones of 2^15,
+// adds its value, and a subtraction takes the power away. Floats of at most 5 exponent bits through fp16, which has
+// their numbers (and, of e5m2, the special values) under another bias. Others by gathering.
 template <int kBits>
 struct ColumnValues {
-  enum class Way : uint8_t { kConvert, kHalf, kGather };
-  Floats low, high;  // entries 0 .. 7 and 8 .. 15
+  enum class Way : uint8_t { kTable, kInteger, kHalf };
+  SixteenFloats few;
   const float* table;
   Way way;
-  Ints flip, sign, magnitude;
-  Ints bias;  // of signed integers
+  Ints flip;  // signed codes as unsigned ones
+  Floats even, odd;
+  Ints sign, magnitude, nan_code;
   Floats unit;
-  Floats nan;
-  Ints nan_code;
   int shift;
 
   ColumnValues(const ElementFormat& f, const float* values)
-      : low(load(values)), high(load(values + 8)), table(values), way(Way::kGather), shift(0) {
-    flip = bias = no_ints();
-    sign = magnitude = no_ints();
-    unit = nan = no_floats();
-    nan_code = ints(-1);
+      : few(values), table(values), way(Way::kTable), sign(ints(1 << (kBits - 1))), nan_code(ints(-1)), shift(0) {
+    const int half = f.rule == kSigned ? 1 << (kBits - 1) : 0;
+    flip = bytes(half);
+    even = floats(8388608.0f + static_cast<float>(half));
+    odd = floats(32768.0f + static_cast<float>(half));
+    magnitude = sub(sign, ints(1));
+    unit = as_floats(ints((127 + 15 - f.bias) << 23));
+    const bool reserved = f.exponent == 5;  // fp16 takes the largest exponent for infinities and NaN
     if (f.kind == Kind::kInt && (f.rule == kSigned || f.rule == kUnsigned)) {
-      way = Way::kConvert;
-      flip = bias = ints(f.rule == kSigned ? 1 << (f.bits - 1) : 0);
-    } else if (f.kind == Kind::kFloat && f.specials != kPower && f.exponent <= 5 &&
-               f.bits == 1 + f.exponent + f.mantissa && (f.specials != kIeee || f.exponent == 5) &&
-               (f.exponent < 5 || f.specials == kIeee)) {
+      way = Way::kInteger;
+    } else if (f.kind == Kind::kFloat && f.exponent <= 5 && (f.specials == kIeee) == reserved) {
       way = Way::kHalf;
       shift = 10 - f.mantissa;
-      sign = ints(1 << (f.bits - 1));
-      magnitude = ints((1 << (f.bits - 1)) - 1);
-      unit = as_floats(ints((127 + 15 - f.bias) << 23));
       if (f.specials == kNanOnly) nan_code = magnitude;
-      nan = as_floats(ints(0x7fc00000));
     }
   }
-  LOWBIT_INLINE Floats operator()(Ints codes, int column) const {
-    const Ints at = _mm256_and_si256(_mm256_srli_epi32(codes, 8 * column), ints(255));
-    if constexpr (kBits <= 3) {
-      return _mm256_permutevar8x32_ps(low, at);
-    } else if constexpr (kBits == 4) {
-      const Floats eighth = as_floats(_mm256_slli_epi32(at, 28));
-      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, at), _mm256_permutevar8x32_ps(high, at), eighth);
-    } else {
-      if (way == Way::kConvert) return to_floats(sub(bit_xor(at, flip), bias));
-      if (way == Way::kGather) return gather(table, at);
-      const Ints m = bit_and(at, magnitude);
-      const Floats v = mul(from_f16(narrow(shift_left(m, shift))), unit);
-      const Ints top = shift_left(bit_and(at, sign), 32 - kBits);
-      return as_floats(bit_or(as_ints(select(equal(m, nan_code), nan, v)), top));
+  LOWBIT_INLINE void operator()(Ints codes, Floats (&out)[4]) const {
+    if (kBits >= 4 && way == Way::kInteger) {
+      const Ints first = bit_xor(codes, flip), second = _mm256_srli_epi32(first, 16);
+      out[0] = in_significand(first, 0x000000ff, 0x4b000000, even);
+      out[1] = in_significand(first, 0x0000ff00, 0x47000000, odd);
+      out[2] = in_significand(second, 0x000000ff, 0x4b000000, even);
+      out[3] = in_significand(second, 0x0000ff00, 0x47000000, odd);
+      return;
     }
+    LOWBIT_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      const Ints at = _mm256_srli_epi32(codes, 8 * c);
+      if constexpr (kBits <= 3) {
+        out[c] = _mm256_permutevar8x32_ps(few.low, at);
+      } else if constexpr (kBits == 4) {
+        out[c] = few(at);
+      } else {
+        const Ints code = bit_and(at, ints(255));
+        out[c] = way == Way::kHalf ? through_half(code) : gather(table, code);
+      }
+    }
+  }
+  static LOWBIT_INLINE Floats in_significand(Ints codes, int mask, int power, Floats bias) {
+    return sub(as_floats(bit_or(bit_and(codes, ints(mask)), ints(power))), bias);
+  }
+  LOWBIT_INLINE Floats through_half(Ints code) const {
+    const Ints m = bit_and(code, magnitude);
+    const Floats v = mul(from_f16(narrow(shift_left(m, shift))), unit);
+    const Ints top = shift_left(bit_and(code, sign), 32 - kBits);
+    return as_floats(bit_or(as_ints(select(equal(m, nan_code), as_floats(ints(0x7fc00000)), v)), top));
   }
 };
 

@@ -16,12 +16,16 @@ struct F32Math : FloatSums {
     ColumnValues<kBits> values;
     Numbers(const ElementFormat& f, const cpu::CodeTables& t) : values(f, t.f32) {}
     LOWBIT_INLINE void operator()(Ints codes, Ints (&out)[4]) const {
+      Floats v[4];
+      values(codes, v);
       LOWBIT_UNROLL
-      for (int c = 0; c < 4; ++c) out[c] = as_ints(values(codes, c));
+      for (int c = 0; c < 4; ++c) out[c] = as_ints(v[c]);
     }
     LOWBIT_INLINE void operator()(Ints codes, const float* zero, Ints (&out)[4]) const {
+      Floats v[4];
+      values(codes, v);
       LOWBIT_UNROLL
-      for (int c = 0; c < 4; ++c) out[c] = as_ints(sub(values(codes, c), load(zero)));
+      for (int c = 0; c < 4; ++c) out[c] = as_ints(sub(v[c], load(zero)));
     }
   };
 

@@ -87,7 +87,8 @@ struct Int16Math : IntegerSums {
 
   static LOWBIT_INLINE Ints dot(Ints sum, Ints w, Ints x) { return add(sum, _mm256_madd_epi16(w, x)); }
   static LOWBIT_INLINE Ints count(Ints sum, const Ints (&operands)[2], uint32_t ones) {
-    const Ints even = ints(static_cast<int32_t>(ones & 0x00ff00ff)), odd = ints(static_cast<int32_t>(ones >> 8 & 0x00ff00ff));
+    const Ints even = ints(static_cast<int32_t>(ones & 0x00ff00ff)),
+               odd = ints(static_cast<int32_t>(ones >> 8 & 0x00ff00ff));
     return add(sum, add(_mm256_madd_epi16(operands[0], even), _mm256_madd_epi16(operands[1], odd)));
   }
 };

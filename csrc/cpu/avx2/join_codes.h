@@ -18,8 +18,8 @@ LOWBIT_INLINE Ints join_codes(const Ints (&v)[8 / kBits]) {
       const Ints pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi16(0x0401));  // a + 4 b
       return _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x00100001));             // + 16 (c + 4 d)
     };
-    const Ints packed = _mm256_packus_epi16(_mm256_packus_epi32(join(v[0]), join(v[1])),
-                                            _mm256_packus_epi32(join(v[2]), join(v[3])));
+    const Ints packed =
+        _mm256_packus_epi16(_mm256_packus_epi32(join(v[0]), join(v[1])), _mm256_packus_epi32(join(v[2]), join(v[3])));
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   }
 }

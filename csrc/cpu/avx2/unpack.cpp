@@ -29,9 +29,7 @@ struct BytesRow {
         stride(codes.row_stride),
         cols(codes.cols),
         mask(bytes((1 << codes.format->bits) - 1)) {}
-  Ints operator()(int64_t r, int64_t c) const {
-    return bit_and(load_bytes(base + r * stride + c, cols - c), mask);
-  }
+  Ints operator()(int64_t r, int64_t c) const { return bit_and(load_bytes(base + r * stride + c, cols - c), mask); }
 };
 
 struct Packed4Row {
@@ -82,11 +80,12 @@ struct Packed6Row {
       p = part;
     }
     // three bytes to 32 bits, whose fields of 6 bits go to bytes
-    const Ints threes = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
+    const Ints threes =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
     const Ints v = _mm256_shuffle_epi8(load_twice(p, p + 12), threes);
-    return bit_or(bit_or(bit_and(v, ints(0x3f)), bit_and(_mm256_slli_epi32(v, 2), ints(0x3f00))),
-                  bit_or(bit_and(_mm256_slli_epi32(v, 4), ints(0x3f0000)),
-                         bit_and(_mm256_slli_epi32(v, 6), ints(0x3f000000))));
+    return bit_or(
+        bit_or(bit_and(v, ints(0x3f)), bit_and(_mm256_slli_epi32(v, 2), ints(0x3f00))),
+        bit_or(bit_and(_mm256_slli_epi32(v, 4), ints(0x3f0000)), bit_and(_mm256_slli_epi32(v, 6), ints(0x3f000000))));
   }
 };
 
@@ -101,8 +100,8 @@ struct PlanesRow {
         stride(codes.row_stride),
         plane_stride(codes.plane_stride),
         words((codes.cols + 31) / 32),
-        spread(_mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3,
-                                3, 3)),
+        spread(_mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3,
+                                3, 3, 3)),
         bit(_mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201))) {}
   Ints operator()(int64_t r, int64_t c) const {
     const uint32_t* p = base + r * stride + c / 32;

@@ -37,7 +37,10 @@ struct TileDecoder {
     spread = _mm512_load_si512(index);
   }
 
+  static constexpr bool kRowsInOrder = true;
+  static void from_order(const float*, float*) {}
   void operator()(const uint8_t* p, bool whole, __m512i (&codes)[1]) const { codes[0] = (*this)(p, whole); }
+  void decode(const uint8_t* p, bool whole, __m512i (&codes)[1]) const { codes[0] = (*this)(p, whole); }
 
   // The codes of the tile at p; `whole` promises that kLoad bytes may be read.
   __m512i operator()(const uint8_t* p, bool whole) const {

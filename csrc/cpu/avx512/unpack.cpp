@@ -267,7 +267,8 @@ void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
     case Canonical::kPacked4: return each(Packed4Row());
     case Canonical::kPacked6: return each(Packed6Row());
     default:
-      for (int64_t i = 0; i < n; i += 64) _mm512_mask_storeu_epi8(out + i, bytes_below(n - i), plane_row(codes, r, c + i));
+      for (int64_t i = 0; i < n; i += 64)
+        _mm512_mask_storeu_epi8(out + i, bytes_below(n - i), plane_row(codes, r, c + i));
   }
 }
 

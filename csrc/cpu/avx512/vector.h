@@ -35,7 +35,9 @@ LOWBIT_INLINE Mask lanes_below(int64_t n) {
 LOWBIT_INLINE Mask lanes_with(int bit) {
   return static_cast<Mask>(bit == 1 ? 0xaaaa : bit == 2 ? 0xcccc : bit == 4 ? 0xf0f0 : 0xff00);
 }
-LOWBIT_INLINE __mmask64 bytes_below(int64_t n) { return n >= 64 ? ~__mmask64{0} : n <= 0 ? 0 : ~__mmask64{0} >> (64 - n); }
+LOWBIT_INLINE __mmask64 bytes_below(int64_t n) {
+  return n >= 64 ? ~__mmask64{0} : n <= 0 ? 0 : ~__mmask64{0} >> (64 - n);
+}
 LOWBIT_INLINE Floats select(Mask m, Floats yes, Floats no) { return _mm512_mask_mov_ps(no, m, yes); }
 LOWBIT_INLINE Ints select(Mask m, Ints yes, Ints no) { return _mm512_mask_mov_epi32(no, m, yes); }
 LOWBIT_INLINE Floats keep(Mask m, Floats v) { return _mm512_maskz_mov_ps(m, v); }  // zero elsewhere

@@ -1,12 +1,12 @@
 // dequantize: rows in runs of 512 codes, values looked up in registers.
 #include <atomic>
 
+#include "cpu/dispatch.h"
 #include "cpu/simd/code_runs.h"
 #include "cpu/simd/lookup.h"
 #include "cpu/simd/quantize.h"
 #include "cpu/simd/spread.h"
 #include "cpu/simd/values.h"
-#include "cpu/dispatch.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
 namespace {

@@ -59,9 +59,7 @@ struct BipolarEncoder {
       : top(floats(static_cast<float>((1 << f.bits) - 1))), top_int(ints((1 << f.bits) - 1)) {}
   Floats clamp(Floats y) const { return min(max(y, sub(no_floats(), top)), top); }
   Ints code(Ints v) const { return shift_right(add(v, top_int), 1); }
-  Floats value(Ints codes) const {
-    return to_floats(sub(add(codes, codes), top_int));
-  }
+  Floats value(Ints codes) const { return to_floats(sub(add(codes, codes), top_int)); }
 
   Ints nearest(Floats y) const {
     y = clamp(y);
@@ -119,11 +117,9 @@ struct FloatEncoder {
 
   // Of formats whose bias is not that of float32.
   Floats value(Ints codes) const {
-    const Ints sign =
-        shift_left(shift_right(codes, 31 - sign_shift), 31);
+    const Ints sign = shift_left(shift_right(codes, 31 - sign_shift), 31);
     const Ints magnitude = bit_and(codes, nan_code);
-    const Ints normal =
-        shift_left(add(magnitude, ints(rebias)), shift);
+    const Ints normal = shift_left(add(magnitude, ints(rebias)), shift);
     const Floats small = mul(to_floats(magnitude), quantum);
     const Mask below = less(magnitude, ints(1 << mantissa));
     Ints v = select(below, as_ints(small), normal);

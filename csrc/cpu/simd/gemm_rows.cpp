@@ -48,7 +48,7 @@ int32_t sum8(const int8_t* in, int64_t n) {
 }
 
 void transpose_rows(const void* in, DType type, int64_t row_stride, int64_t rows, int64_t cols, void* out,
-               int64_t out_stride) {
+                    int64_t out_stride) {
   auto* to = static_cast<uint32_t*>(out);
   for (int64_t r = 0; r < kTileRows; r += kLanes) {
     for (int64_t c = 0; c < cols; c += kLanes) {

@@ -6,7 +6,7 @@
 //   kValueZeros                       whether zero points are subtracted from the values
 //   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen
 //   word                              which word of x meets an operand
-//   start, dot, resume, save, to_float
+//   start, add_start, dot, resume, save, to_float
 //                                     of sums
 //   count                             sums of weights (integers)
 // A tile of 16 rows is kParts vectors. Its sums stay in registers for kStep tiles of a panel at a time.
@@ -135,7 +135,8 @@ void run_panel(const BlockArgs& args) {
             block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
             const int32_t n = q < a.partial_quads ? q : a.partial_quads;
             for (int32_t i = n; i > 0; --i) quad(part);
-            block.each(p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+            block.each(
+                p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
             q -= n;
           }
         }
@@ -166,17 +167,26 @@ void run_direct(const BlockArgs& args) {
     for (int32_t p = 0; p < a.count; ++p) {
       const cpu::PieceRun run = a.pieces[p];
       const uint8_t* from = base + first * stride + run.quad * Decoder::kBytes;
-      Math::start(a, p, block);
+      if constexpr (Decoder::kRowsInOrder) {
+        Math::start(a, p, block);
+      } else {
+        block.each(p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = typename Math::Sum{}; });
+      }
       const float* zeros =
           a.w_value_zero != nullptr ? a.w_value_zero + (int64_t{p} * kTiles + first) * kTileRows : nullptr;
-      const auto step = [&](bool whole, bool has_zero) __attribute__((always_inline)) {
+      float decoder_zeros[kStep * kTileRows];
+      if (!Decoder::kRowsInOrder && zeros != nullptr) {
+        for (int t = 0; t < kStep; ++t) Decoder::from_order(zeros + t * kTileRows, decoder_zeros + t * kTileRows);
+        zeros = decoder_zeros;
+      }
+      const auto step = [&](auto& to, bool whole, bool has_zero) __attribute__((always_inline)) {
         Ints w[kOperands][Step::kVectors];
         LOWBIT_UNROLL
         for (int t = 0; t < kStep; ++t) {
           const uint8_t* tile = from + t * stride;
           _mm_prefetch(reinterpret_cast<const char*>(tile) + kDirectAhead, _MM_HINT_T0);
           Ints codes[kParts];
-          decoder(tile, whole, codes);
+          decoder.decode(tile, whole, codes);
           LOWBIT_UNROLL
           for (int i = 0; i < kParts; ++i) {
             const int v = t * kParts + i;
@@ -187,19 +197,37 @@ void run_direct(const BlockArgs& args) {
           }
         }
         LOWBIT_UNROLL
-        for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], x, c);
+        for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], x, c);
         x += 4 * kOperands * kR;
         from += Decoder::kBytes;
       };
       // the load of the very last tile may reach past the codes
       const bool guard = at_end && run.quad + run.quads == quads;
       int32_t q = guard ? 1 : 0;
+      if constexpr (Math::kPartials) {
+        while (a.partial_quads >= kLeastPartialQuads && q < run.quads) {
+          typename Math::Partial part[kR][Step::kVectors];
+          block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+          const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
+          for (; q < end; ++q) step(part, true, false);
+          block.each(
+              p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+        }
+      }
       if (Math::kValueZeros && zeros != nullptr) {
-        for (; q < run.quads; ++q) step(true, true);
-        if (guard) step(false, true);
+        for (; q < run.quads; ++q) step(block.sum, true, true);
+        if (guard) step(block.sum, false, true);
       } else {
-        for (; q < run.quads; ++q) step(true, false);
-        if (guard) step(false, false);
+        for (; q < run.quads; ++q) step(block.sum, true, false);
+        if (guard) step(block.sum, false, false);
+      }
+      if constexpr (!Decoder::kRowsInOrder) {
+        LOWBIT_UNROLL
+        for (int r = 0; r < kR; ++r) {
+          LOWBIT_UNROLL
+          for (int t = 0; t < kStep; ++t) Decoder::to_order(&block.sum[r][kParts * t], &block.sum[r][kParts * t + 1]);
+        }
+        Math::add_start(a, p, block);
       }
       block.join(a, p);
     }
@@ -268,7 +296,7 @@ void fill_panel(const FillArgs& a) {
   Ints sum[kParts];
   for (auto& s : sum) s = no_ints();
   const bool has_zero = a.zero != nullptr;
-  const auto put = [&](int32_t q, const Ints (&codes)[kParts]) {
+  const auto put = [&](int32_t q, const Ints(&codes)[kParts]) {
     uint32_t ones = 0x01010101u;  // but for the columns outside the piece
     if (q == 0) ones &= ~0u << (8 * a.head);
     if (q + 1 == a.quads) ones &= ~0u >> (8 * a.tail);
@@ -392,12 +420,12 @@ struct FloatSums {
   static LOWBIT_INLINE void start(const BlockArgs&, int32_t p, B& b) {
     b.each(p, [&](int r, int v, int64_t, int64_t) { b.sum[r][v] = no_floats(); });
   }
+  template <class B>
+  static LOWBIT_INLINE void add_start(const BlockArgs&, int32_t, B&) {}
   static LOWBIT_INLINE Sum resume(Sum sum, const char* carry) {
     return add(sum, load(reinterpret_cast<const float*>(carry)));
   }
-  static LOWBIT_INLINE void save(Sum sum, char* carry) {
-    store(reinterpret_cast<float*>(carry), sum);
-  }
+  static LOWBIT_INLINE void save(Sum sum, char* carry) { store(reinterpret_cast<float*>(carry), sum); }
   static LOWBIT_INLINE Floats to_float(Sum sum) { return sum; }
   template <int kOperands>
   static LOWBIT_INLINE Ints count(Ints sum, const Ints (&)[kOperands], uint32_t) {
@@ -426,9 +454,14 @@ struct IntegerSums {
       });
     }
   }
-  static LOWBIT_INLINE Sum resume(Sum sum, const char* carry) {
-    return add(sum, load_ints(carry));
+  // The same after the products, for sums that began at 0.
+  template <class B>
+  static LOWBIT_INLINE void add_start(const BlockArgs& a, int32_t p, B& b) {
+    B from = b;
+    start(a, p, from);
+    b.each(p, [&](int r, int v, int64_t, int64_t) { b.sum[r][v] = add(b.sum[r][v], from.sum[r][v]); });
   }
+  static LOWBIT_INLINE Sum resume(Sum sum, const char* carry) { return add(sum, load_ints(carry)); }
   static LOWBIT_INLINE void save(Sum sum, char* carry) { store_ints(carry, sum); }
   static LOWBIT_INLINE Floats to_float(Sum sum) { return to_floats(sum); }
 };

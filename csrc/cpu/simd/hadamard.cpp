@@ -14,9 +14,9 @@
 //   k <= s:      lanes                                  k <= s + 4:  cross at 2^s, lanes
 //   above:       cross over up to 16 parts, then each part so
 //
-// Rows shorter than a vector (m > 1) go kLanes blocks at a time, transposed into a panel [n][kLanes]. Data whose columns
-// are not neighbours, or whose dtype changes, is staged in fp32, kLanes rows at a time where the rows are neighbours.
-// A product by +-1 is exact, so the fma rounds as an addition does.
+// Rows shorter than a vector (m > 1) go kLanes blocks at a time, transposed into a panel [n][kLanes]. Data whose
+// columns are not neighbours, or whose dtype changes, is staged in fp32, kLanes rows at a time where the rows are
+// neighbours. A product by +-1 is exact, so the fma rounds as an addition does.
 #include "cpu/simd/hadamard.h"
 
 #include <algorithm>
@@ -127,7 +127,7 @@ LOWBIT_INLINE Floats flip(Floats v, Floats sign) {
 // One stage between registers `h` apart.
 template <int kCount>
 LOWBIT_INLINE void stage(Floats (&v)[kCount], int h) {
-LOWBIT_UNROLL
+  LOWBIT_UNROLL
   for (int i = 0; i < kCount; ++i) {
     if (i & h) continue;
     const Floats a = v[i], b = v[i + h];
@@ -138,7 +138,7 @@ LOWBIT_UNROLL
 
 template <int kCount>
 LOWBIT_INLINE void butterflies(Floats (&v)[kCount]) {
-LOWBIT_UNROLL
+  LOWBIT_UNROLL
   for (int h = 1; h < kCount; h *= 2) stage(v, h);
 }
 
@@ -171,7 +171,7 @@ struct Signs {
 
 LOWBIT_INLINE void flip_set(Floats (&v)[16], const Signs& signs, int64_t i, int64_t count) {
   const float* s = signs.data + i / kSet * signs.step;
-LOWBIT_UNROLL
+  LOWBIT_UNROLL
   for (int r = 0; r < 16; ++r) v[r] = flip(v[r], load<DType::kF32>(s, r * kLanes, count - r * kLanes));
 }
 
@@ -196,7 +196,7 @@ void lanes(const void* x, void* out, int64_t count, int log2, Signs sign_in, Sig
   int64_t i = 0;
   Floats v[16];
   for (; i + kSet <= count; i += kSet) {
-LOWBIT_UNROLL
+    LOWBIT_UNROLL
     for (int r = 0; r < 16; ++r) v[r] = load<In>(x, i + r * kLanes);
     if (sign_in.data) flip_set(v, sign_in, i, kSet);
     prefetch_set(ahead, i);
@@ -206,12 +206,12 @@ LOWBIT_UNROLL
   }
   if (i == count) return;
   const int64_t rest = count - i;  // blocks do not mix, so the zeros of the missing ones do no harm
-LOWBIT_UNROLL
+  LOWBIT_UNROLL
   for (int r = 0; r < 16; ++r) v[r] = load<In>(x, i + r * kLanes, rest - r * kLanes);
   if (sign_in.data) flip_set(v, sign_in, i, rest);
   lane_stages(v, log2);
   if (sign_out.data) flip_set(v, sign_out, i, rest);
-LOWBIT_UNROLL
+  LOWBIT_UNROLL
   for (int r = 0; r < 16; ++r) {
     store<Out>(out, i + r * kLanes, mul(v[r], factor), rest - r * kLanes);
   }
@@ -222,13 +222,13 @@ template <DType In, int kRows>
 void cross_rows(const void* x, float* out, int64_t stride, const float* sign) {
   for (int64_t c = 0; c < stride; c += kLanes) {
     Floats v[kRows];
-LOWBIT_UNROLL
+    LOWBIT_UNROLL
     for (int r = 0; r < kRows; ++r) {
       v[r] = load<In>(x, r * stride + c);
       if (sign) v[r] = flip(v[r], load(sign + r * stride + c));
     }
     butterflies(v);
-LOWBIT_UNROLL
+    LOWBIT_UNROLL
     for (int r = 0; r < kRows; ++r) store(out + r * stride + c, v[r]);
   }
 }
@@ -331,7 +331,7 @@ void base_columns(const Base& base, const float* x, void* out, int64_t stride, c
         const auto input = [&](int r) { return load(rows + r * stride + c * kLanes); };
         Floats sums[8];
         signed_sums(input(0), input(1), input(2), input(3), sums);
-LOWBIT_UNROLL
+        LOWBIT_UNROLL
         for (int p = 0; p < 8; ++p) {
           store(table + c * kTable + p * kLanes, sums[p]);
           store(table + c * kTable + (15 - p) * kLanes, as_floats(bit_xor(as_ints(sums[p]), ints(INT32_MIN))));
@@ -340,9 +340,9 @@ LOWBIT_UNROLL
     }
     for (int i = 0; i < base.m; i += 4) {
       Floats sum[4][kVectors];
-LOWBIT_UNROLL
+      LOWBIT_UNROLL
       for (int r = 0; r < 4; ++r) {
-LOWBIT_UNROLL
+        LOWBIT_UNROLL
         for (int c = 0; c < kVectors; ++c) {
           sum[r][c] = part ? load(partial + (i + r) * kColumns + c * kLanes) : no_floats();
         }
@@ -350,18 +350,18 @@ LOWBIT_UNROLL
       const uint8_t* signs = base.signs + static_cast<int64_t>(i) * groups;
       const float* table = tables;
       for (int g = first; g < last; ++g, table += kTable * kVectors) {
-LOWBIT_UNROLL
+        LOWBIT_UNROLL
         for (int r = 0; r < 4; ++r) {
           const float* entry = table + signs[r * groups + g] * kLanes;
-LOWBIT_UNROLL
+          LOWBIT_UNROLL
           for (int c = 0; c < kVectors; ++c) {
             sum[r][c] = add(sum[r][c], load(entry + c * kTable));
           }
         }
       }
-LOWBIT_UNROLL
+      LOWBIT_UNROLL
       for (int r = 0; r < 4; ++r) {
-LOWBIT_UNROLL
+        LOWBIT_UNROLL
         for (int c = 0; c < kVectors; ++c) {
           if (part + 1 < parts) {
             store(partial + (i + r) * kColumns + c * kLanes, sum[r][c]);
@@ -401,7 +401,7 @@ void base_constant(const float* x, void* out, int64_t stride, const float* sign,
   const Floats factor = floats(scale), minus_factor = floats(-scale);
   for (int64_t c = 0; c < stride; c += kLanes) {
     Floats sums[m / 4][8];
-LOWBIT_UNROLL
+    LOWBIT_UNROLL
     for (int g = 0; g < m / 4; ++g) {
       const auto input = [&](int r) { return load(x + (4 * g + r) * stride + c); };
       signed_sums(input(0), input(1), input(2), input(3), sums[g]);
@@ -410,7 +410,7 @@ LOWBIT_UNROLL
     for (int i = 0; i < m; ++i) {
       const int first = kPatterns.of[i][0];
       Floats sum = sums[0][first < 8 ? first : 15 - first];  // the row times the sign of its first group
-LOWBIT_UNROLL
+      LOWBIT_UNROLL
       for (int g = 1; g < m / 4; ++g) {
         const int p = kPatterns.of[i][g];
         const Floats term = sums[g][p < 8 ? p : 15 - p];
@@ -440,10 +440,12 @@ void multiply_base(const Base& base, const float* x, void* out, int64_t stride, 
   using T = typename Raw<Out>::type;
   int64_t c = 0;
   for (; c + 2 * kLanes <= stride; c += 2 * kLanes) {
-    base_columns<Out, 2 * kLanes>(base, x + c, static_cast<T*>(out) + c, stride, sign ? sign + c : nullptr, scale, workspace);
+    base_columns<Out, 2 * kLanes>(base, x + c, static_cast<T*>(out) + c, stride, sign ? sign + c : nullptr, scale,
+                                  workspace);
   }
   for (; c < stride; c += kLanes) {
-    base_columns<Out, kLanes>(base, x + c, static_cast<T*>(out) + c, stride, sign ? sign + c : nullptr, scale, workspace);
+    base_columns<Out, kLanes>(base, x + c, static_cast<T*>(out) + c, stride, sign ? sign + c : nullptr, scale,
+                              workspace);
   }
 }
 
@@ -483,7 +485,8 @@ LOWBIT_INLINE void transpose(Floats (&v)[kLanes]) {
   for (int i = 0; i < kLanes; ++i) v[i] = as_floats(t[i]);
 }
 
-// kLanes blocks with m > 1 and rows below a vector as the lanes of a panel [n][kLanes]. Missing blocks repeat the last one.
+// kLanes blocks with m > 1 and rows below a vector as the lanes of a panel [n][kLanes]. Missing blocks repeat the last
+// one.
 template <DType In, DType Out>
 void panel(const Plan& plan, const Pieces& pieces, float* workspace) {
   float* rows = workspace;

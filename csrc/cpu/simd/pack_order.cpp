@@ -51,8 +51,8 @@ bool pack_gptq(const ElementFormat& f, const uint8_t* codes, int64_t row_stride,
         Ints v[kLanes];
         for (int64_t i = 0; i < kWords; ++i) {
           const int64_t row = r + i;
-          v[i] = row < rows ? join_words<kBits>(codes + row * row_stride + q * kPer, cols - q * kPer, &watch)
-                            : no_ints();
+          v[i] =
+              row < rows ? join_words<kBits>(codes + row * row_stride + q * kPer, cols - q * kPer, &watch) : no_ints();
         }
         transpose(v);
         for (int64_t i = 0; i < kWords && q + i < lines; ++i) {

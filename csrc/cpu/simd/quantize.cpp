@@ -10,12 +10,12 @@
 #include <cmath>
 #include <new>
 
+#include "cpu/dispatch.h"
 #include "cpu/simd/code_runs.h"
 #include "cpu/simd/encode.h"
 #include "cpu/simd/random.h"
 #include "cpu/simd/spread.h"
 #include "cpu/simd/values.h"
-#include "cpu/dispatch.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
 namespace {
@@ -366,8 +366,7 @@ bool two_level(const Scaling& s, const float* extent, const Parallel& parallel) 
   Extremes e;
   e.see<false>(extent, count);
   const float unit_extent = extent_of_unit_scale(s);
-  const float second =
-      stored_scale(as_float(e.magnitude) / (unit_extent * first_of(encoder.largest)), s.scale2.dtype);
+  const float second = stored_scale(as_float(e.magnitude) / (unit_extent * first_of(encoder.largest)), s.scale2.dtype);
   if (is_inf(second)) return false;
   store_as(s.scale2.data, s.scale2.dtype, 0, 1, floats(second));
   const Floats per = floats(unit_extent * second);

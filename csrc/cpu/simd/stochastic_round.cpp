@@ -1,6 +1,7 @@
 // stochastic_round and the update of a weight, in runs of 512 elements.
 #include <atomic>
 
+#include "cpu/dispatch.h"
 #include "cpu/simd/code_runs.h"
 #include "cpu/simd/encode.h"
 #include "cpu/simd/lookup.h"
@@ -8,7 +9,6 @@
 #include "cpu/simd/random.h"
 #include "cpu/simd/spread.h"
 #include "cpu/simd/values.h"
-#include "cpu/dispatch.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
 namespace {
