@@ -155,12 +155,17 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   return numbers;
 }
 
-// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around.
-template <int kBytes>  // of one number
+// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
+// bytes become 16-bit integers.
+template <int kBytes, bool kWiden = false>
 void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   constexpr int kQuad = 4 * kBytes;
   const auto put = [&](char* to, const char* from) {
-    if (kBytes == 2) {  // pairs of columns 0, 2 and 1, 3: the order in which a tile's bytes decode
+    if constexpr (kWiden) {
+      const auto* x = reinterpret_cast<const int8_t*>(from);
+      const int16_t quad[] = {x[0], x[2], x[1], x[3]};
+      std::memcpy(to, quad, sizeof(quad));
+    } else if (kBytes == 2) {  // pairs of columns 0, 2 and 1, 3: the order in which a tile's bytes decode
       std::memcpy(to, from, 2);
       std::memcpy(to + 2, from + 4, 2);
       std::memcpy(to + 4, from + 2, 2);
@@ -184,19 +189,6 @@ void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   if (begin == 1) edge(0);
   for (int64_t q = begin; q < end; ++q) put(out + q * stride, in + q * kQuad);
   if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
-}
-
-// The same of bytes, widened to 16 bits.
-void pack_wide_piece(const Piece& p, const int8_t* row, char* out, int64_t stride) {
-  const int64_t head = p.source_column % kTileCols;
-  for (int64_t q = 0; q < p.quads; ++q) {
-    int16_t quad[kTileCols] = {};
-    for (int64_t i = 0; i < kTileCols; ++i) {
-      const int64_t c = q * kTileCols + i - head;
-      if (c >= 0 && c < p.columns) quad[i / 2 + i % 2 * 2] = row[p.column + c];
-    }
-    std::memcpy(out + q * stride, quad, sizeof(quad));
-  }
 }
 
 void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
@@ -229,7 +221,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
         if (plan.numbers == Numbers::kInt16) {
-          pack_wide_piece(p, static_cast<const int8_t*>(row), to, stride);
+          pack_piece<1, true>(p, bytes, to, stride);
         } else {
           pack_piece<1>(p, bytes, to, stride);
         }
