@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cpu/avx2/vector.h"
+#include "cpu/simd/vector.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
 namespace {

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cpu/avx2/vector.h"
+#include "cpu/simd/vector.h"
 #include "formats/format.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {

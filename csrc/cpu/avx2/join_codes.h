@@ -1,7 +1,7 @@
 // cpu/simd/join_codes.h on AVX2. Static, as all of this folder's headers.
 #pragma once
 
-#include "cpu/avx2/vector.h"
+#include "cpu/simd/vector.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
 namespace {

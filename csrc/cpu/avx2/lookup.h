@@ -2,7 +2,7 @@
 // headers.
 #pragma once
 
-#include "cpu/avx2/vector.h"
+#include "cpu/simd/vector.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
 namespace {

@@ -1,7 +1,7 @@
 // cpu/simd/join_codes.h on AVX-512. Static, as all of this folder's headers.
 #pragma once
 
-#include "cpu/avx512/vector.h"
+#include "cpu/simd/vector.h"
 
 namespace lowbit::avx512 {
 namespace {

@@ -9,9 +9,6 @@
 
 #include "common/matrix.h"
 
-#define LOWBIT_INLINE inline __attribute__((always_inline))
-#define LOWBIT_UNROLL _Pragma("GCC unroll 16")
-
 namespace lowbit::avx512 {
 namespace {
 

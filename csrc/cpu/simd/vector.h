@@ -9,6 +9,9 @@
 // zero when loaded and untouched when stored.
 #pragma once
 
+#define LOWBIT_INLINE inline __attribute__((always_inline))
+#define LOWBIT_UNROLL _Pragma("GCC unroll 16")
+
 #if defined(__AVX512F__)
 #include "cpu/avx512/vector.h"
 #else
