@@ -7,9 +7,11 @@
 //                   vpmaddwd with ones joins the pairs into int32.
 //                   Where a single pair may not fit, both operands are widened to 16 bits and multiplied by vpmaddwd.
 //
-// Floors: the weight's packed bytes over the memory bandwidth (M small). M large, for 32 products of 8 rows x 4
-// columns: vpmaddubsw + vpaddw, three vector instructions a cycle: 48 products a cycle; at 5 to 7 bits with a vpmaddwd
-// and a vpaddd more, 32 a cycle; 8 bits, vpmaddwd + vpaddd for 16 products, 24 a cycle; AVX-VNNI 64 a cycle.
+// Floors: the weight's packed bytes over the memory bandwidth (M small; decoding takes 21 vector instructions of the
+// 64 codes of a tile of 2 to 4 bits, seven cycles). M large, at three vector instructions a cycle: vpmaddubsw and
+// vpaddw for 32 products, 48 products a cycle less what widening takes, up to 5 bits; 6 and 7 bits, whose sums are
+// widened at once by vpmaddwd and vpaddd, 32; 8 bits, vpmaddwd and vpaddd for 16 products, 24. AVX-VNNI: two
+// vpdpbusd, 64.
 #include "cpu/simd/gemm_tiles.h"
 
 namespace lowbit::LOWBIT_ISA_NAMESPACE {
