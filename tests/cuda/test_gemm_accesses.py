@@ -70,8 +70,8 @@ PRODUCTS = {
 }
 LOOPS = {"wide": 64, "narrow": 8}  # rows of x
 MIXED, BINARY = "bfloat16 by mixed uint2:g64", "binary int4 by int1"
-# Sectors over the least of what takes more than MOST: weights that the narrow loop takes by way of rows, sixteen columns
-# of a row at a time (tile/narrow_walk.cuh), and wide rows of mixed widths.
+# Sectors over the least of what takes more than MOST: weights that the narrow loop takes by way of rows, sixteen
+# columns of a row at a time (tile/narrow_walk.cuh), and wide rows of mixed widths.
 ABOVE = {
     "narrow bfloat16 by float8:g128": 1.18, "narrow bfloat16 by mixed uint2:g64": 1.46,
     "narrow bfloat16 by nf4:g64": 1.26, "narrow bfloat16 by uint4:g64 in tiles": 1.68,
