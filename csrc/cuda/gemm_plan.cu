@@ -413,8 +413,8 @@ bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* gro
     p.code_windows = false;
     if (choose() == 0) {
       p.w.scale_window = p.w.zero_window = p.x.scale_window = p.x.zero_window = ValueWindow();
-      // rows through registers: copies ahead of the multiplies are x's alone, and a block can do without
-      if (choose() == 0 && rows) {
+      // rows of floats through registers: copies ahead of the multiplies are x's alone, and a block can do without
+      if (choose() == 0 && rows && !integer && !multiplies_codes(plan->engine)) {
         least = 1;
         choose();
       }

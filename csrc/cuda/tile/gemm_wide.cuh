@@ -41,6 +41,7 @@ struct WideShared {
   Tables<E> tables;
   float last_scale[Wide::kRowsX];
   int32_t x_sums[Wide::kRowsX];
+  int32_t expert, row_end;  // whose rows of x these are, up to there
 
   static constexpr int weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
@@ -77,9 +78,8 @@ class WideGemm {
     clear_sums();
     __syncthreads();
     if (thread < Wide::kRowsX) {
-      shared.last_scale[thread] = last_scale(p, min(m0 + thread, row_end - 1));
+      shared.last_scale[thread] = last_scale(p, min(m0 + thread, row_end() - 1));
     }
-    const int32_t steps = (p.k + kStepSlots - 1) / kStepSlots;
     const bool alone = kOneStage && p.stages == 1;  // what is brought in a turn is multiplied in it
     const int lead = alone ? 2 : p.stages;          // steps from s on whose windows come
     bring_windows(p.even ? 0 : last_column(shared.steps[0]));
@@ -87,7 +87,7 @@ class WideGemm {
     ptx::cp_async_commit_group();
     int32_t left = 0;  // columns of the part behind this step, p.even
     // of steps s and s + stages - 1; stage 1 - stages + stages = 1
-    int stage = alone ? 0 : 1, ahead_stage = 0;
+    int stage = alone ? 0 : 1;
 #pragma unroll 1
     for (int32_t s = 1 - lead;; ++s) {
       // steps before 0 only fill; the last of them needs the windows of step 0
@@ -97,19 +97,20 @@ class WideGemm {
       if (s >= -1) {
         wait_stages(p.stages - 2);
         __syncthreads();
-        if (s >= 0 && (p.even ? s == steps : step.pieces[0].length == 0)) break;  // the same for all
+        if (s >= 0 && (p.even ? !exists(s) : step.pieces[0].length == 0)) break;  // the same for all
         // seen by all behind the next barrier; nobody reads its place before
         if (s >= 0 && thread == 0 && !p.even)
           shared.walker.next(p, !E::kInteger, &shared.steps[(s + lead + 1) & (kStepRing - 1)]);
       }
       const Step& next = shared.steps[(s + 1) & (kStepRing - 1)];
       if (s >= 0) left = (left <= 0 ? p.part : left) - kStepSlots;
-      const int32_t column = s >= -1 ? first_scales(next, s, steps, left) : -1;
+      const int32_t column = s >= -1 ? first_scales(next, s, left) : -1;
       scales_load(column);
-      if ((!kOneStage || a >= 0) && (p.even ? a < steps : ahead.pieces[0].length != 0)) fill(ahead, a, ahead_stage);
+      if ((!kOneStage || a >= 0) && (p.even ? exists(a) : ahead.pieces[0].length != 0))
+        fill(ahead, a, stage == 0 ? p.stages - 1 : stage - 1);
       if (p.even) {
-        if (s + lead < steps) bring_windows((s + lead) * kStepSlots);
-        if (a + 1 < steps) bring_codes((a + 1) * kStepSlots);
+        if (exists(s + lead)) bring_windows((s + lead) * kStepSlots);
+        if (exists(a + 1)) bring_codes((a + 1) * kStepSlots);
       } else {
         bring_windows(last_column(shared.steps[(s + lead) & (kStepRing - 1)]));
         bring_codes(end_column(shared.steps[(a + 1) & (kStepRing - 1)]) - 1);
@@ -122,7 +123,6 @@ class WideGemm {
       if (s >= 0) compute(step, s, stage, left);
       scales_store(next, column, s);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
-      ahead_stage = ahead_stage + 1 == p.stages ? 0 : ahead_stage + 1;
     }
     ptx::cp_async_wait_group<0>();
     write();
@@ -136,21 +136,21 @@ class WideGemm {
 
   // Rows of three terms in both operands leave no room for a second stage on devices with 99 KB a block. They go
   // through registers, so that little is lost: all that a stage more would hide is the copy of x.
-  static constexpr bool kOneStage = kBits == 0;
+  static constexpr bool kOneStage = kBits == 0 && !E::kBytes;
   // Zero points of 32 bits may lie anywhere: their join takes 64.
   static constexpr bool kFarZeros = kBits == 0 && E::kInteger && !E::kNibbles;
 
-  // Which rows of x, of which expert. False: none.
+  // Which rows of x, of which expert. False: none. Seen by all behind the next barrier.
   __device__ __forceinline__ bool place(int32_t tile) {
-    row_end = p.m;
-    expert = 0;
-    m0 = tile * Wide::kRowsX;
-    if (p.offs == nullptr) return true;
-    ExpertRows found;
-    if (!find_expert_rows(p.offs, p.experts, p.m, Wide::kRowsX, tile, &found)) return false;
-    expert = found.expert, m0 = found.begin, row_end = found.end;
+    ExpertRows found{0, tile * Wide::kRowsX, p.m};
+    if (p.offs != nullptr && !find_expert_rows(p.offs, p.experts, p.m, Wide::kRowsX, tile, &found)) return false;
+    m0 = found.begin;
+    if (threadIdx.x == 0) shared.expert = found.expert, shared.row_end = found.end;
     return true;
   }
+  // In shared memory: sums and results leave no registers.
+  __device__ __forceinline__ int32_t expert() const { return shared.expert; }
+  __device__ __forceinline__ int32_t row_end() const { return shared.row_end; }
 
   __device__ __forceinline__ uint4* weights(int stage) const {
     return data + stage * ((Shared::weights(p.w_terms) + Shared::rows(p.x_terms)) / 16);
@@ -166,68 +166,67 @@ class WideGemm {
   __device__ __forceinline__ void fill(const Step& step, int32_t s, int stage) {
     const int thread = this_thread();
     if constexpr (kBits > 0) {
-      copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert * p.w_step, p.n, p.k, n0 / 16,
+      copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data) + expert() * p.w_step, p.n, p.k, n0 / 16,
                           Wide::kRowsW / 16, s, weights(stage), thread, Wide::kThreads);
     } else if (p.code_windows) {
-      bring_rows_of_windows<E, Wide::kThreads>(p, shared.tables, expert, n0, p.even ? nullptr : &step, s * kStepSlots,
+      bring_rows_of_windows<E, Wide::kThreads>(p, shared.tables, expert(), n0, p.even ? nullptr : &step, s * kStepSlots,
                                                windows(), weights(stage));
     } else {
-      bring_rows<E, Wide::kThreads>(p, shared.tables, true, expert, n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
+      bring_rows<E, Wide::kThreads>(p, shared.tables, true, expert(), n0, Wide::kRowsW, p.n, p.even ? nullptr : &step,
                                     s * kStepSlots, weights(stage), windows());
     }
     if (p.x_async) {
-      copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end, s, rows(stage), thread, Wide::kThreads);
+      copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end(), s, rows(stage), thread, Wide::kThreads);
     } else {
-      bring_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0, Wide::kRowsX, row_end, p.even ? nullptr : &step,
+      bring_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0, Wide::kRowsX, row_end(), p.even ? nullptr : &step,
                                     s * kStepSlots, rows(stage));
     }
   }
+
+  // Whether K has step s, p.even.
+  __device__ __forceinline__ bool exists(int32_t s) const { return s * kStepSlots < p.k; }
 
   // Brings the windows up to the values of column c, those of a step that will be multiplied `stages` steps from now.
   __device__ __forceinline__ void bring_windows(int32_t c) {
     if (c < brought) return;
     brought = INT32_MAX;
-    bring<Wide::kRowsW>(p.w.scale_window, p.w.scale.data, expert * p.w_scale_step, c, n0, p.n, windows(),
-                        &brought_values[0]);
-    bring<Wide::kRowsW>(p.w.zero_window, p.w.zero.data, expert * p.w_zero_step, c, n0, p.n,
-                        WideWindows::w_zeros(p, windows()), &brought_values[1]);
-    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0, row_end, WideWindows::x_scales(p, windows()),
-                        &brought_values[2]);
-    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0, row_end, WideWindows::x_zeros(p, windows()),
-                        &brought_values[3]);
+    bring<Wide::kRowsW>(p.w.scale_window, p.w.scale.data, expert() * p.w_scale_step, c, n0, p.n, windows());
+    bring<Wide::kRowsW>(p.w.zero_window, p.w.zero.data, expert() * p.w_zero_step, c, n0, p.n,
+                        WideWindows::w_zeros(p, windows()));
+    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0, row_end(), WideWindows::x_scales(p, windows()));
+    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0, row_end(), WideWindows::x_zeros(p, windows()));
+    brought_at = c;
   }
+  // Those behind the one of column brought_at, which is as good as a count of each kind and leaves more registers.
   template <int kRows>
   __device__ __forceinline__ void bring(const ValueWindow& window, const void* values, int64_t step, int32_t c,
-                                        int32_t row0, int32_t end, uint32_t* to, int32_t* columns) {
+                                        int32_t row0, int32_t end, uint32_t* to) {
     if (window.ring == 0) return;
+    int32_t index = brought_at < 0 ? 0 : brought_at / window.span + 1;
 #pragma unroll 1
-    while (c >= *columns) {
-      window.copy<kRows, Wide::kThreads>(values, step, *columns / window.span, row0, end, to, this_thread());
-      *columns += min(window.span, INT32_MAX - *columns);
+    for (; index <= c / window.span; ++index) {
+      window.copy<kRows, Wide::kThreads>(values, step, index, row0, end, to, this_thread());
     }
-    brought = min(brought, *columns);
+    brought = static_cast<int32_t>(min(int64_t{brought}, int64_t{index} * window.span));
   }
-  // Brings the windows of codes up to column c, of a step that becomes rows in the next turn; kBits == 0.
+  // Brings the windows of codes up to column c, of a step that becomes rows in the next turn; kBits == 0. p.even: c is
+  // the first column of a step, and a window is four of them.
   __device__ __forceinline__ void bring_codes(int32_t c) {
     if constexpr (kBits == 0) {
-      if (!p.code_windows || c < 0) return;
+      constexpr int kColumns = CodeWindows<Wide::kRowsW>::kColumns;
+      if (!p.code_windows || c <= codes_at) return;
+      int32_t index = codes_at < 0 ? 0 : codes_at / kColumns + 1;
+      codes_at = c;
       int source = 0;
       if (p.w.high_groups != nullptr) {
         const Operand::Column at = p.w.column_of(c);
         c = at.column, source = at.source;
       }
-      int32_t columns = source != 0 ? brought_high : brought_low;  // an index would put all members into local memory
+      if (p.even) index = (c + kColumns - 1) / kColumns;
 #pragma unroll 1
-      while (c >= columns) {
-        CodeWindows<Wide::kRowsW>::template copy<Wide::kThreads>(p.w, expert * p.w_step, source,
-                                                                 columns / CodeWindows<Wide::kRowsW>::kColumns, n0, p.n,
+      for (; index <= c / kColumns; ++index) {
+        CodeWindows<Wide::kRowsW>::template copy<Wide::kThreads>(p.w, expert() * p.w_step, source, index, n0, p.n,
                                                                  WideWindows::codes(p, windows()), this_thread());
-        columns += CodeWindows<Wide::kRowsW>::kColumns;
-      }
-      if (source != 0) {
-        brought_high = columns;
-      } else {
-        brought_low = columns;
       }
     }
   }
@@ -246,19 +245,20 @@ class WideGemm {
   }
   // The column whose scales are stored after step s, for the step behind it; -1: those that are there serve. Then
   // `left` columns of the part are left.
-  __device__ __forceinline__ int32_t first_scales(const Step& next, int32_t s, int32_t steps, int32_t left) const {
+  __device__ __forceinline__ int32_t first_scales(const Step& next, int32_t s, int32_t left) const {
     if (!p.even) return next.slot_column[0];
     bool needed = left <= 0;
     if constexpr (E::kBlocks > 0) needed = s < 0 || p.w.scale_window.ring == 0 || p.x.scale_window.ring == 0;
-    return needed && s + 1 < steps ? (s + 1) * kStepSlots : -1;
+    return needed && exists(s + 1) ? (s + 1) * kStepSlots : -1;
   }
 
   // A thread has one row of w, and one of x where it is below 64. The first scales of a step, mostly its only ones, go
   // through registers, so that loads of those that have no windows are under way while a step is multiplied.
   struct Scales {
-    float w, w_zero, x;
-    int32_t w_int, x_int;
+    float w, x;
+    int32_t w_int, x_int;  // w_int: of zero points that are floats the bits
   };
+  __device__ __forceinline__ bool has_float_zeros() const { return !E::kInteger || p.w.zero_is_float; }
   __device__ __forceinline__ bool has_x_values() const {
     return static_cast<int>(threadIdx.x) < Wide::kRowsX && (p.x_scale_joins || p.x_sums || p.w_sums);
   }
@@ -267,11 +267,11 @@ class WideGemm {
   __device__ __forceinline__ void scales_load(int32_t c) {
     if (c < 0) return;
     const int thread = this_thread();
-    const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end - 1);
+    const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end() - 1);
     if constexpr (E::kBlocks > 0) {
-      loaded.w = p.w.scale_of_codes(r, expert * p.w_second_step);
+      loaded.w = p.w.scale_of_codes(r, expert() * p.w_second_step);
       if (p.w.scale_window.ring == 0)
-        loaded.w_int = static_cast<int32_t>(p.w.scale_codes(r, c, kStepCodes, expert * p.w_scale_step));
+        loaded.w_int = static_cast<int32_t>(p.w.scale_codes(r, c, kStepCodes, expert() * p.w_scale_step));
       if (thread < Wide::kRowsX) {
         loaded.x = p.x.scale_of_codes(m);
         if (p.x.scale_window.ring == 0) loaded.x_int = static_cast<int32_t>(p.x.scale_codes(m, c, kStepCodes));
@@ -280,19 +280,18 @@ class WideGemm {
     }
     if (p.w.scale_window.ring != 0) {
       const uint32_t stored = stored_at<Wide::kRowsW>(p.w.scale_window, p.w.scale, windows(), c);
-      loaded.w = p.w.scale_of(stored, r, c, expert * p.w_second_step);
+      loaded.w = p.w.scale_of(stored, r, c, expert() * p.w_second_step);
     } else {
-      loaded.w = p.w.scale_from(r, c, expert * p.w_scale_step, expert * p.w_second_step);
+      loaded.w = p.w.scale_from(r, c, expert() * p.w_scale_step, expert() * p.w_second_step);
     }
     if (p.w.has_zero) {
       if (p.w.zero_window.ring != 0) {
         const uint32_t stored =
             stored_at<Wide::kRowsW>(p.w.zero_window, p.w.zero, WideWindows::w_zeros(p, windows()), c);
-        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_of(stored);
-        if (E::kInteger) loaded.w_int = p.w.integer_zero_of(stored);
+        loaded.w_int = has_float_zeros() ? __float_as_int(p.w.zero_of(stored)) : p.w.integer_zero_of(stored);
       } else {
-        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c, expert * p.w_zero_step);
-        if (E::kInteger) loaded.w_int = p.w.integer_zero_at(r, c, expert * p.w_zero_step);
+        loaded.w_int = has_float_zeros() ? __float_as_int(p.w.zero_at(r, c, expert() * p.w_zero_step))
+                                         : p.w.integer_zero_at(r, c, expert() * p.w_zero_step);
       }
     }
     if (has_x_values()) {
@@ -338,10 +337,12 @@ class WideGemm {
     for (int i = 0;; ++i, ++to) {
       to->w[thread] = loaded.w * w_unit;
       if (p.w.has_zero) {
-        if (!E::kInteger || p.w.zero_is_float) {
-          to->w_zero[thread] = loaded.w_zero * static_cast<float>(E::kInteger ? 1 << p.w.bytes.shift : 1);
+        if (has_float_zeros()) {
+          const float up = E::kInteger ? power_of_two(p.w.bytes.shift) : 1.0f;
+          to->w_zero[thread] = __int_as_float(loaded.w_int) * up;
+        } else {
+          to->w_int[thread] = far ? loaded.w_int : loaded.w_int * (1 << p.w.bytes.shift);
         }
-        if (E::kInteger) to->w_int[thread] = far ? loaded.w_int : loaded.w_int * (1 << p.w.bytes.shift);
       }
       if (has_x_values()) {
         to->x[thread] = loaded.x * x_unit;
@@ -758,9 +759,9 @@ class WideGemm {
     __syncthreads();
     const int32_t n = n0 + static_cast<int32_t>(threadIdx.x);
     if (n >= p.n) return;
-    const float bias = bias_at(p, n, expert);
+    const float bias = bias_at(p, n, expert());
 #pragma unroll 1
-    for (int row = 0; row < Wide::kRowsX && m0 + row < row_end; ++row) {
+    for (int row = 0; row < Wide::kRowsX && m0 + row < row_end(); ++row) {
       finish(p, m0 + row, n, shared.last_scale[row], bias, tile[row * kStride + static_cast<int>(threadIdx.x)]);
     }
   }
@@ -768,11 +769,11 @@ class WideGemm {
   const GemmParams& p;
   Shared& shared;
   uint4* data;
-  int32_t n0, m0, row_end, expert;
+  int32_t n0, m0;
   int set = 0;  // of scales of the part, p.even
   // Columns whose windows are there or on the way: of w's scales and zeros, x's scales and zeros, the least of these;
   // of w's codes.
-  int32_t brought_values[4] = {}, brought = 0, brought_low = 0, brought_high = 0;
+  int32_t brought_at = -1, brought = 0, codes_at = -1;
   Scales loaded = {};
   Sum sum[2][8][4];
   float result[2][8][4] = {};
