@@ -176,9 +176,25 @@ def _bytes(t: Tensor) -> bytes:
     return flat.view(torch.uint8).numpy().tobytes()
 
 
+_once = False
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """`twice` makes its call once, as what counts launches wants it."""
+    global _once
+    before, _once = _once, True
+    try:
+        yield
+    finally:
+        _once = before
+
+
 def twice(call: Callable[[], Result]) -> Result:
     """`call()`, of which a second run, whose blocks and warps take turns in another order, gives the same bits."""
     first = call()
+    if _once:
+        return first
     # the seed is also the order of the sums of the model "hardware"
     hardware = emulator.get("mma") == "hardware"
     with emulator.settings(**({"order": "ascending"} if hardware else {"seed": int(emulator.get("seed")) + 1})):

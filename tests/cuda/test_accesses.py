@@ -157,7 +157,7 @@ EVERYWHERE = {
 def counted(case: str, arch: str) -> list[int]:
     total = [0, 0, 0, 0]
     # what one call counts lies between its start, which clears the counts, and its end
-    with emulator.listed_instructions():
+    with emulator.listed_instructions(), kernels.once():
         CASES[case](arch)
         for launch in emulator.counts():
             for instruction in launch["instructions"]:

@@ -15,7 +15,6 @@ from cuda import test_input_grad as input_grad
 from cuda.binding_calls import CALLS, FLOAT, Given, emptied, outcome, strided
 from cuda.bounds import assert_within, bound
 from cuda.emulated import ARCH, ARCHS, MODELS, ops, run, same_bits
-from cuda.kernels import on
 from oracle import gemm
 from torch import Tensor
 
@@ -126,44 +125,3 @@ def test_a_seed_on_the_device_is_read_in_the_call(name: str) -> None:
     first, second, third = (got[0] for got in results)
     assert not torch.equal(first, second)
     assert not torch.equal(first, third)
-
-
-# ---- what the kernels find
-
-NAN = torch.tensor([[1.0, float("nan")] * 32])
-X = torch.ones(1, 64)
-W, SCALE, _, _ = lowbit.ops.quantize(X, "ternary:g32")
-BAD_CODE = torch.tensor([[[1 << 5, 0]], [[0, 0]]], dtype=torch.int32)  # the high bit alone is no ternary code
-FINITE = "must be finite, got a NaN or an infinity"
-FOUND: dict[str, tuple[str, Given, str]] = {
-    "quantize NaN": ("quantize.default", {"x": NAN, "format": "int4:g32"}, f"quantize: x {FINITE}"),
-    "quantize overflow": (
-        "quantize.default", {"x": 3e38 * X, "format": "int1:g32", "scale_dtype": torch.float16},
-        "quantize: x must be small enough for its scales",
-    ),
-    "stochastic_round NaN": (
-        "stochastic_round.default", {"x": NAN, "format": "int4", "seed": torch.tensor([1, 2])},
-        f"stochastic_round: x {FINITE}",
-    ),
-    "pack": (
-        "pack.default", {"codes": torch.full((2, 40), 16, dtype=torch.uint8), "format": "int4"},
-        "pack: codes must hold codes of its format",
-    ),
-    "dequantize": (
-        "dequantize.default", {"w": BAD_CODE, "scale": SCALE, "zero": None, "format": "ternary:g32", "k": 64},
-        "dequantize: w must hold codes of its format",
-    ),
-    "dequantize scale": (
-        "dequantize.default", {"w": W, "scale": SCALE * float("inf"), "zero": None, "format": "ternary:g32", "k": 64},
-        f"dequantize: scale {FINITE}",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", FOUND)
-def test_what_kernels_find_is_an_error(case: str) -> None:
-    name, given, sentence = FOUND[case]
-    with on(), pytest.raises(ValueError, match=f"^{sentence}.*; "):
-        outcome(ops(), name, given)
-    with pytest.raises(ValueError, match=f"^{name.split('.')[0]}: .* must "):
-        outcome(OPS, name, given)
