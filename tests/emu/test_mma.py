@@ -180,6 +180,46 @@ def test_tiny_terms_are_aligned_to_the_exponent_of_zero(arch, operand, entry, pr
     assert (run(a, b, np.zeros((1, 16, 8), np.int64), arch=arch, mma="hardware") == want).all()
 
 
+# Where sums scaled to the fraction leave int32, products or their alignment leave float, or blocks overflow on the way:
+# values of A (over k, again and again), of B, and of C.
+EDGES = {
+    "largest significands": ("f16", [2 - 2.0**-10], [2 - 2.0**-10], [2 - 2.0**-23, 2 - 2.0**-22, 0.0, 1.5]),
+    "largest significands, negative": ("f16", [2.0**-10 - 2], [2 - 2.0**-10], [2.0**-23 - 2, -0.0, 2.0**-40]),
+    "next to int32's end": ("f16", [2 - 2.0**-10] * 15 + [1.5], [2 - 2.0**-10], [1.0, 0.5, -0.25, 2 - 2.0**-23]),
+    "overflow in the first block": ("bf16", [2.0**64] * 8 + [1.0] * 8, [2.0**63], [1.0, -(2.0**127), 0.0]),
+    "overflow and its opposite": ("bf16", [2.0**64] * 8 + [-(2.0**64)] * 8, [2.0**63], [1.0, 2.0**100]),
+    "overflow of a sum": ("bf16", [2.0**63], [2.0**62], [2.0**127, 0.0, -(2.0**127), -(2.0**126)]),
+    "no product": ("bf16", [0.0, -0.0], [1.0], [-0.0, 2.0**-149, -(2.0**-126), 2.0**-127, 2.0**120, 1.0]),
+    "products far below c": ("bf16", [2.0**-60, 2.0**-61], [2.0**-50, 3 * 2.0**-51], [1.0, 2.0**100, -(2.0**-90)]),
+    "least products": ("bf16", [2.0**-60, -(2.0**-62)], [2.0**-59], [0.0, 2.0**-149, -(2.0**-119), -0.0]),
+    "subnormal factors": ("bf16", [2.0**-133, 2.0**-126], [2.0**10, 2.0**-2], [0.0, 2.0**-126, -(2.0**-130)]),
+    "subnormal results": ("f16", [2.0**-24, 2.0**-14], [-(2.0**-24), 2.0**-24], [2.0**-140, -(2.0**-48), 0.0]),
+    "cancelling": ("f16", [1.0, -1.0], [2 - 2.0**-10, 2 - 2.0**-9], [2.0**-30, -(2.0**-126), 0.0]),
+}
+
+
+@pytest.mark.parametrize("arch", ["80", "90", "120"])
+@pytest.mark.parametrize("name", EDGES)
+def test_sums_at_the_edges_of_int32_and_float(name, arch):
+    operand, *values = EDGES[name]
+    form = FORMATS[operand]
+
+    def codes(side, rows):
+        x = np.resize(np.array(side, np.float32), 16)
+        words = x.astype(np.float16).view(np.uint16) if operand == "f16" else x.view(np.uint32) >> 16
+        return words.astype(np.int64)[None, None].repeat(rows, 1)
+
+    a, b = codes(values[0], 16), codes(values[1], 8)
+    c = np.resize(np.array(values[2], np.float32).view(np.uint32), 128).reshape(1, 16, 8).astype(np.int64)
+    got = Run(f"m16n8k16_{operand}", "f32")(a, b, c, mma="hardware", arch=arch, seed=0)
+    values_a, values_b, values_c = fractions(a, form), fractions(b, form), fractions(c, F32)
+    model = MODELS.get((arch, operand), MODELS[arch, "f16"])
+    for j in range(len(values[2])):
+        want = hardware(list(values_a[0, 0]), list(values_b[0, j % 8]), values_c[0, j // 8, j % 8], F32, model,
+                        (form.least, form.least))  # fmt: skip
+        assert got[0, j // 8, j % 8] == want, f"c = {values[2][j]}: {got[0, j // 8, j % 8]:#x}, not {want:#x}"
+
+
 # ---- f64
 
 
@@ -252,6 +292,33 @@ ret;
     with emulator.settings(arch=arch), pytest.raises(emulator.EmulatorError, match=why) as refused:
         emulator.Module(source).launch("k", 1, 32)
     assert "10" in str(refused.value)  # its line
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (f"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {F},{A},{A},{F},a0,0x0", "sparse"),
+        (f"mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {F},{A},{A},{F},a0,0x0", "sparse"),
+        (f"wmma.mma.sync.aligned.row.col.m16n16k16.f32.f32 {F},{A},{A},{F}", "unknown instruction 'wmma'"),
+        (f"wmma.load.a.sync.aligned.row.m16n16k16.global.f16 {A}, [d]", "unknown instruction 'wmma'"),
+        (f"wmma.store.d.sync.aligned.row.m16n16k16.global.f32 [d], {F}", "unknown instruction 'wmma'"),
+    ],
+)
+def test_sparse_and_wmma_are_errors_that_name_the_line(statement, why):
+    source = f""".version 9.0
+.target sm_80
+.address_size 64
+.visible .entry k()
+{{
+.reg .b32 a<4>;
+.reg .b64 d;
+.reg .f32 f<4>;
+{statement};
+ret;
+}}
+"""
+    with pytest.raises(emulator.EmulatorError, match=f"line 9: .*{why}"):
+        emulator.Module(source).launch("k", 1, 32)
 
 
 def test_a_partial_warp_is_reported():

@@ -106,3 +106,40 @@ def test_the_fullest_sm_decides() -> None:
     assert seconds[0] == pytest.approx(2 * 2 * 32 / 64 / 1.41e9)
     assert seconds[1] == pytest.approx(2 * seconds[0])
     assert seconds[2] == pytest.approx(2 * seconds[0])
+
+
+@pytest.mark.parametrize(
+    ("arch", "conversion", "part", "lanes"),
+    [
+        ("80", "cvt.rn.f32.s32 %f1, %r1;", "convert", 16),
+        ("89", "cvt.rn.f32.s32 %f1, %r1;", "integer", 64),  # I2FP
+        ("89", "cvt.rni.s32.f32 %r1, %f1;", "convert", 16),
+        ("89", "cvt.rn.bf16x2.f32 %r1, %f1, %f1;", "integer", 64),  # F2FP
+        ("89", "cvt.f32.f16 %f1, %h1;", "float16", 64),  # HADD2.F32
+        ("80", "cvt.rni.f32.f32 %f1, %f1;", "convert", 16),  # FRND
+        ("90", "cvt.u32.u16 %r1, %h1;", "integer", 64),
+    ],
+)
+def test_conversions_are_rated_by_their_machine_instruction(arch: str, conversion: str, part: str, lanes: int) -> None:
+    module = emulator.Module(
+        f""".version 9.0
+.target sm_{arch}
+.address_size 64
+.visible .entry one()
+{{
+  .reg .b16 %h<2>;
+  .reg .b32 %r<2>;
+  .reg .f32 %f<2>;
+  mov.b16 %h1, 0;
+  mov.b32 %r1, 0;
+  mov.f32 %f1, 0f00000000;
+  {conversion}
+  ret;
+}}
+"""
+    )
+    with emulator.settings(arch=arch), emulator.silent():
+        module.launch("one", 1, 32)
+        (bound,) = emulator.predict()
+    mhz = {"80": 1410, "89": 2520, "90": 1830}[arch]
+    assert bound["parts"][part] == pytest.approx(32 / lanes / (mhz * 1e6))

@@ -53,12 +53,13 @@ def test_limits(arch: str) -> None:
         assert [library.attribute(i) for i in (81, 97, 39, 106)] == [shared * 1024, block * 1024, threads, blocks]
 
 
-@pytest.mark.parametrize("arch", ["80", "86", "89", "90"])
+@pytest.mark.parametrize("arch", ["80", "86", "89", "90", "120"])
 def test_occupancy_is_the_toolkits(arch: str) -> None:
-    library = program("occupancy", archs=("80", "86", "89", "90"), machine_code=True)
+    library = program("occupancy", archs=("80", "86", "89", "90", "120"), machine_code=True)
     with emulator.settings(arch=arch):
         assert library.registers(0) > 0
-        for kind in (0, 1):
+        assert library.registers(2) > 64  # those decide before threads do
+        for kind in (0, 1, 2):
             for threads in (32, 33, 96, 256, 512, 1024):
                 for shared in (0, 1000, 16384, 49000, 65536):
                     got, expected = ctypes.c_int(), ctypes.c_int()

@@ -110,7 +110,12 @@ LOOP:
 TWO_WAYS = "setp.lt.u32 %p4, %r1, 5;"
 
 
-@pytest.mark.parametrize("inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", TWO_WAYS])
+WITH_REDUCTION = "bar.red.or.pred %p4, 0, %p4;"
+
+
+@pytest.mark.parametrize(
+    "inside", ["", "bar.warp.sync -1;", "nanosleep.u32 20;", TWO_WAYS, "bar.sync 0;", WITH_REDUCTION]
+)
 def test_spins_of_every_shape_end(inside):
     """Every warp waits for a word that nobody writes; the lanes of the last shape come back by two ways."""
     source = kernel(f"""
@@ -128,6 +133,75 @@ AGAIN:
     (report,) = run(source, 6, 96, words(6 * 96), spin_limit=50000)
     assert report["finding"] == "endless_spin"
     assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+
+
+# Two warps pass a barrier of their own each time they look; the third has waited elsewhere all the while.
+STANDING = kernel("""
+  shr.u32 %r7, %r1, 5;
+  setp.eq.u32 %p1, %r7, 2;
+  @%p1 bra STAND;
+WAIT:
+  barrier.sync 1, 64;
+  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  setp.eq.u32 %p2, %r5, 0;
+  @%p2 bra WAIT;
+STAND:
+  bar.sync 0;
+  ret;
+""")
+
+
+def test_a_warp_that_stands_meanwhile_does_not_hide_a_spin():
+    (report,) = run(STANDING, 3, 96, words(96), spin_limit=20000)
+    assert report["finding"] == "endless_spin"
+    assert line_of(STANDING, "WAIT:") <= report["line"] <= line_of(STANDING, "bra WAIT")
+
+
+COUNT = """
+{label}:
+  add.u32 %r5, %r5, 1;
+  {barrier}
+  setp.lt.u32 %p1, %r5, 3000;
+  @%p1 bra {label};
+"""
+
+
+@pytest.mark.parametrize("barrier", ["bar.sync 0;", "bar.red.popc.u32 %r6, 0, %p2;"])
+def test_a_long_computation_with_barriers_is_no_spin(barrier):
+    out = words(4 * 64)
+    loop = COUNT.format(label="LOOP", barrier=barrier)
+    source = kernel(f"  mov.u32 %r5, 0;\n  setp.eq.u32 %p2, %r1, 0;{loop}  st.global.u32 [%rd2], %r5;\n  ret;\n")
+    assert run(source, 4, 64, out, spin_limit=500) == []
+    np.testing.assert_array_equal(out, 3000)
+
+
+# Each of two warps waits while the other computes: at a barrier first, for a flag then.
+IN_TURN = kernel(f"""
+  mov.u32 %r5, 0;
+  setp.ge.u32 %p3, %r1, 32;
+  @%p3 bra SECOND;
+{COUNT.format(label="FIRST", barrier="")}
+  bar.sync 0;
+WAIT:
+  ld.acquire.gpu.global.u32 %r6, [%rd1+256];
+  setp.eq.u32 %p2, %r6, 0;
+  @%p2 bra WAIT;
+  bra END;
+SECOND:
+  bar.sync 0;
+{COUNT.format(label="LATER", barrier="")}
+  st.release.gpu.global.u32 [%rd1+256], %r5;
+END:
+  st.global.u32 [%rd2], %r5;
+  ret;
+""")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_warps_that_compute_in_turn_are_no_spin(seed):
+    out = words(65)
+    assert run(IN_TURN, 1, 64, out, spin_limit=500, seed=seed) == []
+    np.testing.assert_array_equal(out, 3000)
 
 
 def test_a_spin_that_counts_its_turns_ends():

@@ -39,6 +39,7 @@ void release(Block& b, Barrier& barrier) {
                              " threads that this barrier is for have exited",
                          &other);
   }
+  bool news = false;  // the result of a reduction, from which the threads may learn something
   for (Warp& w : b.warps) {
     const Mask lanes = barrier.waiting[w.index];
     w.barred &= ~lanes;
@@ -47,12 +48,16 @@ void release(Block& b, Barrier& barrier) {
       const Instr& i = w.code->instrs[w.pc[l]++];
       if (!is_reduction(i)) continue;
       const Mask bit = Mask{1} << l;
+      const uint32_t value = i.imm == kPopc  ? barrier.reduction_count
+                             : i.imm == kAnd ? uint32_t{barrier.reduction_and}
+                                             : uint32_t{barrier.reduction_or};
       if (i.imm == kPopc) {
-        w.u32(i.d[0])[l] = barrier.reduction_count;
+        w.u32(i.d[0])[l] = value;
       } else {
-        const bool value = i.imm == kAnd ? barrier.reduction_and : barrier.reduction_or;
-        w.pred(i.d[0]) = (w.pred(i.d[0]) & ~bit) | (value ? bit : 0);
+        w.pred(i.d[0]) = (w.pred(i.d[0]) & ~bit) | (value != 0 ? bit : 0);
       }
+      news |= value != barrier.result;
+      barrier.result = value;
     }
   }
   on_block_barrier(b, barrier.waiting);
@@ -60,7 +65,11 @@ void release(Block& b, Barrier& barrier) {
   barrier.arrived = barrier.expected = 0;
   barrier.arrivals.clear();
   std::fill(barrier.waiting.begin(), barrier.waiting.end(), Mask{0});
-  b.launch->progress();
+  if (news) {
+    b.launch->progress();
+  } else {
+    b.launch->pass();
+  }
 }
 
 bool is_full(const Block& b, const Barrier& barrier) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "emu/config.h"
 #include "emu/exec/float_format.h"
 #include "emu/exec/lanes.h"
 
@@ -296,6 +297,18 @@ bool find_rule(const Modifiers& m, Rule* rule) {
   return false;
 }
 
+// The rate class of what ptxas 13.0 makes of a conversion: F2FP, I2FP and the shifts that widen integers and bf16 are
+// fixed-latency integer instructions; f16 is widened by HADD2.F32; I2F, F2I, F2F and FRND share the slow unit.
+Class class_of(Type to, Type from) {
+  if (is_integer(to) && is_integer(from)) return Class::kInteger;
+  if (to == Type::kF32 && from == Type::kF16) return Class::kFloat16;
+  if (to == Type::kF32 && (from == Type::kS32 || from == Type::kU32)) {
+    return arch_number(config().arch) >= 86 ? Class::kInteger : Class::kConvert;
+  }
+  const bool packs = !is_integer(to) && !is_integer(from) && to != from && to != Type::kF64 && from != Type::kF64;
+  return packs ? Class::kInteger : Class::kConvert;
+}
+
 void decode_cvt(Decoder& d) {
   if (d.take("pack")) return decode_pack(d);
   const Modifiers m = take_modifiers(d);
@@ -309,7 +322,7 @@ void decode_cvt(Decoder& d) {
   if (rule.fixed != 0 && !check_choice(d, m, rule.fixed)) return;
 
   Instr& i = d.instr;
-  i.cls = Class::kConvert;
+  i.cls = class_of(m.type, m.type2);
   i.type = m.type;
   i.type2 = m.type2;
   d.destination(0, m.type);

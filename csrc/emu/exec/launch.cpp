@@ -161,9 +161,10 @@ void Launch::State::replace(Resident* r) {
   give_back(r);
 }
 
-bool Launch::State::is_endless(Resident* r, uint64_t steps, bool progress) {
+bool Launch::State::is_endless(Resident* r, uint64_t steps, bool progress, bool passed) {
   const uint64_t limit = config().spin_limit;
   if (progress) {
+    passed_at_.store(0, std::memory_order_relaxed);
     if (idle_.exchange(0, std::memory_order_relaxed) <= limit) return false;
     const std::lock_guard<std::mutex> lock(suspicions_);
     ++suspicion_;
@@ -171,8 +172,10 @@ bool Launch::State::is_endless(Resident* r, uint64_t steps, bool progress) {
     return false;
   }
   const uint64_t idle = idle_.fetch_add(steps, std::memory_order_relaxed) + steps;
+  if (passed) passed_at_.store(idle, std::memory_order_relaxed);
   if (idle <= limit) return false;
-  if (idle / kCertainSpin > limit) return true;
+  const uint64_t passed_at = passed_at_.load(std::memory_order_relaxed);
+  if (idle > passed_at && (idle - passed_at) / kCertainSpin > limit) return true;
   const std::lock_guard<std::mutex> lock(suspicions_);
   if (r->proved != suspicion_ && r->watch.repeats(r->block, suspicion_)) {
     r->proved = suspicion_;
@@ -234,6 +237,8 @@ InstrCount* Launch::counts() { return current_worker->counts.data(); }
 
 void Launch::progress() { ++current_worker->progress; }
 
+void Launch::pass() { ++current_worker->passes; }
+
 namespace {
 
 // One turn of every warp of the block, in seeded order. Gives the steps made.
@@ -265,8 +270,8 @@ void report_spin(Launch& launch, Block& b) {
     const int lane = __builtin_ctz(w.runnable());
     w.at = w.pc[lane];
     launch.report(Finding::kEndlessSpin, w, lane,
-                  "no thread of the launch has changed memory, passed a barrier or exited for " +
-                      std::to_string(config().spin_limit) + " warp steps, nor ever will; this thread is one of them");
+                  "no thread of the launch has changed memory or exited for " + std::to_string(config().spin_limit) +
+                      " warp steps, nor ever will; this thread is one of them");
     return;
   }
 }
@@ -276,8 +281,8 @@ enum class Turn : uint8_t { kOver, kEnded };
 Turn run_turn(Launch& launch, Resident& resident, Worker& worker) {
   Launch::State& state = *launch.state;
   Block& b = resident.block;
-  const uint64_t before = worker.progress;
-  uint64_t steps = 0, seen = before;
+  const uint64_t progress = worker.progress, passes = worker.passes;
+  uint64_t steps = 0, seen = progress + passes;
   int idle_rounds = 0;
   for (int round = 0; round < kRounds && idle_rounds < kIdleRounds && !launch.stopped(); ++round) {
     const uint64_t made = run_round(launch, b, worker);
@@ -288,10 +293,11 @@ Turn run_turn(Launch& launch, Resident& resident, Worker& worker) {
       state.stop = true;
       return Turn::kOver;
     }
-    idle_rounds = worker.progress != seen ? 0 : idle_rounds + 1;
-    seen = worker.progress;
+    idle_rounds = worker.progress + worker.passes != seen ? 0 : idle_rounds + 1;
+    seen = worker.progress + worker.passes;
   }
-  if (state.is_endless(&resident, steps, worker.progress != before) && !launch.stopped()) report_spin(launch, b);
+  const bool endless = state.is_endless(&resident, steps, worker.progress != progress, worker.passes != passes);
+  if (endless && !launch.stopped()) report_spin(launch, b);
   return b.living == 0 ? Turn::kEnded : Turn::kOver;
 }
 

@@ -43,8 +43,8 @@ struct Resident {
 
 // What one host thread gathers.
 struct Worker {
-  std::vector<InstrCount> counts;  // one an Instr
-  uint64_t progress = 0;           // see Launch::progress
+  std::vector<InstrCount> counts;     // one an Instr
+  uint64_t progress = 0, passes = 0;  // see Launch::progress and Launch::pass
 };
 
 struct Launch::State {
@@ -56,8 +56,9 @@ struct Launch::State {
   void give_back(Resident* resident);
   // The block has ended: the next one of the grid takes its place.
   void replace(Resident* resident);
-  // Accounts for a turn of `steps` warp steps, with progress or without. True: nobody will ever make progress again.
-  bool is_endless(Resident* resident, uint64_t steps, bool progress);
+  // Accounts for a turn of `steps` warp steps, with progress or without, and whether it passed a barrier. True: nobody
+  // will ever make progress again.
+  bool is_endless(Resident* resident, uint64_t steps, bool progress, bool passed);
   void add(Finding finding, const Site& site, std::string message, const Site* other);
 
   std::atomic<bool> stop{false};
@@ -76,8 +77,8 @@ struct Launch::State {
   std::vector<std::unique_ptr<Resident>> residents_;
   std::vector<Resident*> ready_;  // a ring
   size_t head_ = 0, waiting_ = 0;
-  std::atomic<uint64_t> idle_{
-      0};  // warp steps of all workers since something happened that a spinning thread may wait for
+  std::atomic<uint64_t> idle_{0};       // warp steps of all workers since the last progress
+  std::atomic<uint64_t> passed_at_{0};  // idle_ when a barrier was passed last
   std::mutex suspicions_;
   uint64_t suspicion_ = 1;  // grows when one has come to nothing
   uint64_t proved_ = 0;     // blocks of the window that keep coming back to the same state

@@ -18,16 +18,6 @@ std::string sentence(const Statement& st, const std::string& why) {
   return "line " + std::to_string(st.line) + ": " + why + " in '" + st.text + "'";
 }
 
-Type bits_type(int bits) {
-  switch (bits) {
-    case 8: return Type::kB8;
-    case 16: return Type::kB16;
-    case 32: return Type::kB32;
-    case 64: return Type::kB64;
-    default: return Type::kB128;
-  }
-}
-
 // The name under which a formal of a callee is known where it is called: no name of PTX has a '/'.
 std::string formal_name(const std::string& function, const std::string& formal) { return function + "/" + formal; }
 
@@ -135,7 +125,7 @@ void Linker::move_argument(const ptx::Variable& formal, const std::string& calle
   st.guard = statement_->guard;
   st.guard_negated = statement_->guard_negated;
   const std::string name = formal_name(callee, formal.name);
-  const Type type = bits_type(static_cast<int>(formal.bytes * 8));
+  const Type type = ptx::bits_type(static_cast<int>(formal.bytes * 8));
   Operand place = named(Kind::kRegister, name);
   if (formal.space == ptx::Space::kReg) {
     st.opcode = "mov";

@@ -98,7 +98,6 @@ void run_load(Warp& w, const Instr& i, Mask active) {
   for (uint32_t n = 0; n < p.matrices; n++) {
     if (p.shape == Shape::kM16N16) {
       for (uint32_t side = 0; side < 2; side++) {
-        const auto from = [&](uint32_t q, uint32_t) { return Mask{0xf} << (16 * n + 4 * q); };
         put(
             2 * n + side,
             [&](uint32_t q, uint32_t g) {

@@ -88,17 +88,6 @@ EMU_VECTORIZE void unpack_two(Warp& w, const Instr& i, Mask active) {
   write_lanes(w.u32(i.d[1]), high, active);
 }
 
-Type bits_type(int bits) {
-  switch (bits) {
-    case 8: return Type::kB8;
-    case 16: return Type::kB16;
-    case 32: return Type::kB32;
-    case 64: return Type::kB64;
-    case 128: return Type::kB128;
-    default: return Type::kNone;
-  }
-}
-
 void decode_mov(Decoder& d) {
   const Modifiers m = take_modifiers(d);
   const int bits = ptx::bits_of(m.type);
@@ -111,8 +100,8 @@ void decode_mov(Decoder& d) {
   const int into = d.vector_size(0), from = d.vector_size(1);
   if (into > 1 || from > 1) {
     const int parts = std::max(into, from);
-    const Type part = bits_type(bits / parts);
-    const bool is_bits = m.type == bits_type(bits);
+    const Type part = ptx::bits_type(bits / parts);
+    const bool is_bits = m.type == ptx::bits_type(bits);
     if (into > 1 && from > 1) return d.fail("mov packs or unpacks, it cannot do both");
     if (!is_bits || part == Type::kNone || bits % parts != 0) {
       return d.fail("mov of type ." + std::string(ptx::name_of(m.type)) + " does not have " + std::to_string(parts) +

@@ -27,22 +27,43 @@ bool is_diverged(const Warp& w) {
   return false;
 }
 
+// Threads that have arrived where lanes of the warp wait.
+uint64_t arrivals(const Block& block, const Warp& w) {
+  uint64_t arrived = 0;
+  for (const Barrier& barrier : block.barriers) {
+    if (barrier.waiting[w.index] != 0) arrived += barrier.arrived;
+  }
+  return arrived;
+}
+
+bool same_calls(const std::vector<Warp::Frame>& a, const std::vector<Warp::Frame>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](Warp::Frame x, Warp::Frame y) { return x.return_pc == y.return_pc; });
+}
+
 }  // namespace
 
 void SpinWatch::keep(const Warp& w, State* s) {
   s->steps = w.steps;
+  s->kept = looks_;
   s->exited = w.exited;
   s->waiting = w.waiting;
   s->barred = w.barred;
+  s->carry = w.carry;
   std::copy(w.pc, w.pc + kLanes, s->pc);
+  std::copy(w.calls, w.calls + kLanes, s->calls);
   s->bytes.resize(register_bytes(w) + frame_bytes(w));
   std::memcpy(s->bytes.data(), w.registers, register_bytes(w));
   if (frame_bytes(w) != 0) std::memcpy(s->bytes.data() + register_bytes(w), frames(w), frame_bytes(w));
 }
 
 bool SpinWatch::same(const Warp& w, const State& s) const {
-  if (w.exited != s.exited || w.waiting != s.waiting || w.barred != s.barred) return false;
-  if (!std::equal(w.pc, w.pc + kLanes, s.pc)) return false;
+  if (w.exited != s.exited || w.waiting != s.waiting || w.barred != s.barred || w.carry != s.carry) {
+    return false;
+  }
+  if (!std::equal(w.pc, w.pc + kLanes, s.pc) || !std::equal(w.calls, w.calls + kLanes, s.calls, same_calls)) {
+    return false;
+  }
   if (is_diverged(w) && w.steps - s.steps < steps_of_all_groups()) return false;
   if (std::memcmp(s.bytes.data(), w.registers, register_bytes(w)) != 0) return false;
   return frame_bytes(w) == 0 || std::memcmp(s.bytes.data() + register_bytes(w), frames(w), frame_bytes(w)) == 0;
@@ -51,21 +72,37 @@ bool SpinWatch::same(const Warp& w, const State& s) const {
 bool SpinWatch::repeats(const Block& block, uint64_t suspicion) {
   if (suspicion != suspicion_ || states_.size() != block.warps.size()) {
     suspicion_ = suspicion;
+    looks_ = 0;
     states_.assign(block.warps.size(), State());
   }
+  ++looks_;
   bool all = true;
+  uint64_t standing = 0;  // the look since which all warps stand that do
   for (const Warp& w : block.warps) {
     State& s = states_[w.index];
-    if (w.runnable() == 0 || s.repeats) continue;
-    if (s.turns != 0 && w.steps != s.steps && same(w, s)) {
-      s.repeats = true;
-      continue;
+    if (w.living() == 0) continue;
+    if (!s.repeats) s.repeats = s.turns != 0 && w.steps != s.steps && same(w, s);
+    if (s.repeats) continue;
+    const uint64_t arrived = arrivals(block, w);
+    if (w.runnable() != 0 || w.steps != s.stood_steps || arrived != s.arrived) {
+      all = false;
+      s.stood_steps = w.runnable() != 0 ? ~uint64_t{0} : w.steps;
+      s.arrived = arrived;
+      s.stands_since = looks_;
+      if (++s.turns >= s.due) {
+        s.due = 2 * s.turns + 32;
+        keep(w, &s);
+      }
+    } else {
+      standing = std::max(standing, s.stands_since);
     }
-    all = false;
-    if (++s.turns >= s.due) {
-      s.due = 2 * s.turns + 32;
-      keep(w, &s);
-    }
+  }
+  if (!all) return false;
+  for (State& s : states_) {
+    if (!s.repeats || s.kept >= standing) continue;  // else its way round may have led past those that stand
+    s.repeats = all = false;
+    s.turns = 0;
+    s.due = 1;
   }
   return all;
 }

@@ -16,8 +16,6 @@ namespace emu {
 struct Block;
 struct Launch;
 
-enum class LaneState : uint8_t { kRunning, kWaitWarp, kWaitBarrier, kExited };
-
 struct Warp {
   Block* block = nullptr;
   const Code* code = nullptr;
@@ -68,6 +66,7 @@ struct Barrier {          // one of the 16 of a block
   std::vector<BarrierArrival> arrivals;  // of lanes that did not wait (bar.arrive)
   bool reduction_and = true, reduction_or = false;
   uint32_t reduction_count = 0;
+  uint32_t result = 0;  // of the last reduction
 };
 inline constexpr uint32_t kAllThreads = ~uint32_t{0};
 inline constexpr uint32_t kBarriers = 16;
@@ -110,6 +109,7 @@ struct Launch {
   // The counters of the host thread that runs this block; merged when the launch ends.
   InstrCount* counts();
   void progress();  // something happened that a spinning thread may have waited for
+  void pass();      // threads of a block got past a barrier, which a spin may do for ever
 
   struct State;
   State* state = nullptr;  // exec/launch.cpp

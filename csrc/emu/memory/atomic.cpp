@@ -2,18 +2,13 @@
 #include <string>
 #include <utility>
 
+#include "emu/exec/launch.h"
 #include "emu/memory/access.h"
 
 namespace emu {
 namespace {
 
 using ptx::Space;
-
-uint64_t next_random(uint64_t* state) {
-  uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  return z ^ (z >> 29);
-}
 
 struct Operation {
   Warp& warp;

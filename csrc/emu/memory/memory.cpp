@@ -78,6 +78,51 @@ std::byte* own_bytes(Warp& warp, int lane, Space space, const char* what, uint64
   return block.local.data() + (uint64_t{warp.index} * kLanes + static_cast<unsigned>(lane)) * size + address;
 }
 
+// A strong load learns what the store behind its value has released.
+inline void observe(const Actor& now, int lane, const Shadow& shadow, uint32_t at, const Access& access) {
+  if (now.strength == Strength::kWeak) return;
+  if (const Publication* published = shadow.find_published(at / 4)) {
+    on_strong_read(now.warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
+  }
+}
+
+// The bytes of a store and what is remembered of them. True: they were others before.
+inline bool put(const Actor& now, int lane, std::byte* to, Shadow& shadow, uint32_t at, const Access& access,
+                Mask poisoned) {
+  const std::byte* value = now.values + size_t{now.stride} * static_cast<unsigned>(lane);
+  const bool changed = std::memcmp(to, value, now.bytes) != 0;
+  copy_bytes(to, value, now.bytes);
+  shadow.set_written(at, now.bytes, !(poisoned >> lane & 1));
+  if (now.strength != Strength::kWeak) {
+    on_strong_write(now.warp, lane, shadow.published(at / 4), scope_level(access.scope), is_release(access.order),
+                    false);
+  } else {
+    shadow.forget_published(at / 4, (now.bytes + 3) / 4);
+  }
+  return changed;
+}
+
+using Touching = bool (Shadow::*)(const Actor&, int, uint32_t, uint32_t, uint32_t, Touch*, uint32_t*);
+
+bool check(Touching touch, const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address,
+           uint32_t bytes, const char* what) {
+  const Words words(offset, bytes);
+  if (!now.races) {
+    for (uint32_t k = 0; k < words.count; k++) {
+      if (!shadow.is_in_flight(words.first + k)) continue;
+      report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
+      return false;
+    }
+    return true;
+  }
+  Touch other;
+  uint32_t word = 0;
+  if (!(shadow.*touch)(now, lane, words.first, words.count, words.bytes, &other, &word)) return true;
+  const bool in_flight = shadow.is_in_flight(word);
+  report_conflict(now, lane, other, in_flight, what, address, bytes);
+  return !in_flight;
+}
+
 Mask load_global(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], std::byte* out,
                  uint32_t stride) {
   Mask unwritten = 0;
@@ -89,11 +134,7 @@ Mask load_global(Warp& warp, Mask active, const Access& access, const uint64_t a
                   [&](int lane, Allocation& a, Page& page, uint32_t at) {
                     copy_bytes(out + size_t{stride} * static_cast<unsigned>(lane), a.at(address[lane]), bytes);
                     if (!page.shadow.is_written(at, bytes)) unwritten |= Mask{1} << lane;
-                    if (now.strength != Strength::kWeak) {
-                      if (const Publication* published = page.shadow.find_published(at / 4)) {
-                        on_strong_read(warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
-                      }
-                    }
+                    observe(now, lane, page.shadow, at, access);
                     if (!races || a.read_only) return;
                     if (quick && page.shadow.quick_read(page.shadow.reading(now), now, lane, at / 4, bytes / 4)) return;
                     check_read(now, lane, page.shadow, at, address[lane], bytes, "load");
@@ -116,11 +157,7 @@ Mask load_shared(Warp& warp, Mask active, const Access& access, const uint64_t a
   const Shadow::Reading reading = shadow.reading(now);
   for_each_shared(warp, active, address, bytes, access.align, "load", [&](int lane, uint32_t at) {
     copy_bytes(out + size_t{stride} * static_cast<unsigned>(lane), shared.data() + at, bytes);
-    if (now.strength != Strength::kWeak) {
-      if (const Publication* published = shadow.find_published(at / 4)) {
-        on_strong_read(warp, lane, *published, scope_level(access.scope), is_acquire(access.order));
-      }
-    }
+    observe(now, lane, shadow, at, access);
     if (((quick && shadow.quick_read(reading, now, lane, at / 4, bytes / 4)) ||
          check_read(now, lane, shadow, at, at, bytes, "load")) &&
         !shadow.is_written(at, bytes)) {
@@ -134,12 +171,8 @@ Mask load_shared(Warp& warp, Mask active, const Access& access, const uint64_t a
 
 void store_global(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], const std::byte* in,
                   uint32_t stride, Mask poisoned) {
-  Actor now(warp, strength_of(access.order, access.scope), Space::kGlobal);
-  now.active = active;
-  now.address = address;
-  now.bytes = access.bytes;
-  now.values = in;
-  now.stride = stride;
+  const Actor now(warp, strength_of(access.order, access.scope), Space::kGlobal, active, address, access.bytes, in,
+                  stride);
   const bool races = config().races;
   const uint32_t bytes = access.bytes;
   bool changed = false;
@@ -149,17 +182,8 @@ void store_global(Warp& warp, Mask active, const Access& access, const uint64_t 
                       report_bounds(warp, lane, Space::kGlobal, "store to constant memory", address[lane], bytes);
                       return;
                     }
-                    const std::byte* value = in + size_t{stride} * static_cast<unsigned>(lane);
-                    changed = changed || std::memcmp(a.at(address[lane]), value, bytes) != 0;
-                    copy_bytes(a.at(address[lane]), value, bytes);
-                    page.shadow.set_written(at, bytes, !(poisoned >> lane & 1));
                     if (races) check_write(now, lane, page.shadow, at, address[lane], bytes, "store");
-                    if (now.strength != Strength::kWeak) {
-                      on_strong_write(warp, lane, page.shadow.published(at / 4), scope_level(access.scope),
-                                      is_release(access.order), false);
-                    } else {
-                      page.shadow.forget_published(at / 4, (bytes + 3) / 4);
-                    }
+                    changed |= put(now, lane, a.at(address[lane]), page.shadow, at, access, poisoned);
                   });
   if (changed) warp.block->launch->progress();
   for (Mask m = poisoned & active; m != 0; m &= m - 1) {
@@ -170,27 +194,15 @@ void store_global(Warp& warp, Mask active, const Access& access, const uint64_t 
 
 void store_shared(Warp& warp, Mask active, const Access& access, const uint64_t address[kLanes], const std::byte* in,
                   uint32_t stride, Mask poisoned) {
-  Actor now(warp, strength_of(access.order, access.scope), Space::kShared);
-  now.active = active;
-  now.address = address;
-  now.bytes = access.bytes;
-  now.values = in;
-  now.stride = stride;
+  const Actor now(warp, strength_of(access.order, access.scope), Space::kShared, active, address, access.bytes, in,
+                  stride);
   SharedMemory& shared = *warp.block->shared;
   Shadow& shadow = shared.shadow();
   const uint32_t bytes = access.bytes;
   bool changed = false;
   for_each_shared(warp, active, address, bytes, access.align, "store", [&](int lane, uint32_t at) {
     if (!check_write(now, lane, shadow, at, at, bytes, "store")) return;
-    const std::byte* value = in + size_t{stride} * static_cast<unsigned>(lane);
-    changed = changed || std::memcmp(shared.data() + at, value, bytes) != 0;
-    copy_bytes(shared.data() + at, value, bytes);
-    shadow.set_written(at, bytes, !(poisoned >> lane & 1));
-    if (now.strength != Strength::kWeak) {
-      on_strong_write(warp, lane, shadow.published(at / 4), scope_level(access.scope), is_release(access.order), false);
-    } else {
-      shadow.forget_published(at / 4, (bytes + 3) / 4);
-    }
+    changed |= put(now, lane, shared.data() + at, shadow, at, access, poisoned);
   });
   if (changed) warp.block->launch->progress();
   count_wavefronts(warp, active, address, bytes);
@@ -228,40 +240,12 @@ void report_poison_store(Warp& warp, int lane, uint64_t address, uint32_t bytes)
 
 bool check_read(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address, uint32_t bytes,
                 const char* what) {
-  const Words words(offset, bytes);
-  if (!now.races) {
-    for (uint32_t k = 0; k < words.count; k++) {
-      if (!shadow.is_in_flight(words.first + k)) continue;
-      report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
-      return false;
-    }
-    return true;
-  }
-  Touch other;
-  uint32_t word = 0;
-  if (!shadow.read(now, lane, words.first, words.count, words.bytes, &other, &word)) return true;
-  const bool in_flight = shadow.is_in_flight(word);
-  report_conflict(now, lane, other, in_flight, what, address, bytes);
-  return !in_flight;
+  return check(&Shadow::read, now, lane, shadow, offset, address, bytes, what);
 }
 
 bool check_write(const Actor& now, int lane, Shadow& shadow, uint32_t offset, uint64_t address, uint32_t bytes,
                  const char* what) {
-  const Words words(offset, bytes);
-  if (!now.races) {
-    for (uint32_t k = 0; k < words.count; k++) {
-      if (!shadow.is_in_flight(words.first + k)) continue;
-      report_conflict(now, lane, shadow.in_flight_by(words.first + k), true, what, address, bytes);
-      return false;
-    }
-    return true;
-  }
-  Touch other;
-  uint32_t word = 0;
-  if (!shadow.write(now, lane, words.first, words.count, words.bytes, &other, &word)) return true;
-  const bool in_flight = shadow.is_in_flight(word);
-  report_conflict(now, lane, other, in_flight, what, address, bytes);
-  return !in_flight;
+  return check(&Shadow::write, now, lane, shadow, offset, address, bytes, what);
 }
 
 void count_sectors(Warp& warp, Mask active, const uint64_t address[kLanes], uint32_t bytes) {

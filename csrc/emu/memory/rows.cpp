@@ -29,12 +29,7 @@ Mask load_rows(Warp& warp, Mask address_lanes, const uint64_t address[kLanes], u
 
 void store_rows(Warp& warp, Mask address_lanes, const uint64_t address[kLanes], uint32_t row_bytes, const void* in) {
   const auto* rows = static_cast<const std::byte(*)[16]>(in);
-  Actor now(warp, Strength::kWeak, Space::kShared);
-  now.active = address_lanes;
-  now.address = address;
-  now.bytes = row_bytes;
-  now.values = rows[0];
-  now.stride = 16;
+  const Actor now(warp, Strength::kWeak, Space::kShared, address_lanes, address, row_bytes, rows[0], 16);
   SharedMemory& shared = *warp.block->shared;
   Shadow& shadow = shared.shadow();
   bool changed = false;

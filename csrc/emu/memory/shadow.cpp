@@ -27,6 +27,16 @@ Actor::Actor(Warp& w, Strength how, ptx::Space where)
       space(where),
       races(config().races) {}
 
+Actor::Actor(Warp& w, Strength how, ptx::Space where, Mask lanes, const uint64_t* at, uint32_t size,
+             const std::byte* from, uint32_t apart)
+    : Actor(w, how, where) {
+  active = lanes;
+  address = at;
+  bytes = size;
+  values = from;
+  stride = apart;
+}
+
 Shadow::Shadow(uint32_t words, bool single_block)
     : words_(words), single_block_(single_block), written_((size_t{words} * 4 + 63) / 64, 0) {
   if (single_block) last_read_.reset(new uint32_t[words]());
@@ -215,12 +225,13 @@ Shadow::Reading Shadow::reading(const Actor& now) {
   return r;
 }
 
-bool Shadow::read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
-                  uint32_t* word_found) {
+template <bool (Shadow::*touch)(const Actor&, int, uint32_t, uint32_t, Touch*)>
+bool Shadow::touch_words(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
+                         uint32_t* word_found) {
   bool bad = false;
   for (uint32_t k = 0; k < count; k++) {
     Touch t;
-    if (read_word(now, lane, word + k, bytes, &t) && !bad) {
+    if ((this->*touch)(now, lane, word + k, bytes, &t) && !bad) {
       bad = true;
       *conflict = t;
       *word_found = word + k;
@@ -229,18 +240,14 @@ bool Shadow::read(const Actor& now, int lane, uint32_t word, uint32_t count, uin
   return bad;
 }
 
+bool Shadow::read(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
+                  uint32_t* word_found) {
+  return touch_words<&Shadow::read_word>(now, lane, word, count, bytes, conflict, word_found);
+}
+
 bool Shadow::write(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
                    uint32_t* word_found) {
-  bool bad = false;
-  for (uint32_t k = 0; k < count; k++) {
-    Touch t;
-    if (write_word(now, lane, word + k, bytes, &t) && !bad) {
-      bad = true;
-      *conflict = t;
-      *word_found = word + k;
-    }
-  }
-  return bad;
+  return touch_words<&Shadow::write_word>(now, lane, word, count, bytes, conflict, word_found);
 }
 
 void Shadow::begin_flight(const Actor& now, int lane, uint32_t word, uint32_t count) {

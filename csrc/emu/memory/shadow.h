@@ -41,6 +41,9 @@ struct Touch {
 // The warp that makes an access, with what a check needs at hand.
 struct Actor {
   Actor(Warp& warp, Strength strength, ptx::Space space);
+  // Of a store: `bytes` of every active lane, which lie `stride` apart.
+  Actor(Warp& warp, Strength strength, ptx::Space space, Mask active, const uint64_t* address, uint32_t bytes,
+        const std::byte* values, uint32_t stride);
   Warp& warp;
   Launch& launch;
   uint32_t block, index, epoch, base, common;  // common: below it every epoch of the own warp is known
@@ -149,6 +152,9 @@ class Shadow {
   bool is_past(uint32_t block, uint32_t epoch, const Actor& now) const;
   bool read_word(const Actor& now, int lane, uint32_t word, uint32_t bytes, Touch* conflict);
   bool write_word(const Actor& now, int lane, uint32_t word, uint32_t bytes, Touch* conflict);
+  template <bool (Shadow::*touch)(const Actor&, int, uint32_t, uint32_t, Touch*)>
+  bool touch_words(const Actor& now, int lane, uint32_t word, uint32_t count, uint32_t bytes, Touch* conflict,
+                   uint32_t* word_found);
   bool touch_cell(const Actor& now, int lane, uint32_t word, uint32_t bytes, bool is_write, Touch* conflict);
   void add_reader(const Actor& now, int lane, uint32_t word, uint32_t bytes);
   Reader* plane(int k) { return readers_[k] && k < planes_ ? readers_[k].get() : make_plane(k); }

@@ -4,19 +4,18 @@
 #include <utility>
 
 #include "emu/exec/vectorize.h"
+#include "emu/numerics/paired_sum.h"
 #include "emu/numerics/product_sum.h"
 #include "emu/numerics/round.h"
 
 namespace emu {
 namespace {
 
-constexpr int kZero = -600;  // taken as exponent of a zero, below that of every term
-
 inline int exponent_of(double x, int least) {
   uint64_t bits;
   std::memcpy(&bits, &x, sizeof bits);
   const int e = static_cast<int>(bits >> 52 & 0x7ff) - 1023;
-  return x == 0.0 ? kZero : (e > least ? e : least);
+  return x == 0.0 ? kZeroExponent : (e > least ? e : least);
 }
 
 // Exponents of the factors as the multiplier sees them; `step` 0: all have the same least one.
@@ -140,7 +139,7 @@ void add_groups(const Product& p, double* acc, int group, int fraction, int floo
         }
         const int block = g / groups_in_block;
         terms[g] = sum;
-        e[g] = zero ? kZero
+        e[g] = zero ? kZeroExponent
                     : exponent_of(p.scale_a[block][i], p.least_a[i]) + exponent_of(p.scale_b[block][j], p.least_b[j]);
       }
       terms[groups] = acc[i * kN + j];
@@ -170,16 +169,17 @@ void aligned_product_sum(Product& p, const TensorCore& core, uint64_t seed) {
     add_groups(p, acc, core.group, core.fraction, floor);
     round_result(acc, p.m, p.half, keep, p.result);
   } else {
-    alignas(64) int32_t exponent_a[16 * kMaxK], exponent_b[kMaxK * kN], exponent_acc[16 * kN];
     uint8_t order[kMaxK];
     if (order_of(core, p.k, seed, order)) permute(p, order);
     if (core.through_half) {  // converted to f16, the subnormals of e4m3 are normalized
       std::fill(p.least_a, p.least_a + p.m, -14);
       std::fill(p.least_b, p.least_b + kN, -14);
     }
+    const int most = core.through_half ? p.k / 2 : core.terms;
+    if (fits_pairs(p, most, core.fraction) && add_pairs(p, core, most)) return;
+    alignas(64) int32_t exponent_a[16 * kMaxK], exponent_b[kMaxK * kN], exponent_acc[16 * kN];
     for (int i = 0; i < p.m; ++i) exponents(p.a + i * p.k, p.k, p.least_a + i, exponent_a + i * p.k, 0);
     for (int x = 0; x < p.k; ++x) exponents(p.b + x * kN, kN, p.least_b, exponent_b + x * kN, 1);
-    const int most = core.through_half ? p.k / 2 : core.terms;
     for (int from = 0; from < p.k; from += most) {
       if (from > 0 && widen(p.result, count, p.half, acc)) {
         for (int at = 0; at < count; ++at) {

@@ -66,7 +66,8 @@ enum class Type : uint8_t {
 // "s32" -> kS32; kNone when it is no type.
 Type type_of(std::string_view name);
 const char* name_of(Type t);
-int bits_of(Type t);  // of a register operand of that type: kF16x2 32, kE4M3x2 16, kPred 1
+Type bits_type(int bits);  // kB8 to kB128; kNone where there is none
+int bits_of(Type t);       // of a register operand of that type: kF16x2 32, kE4M3x2 16, kPred 1
 bool is_signed(Type t);
 bool is_floating(Type t);
 

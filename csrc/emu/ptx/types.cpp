@@ -87,6 +87,17 @@ Type type_of(std::string_view name) {
   return Type::kNone;
 }
 
+Type bits_type(int bits) {
+  switch (bits) {
+    case 8: return Type::kB8;
+    case 16: return Type::kB16;
+    case 32: return Type::kB32;
+    case 64: return Type::kB64;
+    case 128: return Type::kB128;
+    default: return Type::kNone;
+  }
+}
+
 const char* name_of(Type t) { return row(t).name; }
 int bits_of(Type t) { return row(t).bits; }
 bool is_signed(Type t) { return row(t).kind == kSigned; }

@@ -7,10 +7,18 @@
 namespace emu {
 namespace {
 
-// Limits per SM and block: CUDA C++ Programming Guide 13.0, "Compute Capabilities", table of technical specifications.
-// Boards: NVIDIA A100 Tensor Core GPU Architecture (2020), NVIDIA Ampere GA102 GPU Architecture (2021), NVIDIA Ada GPU
-// Architecture (2023), NVIDIA H100 Tensor Core GPU Architecture (2023), NVIDIA RTX Blackwell GPU Architecture (2025),
-// NVIDIA DGX Spark hardware overview (2025).
+// Limits of an SM: arch_traits.h of CCCL (shared memory, threads, blocks), and cuda_occupancy.h of CUDA 13.0 for the
+// blocks and for how shared memory and registers are dealt out. Blocks are 24 on 12.x, not the 32 of 10.0.
+// The board, by row:
+//   80   NVIDIA A100 Tensor Core GPU Architecture (2020), table of A100 (SMs, boost clock, L2); A100 80GB data sheet
+//        (2,039 GB/s) and its memory clock as drivers report it
+//   86   NVIDIA Ampere GA102 GPU Architecture (2021), appendix A: 82 SMs, 1695 MHz, 19.5 Gb/s, 6144 KB
+//   89   NVIDIA Ada GPU Architecture (2023), appendix A: 128 SMs, 2520 MHz, 21 Gb/s, 384 bits, 73728 KB
+//   90   NVIDIA H100 Tensor Core GPU Architecture (2023), table 3: 132 SMs, 50 MB. The clock is that of its tensor
+//        figures, 1830 MHz (the rest may boost to 1980); memory clock as drivers report it, 3.35 TB/s in the data sheet
+//   120  NVIDIA RTX Blackwell GPU Architecture (2025), appendix A: 170 SMs, 2407 MHz, 28 Gb/s, 512 bits, 96 MB
+//   121  no whitepaper. DGX Spark: 128 GB, 273 GB/s, 6144 CUDA cores (data sheet); 48 SMs, 2418 MHz (the clock that it
+//        holds; 3003 at most) and 8533 MT/s on 256 bits are what devices report; L2 of 24 MB: measurements alone
 constexpr Device kDevices[] = {
     // arch, board, SMs, MHz, memory MHz, bus bits, GB/s, L2 KB, memory MB, shared/SM, opt-in, threads/SM, blocks/SM
     {80, "A100-SXM4-80GB", 108, 1410, 1593, 5120, 2039.0, 40960, 81920, 167936, 166912, 2048, 32},
@@ -24,7 +32,7 @@ constexpr Device kDevices[] = {
 constexpr uint32_t kWarp = 32;
 constexpr uint32_t kRegisterUnit = 256;  // of a warp
 constexpr uint64_t kSharedUnit = 128;
-constexpr uint32_t kWarpUnit = 4;  // warps of a block are dealt to the four partitions of an SM
+constexpr uint32_t kPartitions = 4;  // of an SM, each with a quarter of its registers
 
 template <class T>
 T round_up(T value, T unit) {
@@ -51,8 +59,9 @@ int resident_blocks(const Device& d, uint32_t threads, uint64_t shared_bytes, ui
   blocks = std::min<int64_t>(blocks, d.shared_per_sm / shared);
   if (registers != 0) {
     const uint32_t of_warp = round_up(registers * kWarp, kRegisterUnit);
-    const uint32_t warps_that_fit = kRegistersPerSm / of_warp / kWarpUnit * kWarpUnit;
-    blocks = std::min<int64_t>(blocks, warps_that_fit / round_up(warps, kWarpUnit));
+    // A block is refused as though its warps filled all partitions alike; those that run are dealt one by one.
+    if (of_warp * round_up(warps, kPartitions) > static_cast<uint32_t>(kRegistersPerSm)) return 0;
+    blocks = std::min<int64_t>(blocks, kRegistersPerSm / kPartitions / of_warp * kPartitions / warps);
   }
   return static_cast<int>(blocks);
 }

@@ -12,9 +12,19 @@ __global__ void kernel(int* out) {
   out[threadIdx.x] = fixed[(threadIdx.x + 1) % kWords];
 }
 
+// Limited by its registers.
+__global__ void __maxnreg__(104) wide(float* out) {
+  float x[80];
+  for (int i = 0; i < 80; ++i) x[i] = out[i * blockDim.x + threadIdx.x];
+  __syncthreads();
+  for (int i = 0; i < 80; ++i) out[i * blockDim.x + threadIdx.x] = x[79 - i];
+}
+
+const void* const kKernels[] = {reinterpret_cast<const void*>(kernel<32>), reinterpret_cast<const void*>(kernel<8192>),
+                                reinterpret_cast<const void*>(wide)};
+
 extern "C" int blocks(int kind, int threads, int shared, int* emulated, int* calculated) {
-  const void* function =
-      kind == 0 ? reinterpret_cast<const void*>(kernel<32>) : reinterpret_cast<const void*>(kernel<8192>);
+  const void* function = kKernels[kind];
   cudaDeviceProp properties;
   cudaFuncAttributes attributes;
   int error = static_cast<int>(cudaGetDeviceProperties(&properties, 0));
@@ -37,7 +47,6 @@ extern "C" int blocks(int kind, int threads, int shared, int* emulated, int* cal
 
 extern "C" int registers(int kind) {
   cudaFuncAttributes a;
-  cudaFuncGetAttributes(
-      &a, kind == 0 ? reinterpret_cast<const void*>(kernel<32>) : reinterpret_cast<const void*>(kernel<8192>));
+  cudaFuncGetAttributes(&a, kKernels[kind]);
   return a.numRegs;
 }
