@@ -3,12 +3,9 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "cpu/simd/kernels.h"
 #include "ref/bitplane_gemm.h"
 #include "ref/scaled_gemm.h"
-
-#ifdef LOWBIT_HAVE_AVX512
-#include "cpu/avx512/kernels.h"
-#endif
 
 namespace lowbit::cpu {
 namespace {
@@ -40,6 +37,14 @@ struct Isa {
   void (*override)(Kernels*);
 };
 
+#if defined(LOWBIT_HAVE_AVX2) || defined(LOWBIT_HAVE_AVXVNNI)
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+         __builtin_cpu_supports("bmi2");
+}
+#endif
+
 constexpr Isa kIsas[] = {
 #ifdef LOWBIT_HAVE_AVX512
     {"avx512",
@@ -52,6 +57,12 @@ constexpr Isa kIsas[] = {
               __builtin_cpu_supports("gfni") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma");
      },
      avx512::override_kernels},
+#endif
+#ifdef LOWBIT_HAVE_AVXVNNI
+    {"avxvnni", [] { return has_avx2() && __builtin_cpu_supports("avxvnni"); }, avxvnni::override_kernels},
+#endif
+#ifdef LOWBIT_HAVE_AVX2
+    {"avx2", has_avx2, avx2::override_kernels},
 #endif
     {"ref", [] { return true; }, [](Kernels*) {}},
 };

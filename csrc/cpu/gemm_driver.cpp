@@ -62,10 +62,11 @@ struct Call {
   const GemmArgs& args;
   const GemmIsa& isa;
   const Engine& engine;
-  Plan plan;
+  const Plan& plan;
   bool raw;                     // int32 output
   bool use_wsum;                // x has an offset or zero points, w integer codes
   float w_factor[2], x_factor;  // 2^-shift
+  int32_t partial_quads;
 };
 
 // Rows [row, row + rows) of a superblock, packed.
@@ -94,7 +95,7 @@ int64_t values_at(const KBlock& b, int64_t block, int64_t blocks) {
 PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver) {
   const Plan& plan = call.plan;
   const int64_t values = blocks_of(rows) * static_cast<int64_t>(plan.pieces.size()) * kRows;
-  const bool integer = plan.numbers == Numbers::kInt8;
+  const bool integer = is_integer(plan.numbers);
   PackedRows p{};
   p.x = carver->take<char>(rows * plan.quads * call.engine.x_quad);
   if (integer) p.start = carver->take<int32_t>(values);
@@ -120,7 +121,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   const GemmArgs& a = call.args;
   const GemmIsa& isa = call.isa;
   const int64_t k = a.k;
-  if (call.plan.numbers == Numbers::kInt8) {
+  if (is_integer(call.plan.numbers)) {
     const Codes& c = a.xq->codes;
     const bool plain_int8 =
         c.layout == Layout::kPlain && c.format->bits == 8 && c.format->is_int() && c.format->rule == kSigned;
@@ -154,12 +155,17 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   return numbers;
 }
 
-// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around.
-template <int kBytes>  // of one number
+// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
+// bytes become 16-bit integers.
+template <int kBytes, bool kWiden = false>
 void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   constexpr int kQuad = 4 * kBytes;
   const auto put = [&](char* to, const char* from) {
-    if (kBytes == 2) {  // vdpbf16ps pairs columns 0, 2 and 1, 3: the order in which a tile's bytes decode
+    if constexpr (kWiden) {
+      const auto* x = reinterpret_cast<const int8_t*>(from);
+      const int16_t quad[] = {x[0], x[2], x[1], x[3]};
+      std::memcpy(to, quad, sizeof(quad));
+    } else if (kBytes == 2) {  // pairs of columns 0, 2 and 1, 3: the order in which a tile's bytes decode
       std::memcpy(to, from, 2);
       std::memcpy(to + 2, from + 4, 2);
       std::memcpy(to + 4, from + 2, 2);
@@ -196,7 +202,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   const int64_t begin = block_row(block, blocks, rows), end = block_row(block + 1, blocks, rows);
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
   const int64_t stride = (end - begin) * call.engine.x_quad;
-  const bool integer = plan.numbers == Numbers::kInt8;
+  const bool integer = is_integer(plan.numbers);
   const QMatrix* xq = a.xq;
   for (int64_t r = begin; r < end; ++r) {
     const int64_t m = m0 + r;
@@ -214,7 +220,11 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
       }
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
-        pack_piece<1>(p, bytes, to, stride);
+        if (plan.numbers == Numbers::kInt16) {
+          pack_piece<1, true>(p, bytes, to, stride);
+        } else {
+          pack_piece<1>(p, bytes, to, stride);
+        }
         const int32_t zero = plan.x_zero ? int_at(xq->zero, m, p.column) : 0;
         const int32_t offset = plan.x->s8_offset - zero * (1 << plan.x->shift);
         const int32_t sum =
@@ -364,7 +374,7 @@ struct TaskScratch {
 
 TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver) {
   const int64_t width = tiles * kTileRows, values = kWindowPieces * width;
-  const bool integer = call.plan.numbers == Numbers::kInt8;
+  const bool integer = is_integer(call.plan.numbers);
   TaskScratch t{};
   t.panel = carver->take<char>(static_cast<int64_t>(call.engine.quads) * tiles * call.engine.w_quad);
   t.y = carver->take<float>(rows * width);
@@ -522,6 +532,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       k.x_zero = of_x(x.zero);
       k.x_float_sum = of_x(x.float_sum);
       k.x_scale = of_x(x.scale);
+      k.partial_quads = call.partial_quads;
       k.y = t.y + (begin - row0) * width;
       k.carry = t.carry + (begin - row0) * width * 4;
       if (direct) {
@@ -539,6 +550,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
         one.w = k.w;
         one.pieces = &whole;
         one.count = 1;
+        one.partial_quads = k.partial_quads;
         one.carry = k.carry;
         call.engine.panel(tiles, static_cast<int>(end - begin), one);
         join_wide(call, plan.pieces[static_cast<size_t>(b.piece + i)], i, end - begin, width, k,
@@ -585,12 +597,18 @@ int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles
 
 Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel) {
   if (a.m == 0 || a.n == 0) return Status();
-  const Numbers numbers = numbers_of(a);
-  const Engine& engine = *isa.engines[static_cast<int>(numbers)];
-  Call call{a, isa, engine, Plan(), a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f};
   const Status out_of_memory(Code::kOutOfMemory, "gemm: no memory for the workspace");
-  if (!make_plan(a, numbers, engine.quads, &call.plan)) return out_of_memory;
-  if (numbers == Numbers::kInt8) {
+  Plan plan;
+  if (!find_tables(a, &plan)) return out_of_memory;
+  Numbers numbers = numbers_of(a);
+  const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : 0;
+  if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
+    numbers = Numbers::kInt16;
+  }
+  const Engine& engine = *isa.engines[static_cast<int>(numbers)];
+  if (!make_plan(a, numbers, engine.quads, &plan)) return out_of_memory;
+  Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
+  if (is_integer(numbers)) {
     call.use_wsum = call.plan.x_zero || call.plan.x->s8_offset != 0;
     for (int i = 0; i < 2; ++i) call.w_factor[i] = std::ldexp(1.0f, -call.plan.w[i]->shift);
     call.x_factor = std::ldexp(1.0f, -call.plan.x->shift);

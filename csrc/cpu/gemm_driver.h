@@ -24,7 +24,7 @@ struct PieceRun {
 };
 
 // One block of activations times one panel, over the pieces of a K block. The sum of a piece starts at
-//   int8      x_start, or x_sum * w_zero; plus x_zero * w_sum        floats    0
+//   integers  x_start, or x_sum * w_zero; plus x_zero * w_sum        floats    0
 // and joins as ref/gemm_args.h says: y = fma(sum, s, y), y = fma(x_float_sum, -(s * w_float_zero), y), where
 // s = w_scale or w_scale * x_scale.
 struct BlockArgs {
@@ -45,8 +45,9 @@ struct BlockArgs {
   const int32_t* x_zero;
   const float* x_float_sum;
   const float* x_scale;
-  float* y;     // [row][tile][16]
-  void* carry;  // the same, int32 or float
+  int32_t partial_quads;  // quads_in_16_bits()
+  float* y;               // [row][tile][16]
+  void* carry;            // the same, int32 or float
 };
 
 // One tile of 16 rows, the quads of one piece.
@@ -58,7 +59,7 @@ struct FillArgs {
   int32_t quads;
   int32_t head, tail;  // columns of the first and last quad that lie outside the piece
   const float* zero;   // floats: [16], subtracted from the values
-  int32_t* sum;        // int8: [16] sums over the piece
+  int32_t* sum;        // integers: [16] sums over the piece
   void* out;           // of the first quad
   int64_t out_stride;  // bytes from quad to quad
 };
@@ -83,7 +84,7 @@ struct Engine {
 };
 
 struct GemmIsa {
-  const Engine* engines[3];  // by Numbers
+  const Engine* engines[kNumbers];  // by Numbers; kInt16 may be absent: sums of kInt8 never saturate
   // n codes of row r from column c, one a byte.
   void (*unpack)(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
   // out[i] = table[codes[i]] with 256 entries.

@@ -58,16 +58,9 @@ Numbers numbers_of(const GemmArgs& args) {
   return x_exact && w_exact ? Numbers::kBF16 : Numbers::kF32;
 }
 
-bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan) {
+bool find_tables(const GemmArgs& args, Plan* plan) {
   const QMatrix& w = args.w;
   const QMatrix* xq = args.xq;
-  plan->numbers = numbers;
-  const bool integer = numbers == Numbers::kInt8;
-  plan->w_float_zero = integer && is_float(w.zero);
-  plan->w_zero = w.zero && !plan->w_float_zero;
-  plan->x_zero = xq != nullptr && xq->zero;
-  plan->x_scale_along_k = xq != nullptr && xq->scale && xq->scale.block.cols != 0;
-
   const auto tables = [](const Codes& c, CodeTables* own) {
     if (c.format->kind != Kind::kCodebook) return code_tables(*c.format);
     fill_codebook(*c.format, c.codebook, own);
@@ -77,7 +70,27 @@ bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
   if (w.high != nullptr) plan->w[1] = tables(*w.high, &plan->own[1]);
   if (xq != nullptr) plan->x = tables(xq->codes, &plan->own[2]);
   plan->w_scale = w.scale.codes.format != nullptr ? code_tables(*w.scale.codes.format) : plan->w[0];
-  if (!plan->w[0] || !plan->w[1] || !plan->w_scale || (xq != nullptr && !plan->x)) return false;
+  return plan->w[0] && plan->w[1] && plan->w_scale && (xq == nullptr || plan->x);
+}
+
+int32_t quads_in_16_bits(const Plan& plan) {
+  const auto largest = [](const CodeTables& t) { return (t.high + t.offset) / t.factor; };
+  const int32_t w = std::max(largest(*plan.w[0]), largest(*plan.w[1]));
+  const CodeTables& x = *plan.x;
+  const int32_t magnitude =
+      std::max(std::abs((x.low - x.s8_offset) / x.factor), std::abs((x.high - x.s8_offset) / x.factor));
+  return 32767 / (2 * std::max(w * magnitude, 1));
+}
+
+bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan) {
+  const QMatrix& w = args.w;
+  const QMatrix* xq = args.xq;
+  plan->numbers = numbers;
+  const bool integer = is_integer(numbers);
+  plan->w_float_zero = integer && is_float(w.zero);
+  plan->w_zero = w.zero && !plan->w_float_zero;
+  plan->x_zero = xq != nullptr && xq->zero;
+  plan->x_scale_along_k = xq != nullptr && xq->scale && xq->scale.block.cols != 0;
 
   // pieces
   int64_t longest = 0;

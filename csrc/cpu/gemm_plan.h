@@ -39,7 +39,10 @@ struct Window {
 inline constexpr int32_t kBlockPieces = 64;    // most pieces of a block,
 inline constexpr int32_t kWindowPieces = 128;  // of a window
 
-enum class Numbers : uint8_t { kInt8, kBF16, kF32 };
+// kInt16: integers of 8 bits whose products an instruction set adds exactly as 16-bit numbers only.
+enum class Numbers : uint8_t { kInt8, kBF16, kF32, kInt16 };
+inline constexpr int kNumbers = 4;
+constexpr bool is_integer(Numbers n) { return n == Numbers::kInt8 || n == Numbers::kInt16; }
 
 struct Plan {
   Numbers numbers;
@@ -63,6 +66,13 @@ bool is_float(const BlockValues& zero);
 
 // The narrowest numbers in which the products of this call are exact.
 Numbers numbers_of(const GemmArgs& args);
+
+// How many quads of products of unsigned w and signed x bytes, in sums of two, 16 signed bits hold: of any codes of
+// these tables. 0 where a pair alone may leave them.
+int32_t quads_in_16_bits(const Plan& plan);
+
+// The tables of the operands, which make_plan needs. False when memory is short.
+bool find_tables(const GemmArgs& args, Plan* plan);
 
 // Cuts K for panels of `quads` quads. False when memory is short.
 bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan);

@@ -4,7 +4,9 @@
 //
 // Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 32 vdpbf16ps over 2 a cycle (Zen 5; 1
 // on Zen 4). Sapphire Rapids issues one in two cycles, half the products of its FMA: kBF16FmaEngine serves there.
-#include "cpu/avx512/gemm_tiles.h"
+#include "cpu/avx512/bf16_gemm.h"
+
+#include "cpu/simd/gemm_tiles.h"
 
 namespace lowbit::avx512 {
 namespace {

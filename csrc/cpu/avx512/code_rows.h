@@ -7,28 +7,15 @@
 
 #include <cstdint>
 
-#include "cpu/avx512/transpose.h"
+#include "cpu/simd/vector.h"
 
 namespace lowbit::avx512 {
 namespace {
 
 constexpr int64_t kChunk = 64;   // codes in a register
 constexpr int64_t kBlock = 512;  // codes in a Run
+constexpr int kChunks = 8;
 using Run = __m512i[8];
-
-inline __mmask64 first(int64_t n) { return n >= 64 ? ~__mmask64{0} : n <= 0 ? 0 : (__mmask64{1} << n) - 1; }
-
-// The first n bytes, of which there may be none or more than 64.
-inline __m512i load_first(const void* p, int64_t n) {
-  return n >= 64 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8(first(n), p);
-}
-inline void store_first(void* p, int64_t n, __m512i v) {
-  if (n >= 64) {
-    _mm512_storeu_si512(p, v);
-  } else {
-    _mm512_mask_storeu_epi8(p, first(n), v);
-  }
-}
 
 // Reverses the bytes of each 64-bit lane.
 inline __m512i reverse_lanes(__m512i v) {
@@ -78,7 +65,7 @@ struct ByteRows {
     } else {
       for (int i = 0; i < 8; ++i) {
         const int64_t left = cols - c - i * kChunk;
-        v[i] = left > 0 ? load_first(p + i * kChunk, left) : _mm512_setzero_si512();
+        v[i] = left > 0 ? load_bytes(p + i * kChunk, left) : _mm512_setzero_si512();
       }
     }
     if (kBits < 8) {
@@ -92,7 +79,7 @@ struct ByteRows {
     if (cols - c >= kBlock) {
       for (int i = 0; i < 8; ++i) _mm512_storeu_si512(p + i * kChunk, v[i]);
     } else {
-      for (int i = 0; i < 8; ++i) _mm512_mask_storeu_epi8(p + i * kChunk, first(cols - c - i * kChunk), v[i]);
+      for (int i = 0; i < 8; ++i) _mm512_mask_storeu_epi8(p + i * kChunk, bytes_below(cols - c - i * kChunk), v[i]);
     }
   }
 };
@@ -132,13 +119,13 @@ struct PlaneRows {
     const uint32_t* p = data + r * row_stride + c / 32;
     const int64_t n = bytes(c);
     for (int plane = 0; plane < 8; ++plane) {
-      v[plane] = plane < kBits ? load_first(p + plane * plane_stride, n) : _mm512_setzero_si512();
+      v[plane] = plane < kBits ? load_bytes(p + plane * plane_stride, n) : _mm512_setzero_si512();
     }
     transpose8(v);
     const __m512i index = _mm512_load_si512(kPlaneIndex<kBits>.from_planes);
     for (int i = 0; i < 8; ++i) v[i] = transpose_bits(_mm512_permutexvar_epi8(index, v[i]));
     if (cols - c < kBlock) {
-      for (int i = 0; i < 8; ++i) v[i] = _mm512_maskz_mov_epi8(first(cols - c - i * kChunk), v[i]);
+      for (int i = 0; i < 8; ++i) v[i] = first_bytes(v[i], cols - c - i * kChunk);
     }
   }
   void expect(int64_t r, int64_t c) const {
@@ -153,7 +140,7 @@ struct PlaneRows {
     for (int i = 0; i < 8; ++i) v[i] = _mm512_permutexvar_epi8(index, transpose_bits(reverse_lanes(codes[i])));
     transpose8(v);
     const int64_t n = bytes(c);
-    for (int plane = 0; plane < kBits; ++plane) store_first(p + plane * plane_stride, n, v[plane]);
+    for (int plane = 0; plane < kBits; ++plane) store_bytes(p + plane * plane_stride, n, v[plane]);
   }
 };
 
@@ -171,13 +158,13 @@ struct NibbleRows {
     const uint8_t* p = data + r * row_stride + c / 2;
     for (int i = 0; i < 8; ++i, p += kChunk / 2, c += kChunk) {
       const __m256i raw = cols - c >= kChunk ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))
-                          : cols > c         ? _mm256_maskz_loadu_epi8(static_cast<__mmask32>(first(bytes(c))), p)
+                          : cols > c         ? _mm256_maskz_loadu_epi8(static_cast<__mmask32>(bytes_below(bytes(c))), p)
                                              : _mm256_setzero_si256();
       const __m512i pairs = _mm512_cvtepu8_epi16(raw);
       const __m512i both = kHighFirst ? _mm512_or_si512(_mm512_srli_epi16(pairs, 4), _mm512_slli_epi16(pairs, 8))
                                       : _mm512_or_si512(pairs, _mm512_slli_epi16(pairs, 4));
       v[i] = _mm512_and_si512(both, _mm512_set1_epi8(15));
-      if (cols - c < kChunk) v[i] = _mm512_maskz_mov_epi8(first(cols - c), v[i]);
+      if (cols - c < kChunk) v[i] = first_bytes(v[i], cols - c);
     }
   }
   void expect(int64_t r, int64_t c) const { prefetch(data + r * row_stride + c / 2, kBlock / 2); }
@@ -190,7 +177,7 @@ struct NibbleRows {
       if (cols - c >= kChunk) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), raw);
       } else {
-        _mm256_mask_storeu_epi8(p, static_cast<__mmask32>(first(bytes(c))), raw);
+        _mm256_mask_storeu_epi8(p, static_cast<__mmask32>(bytes_below(bytes(c))), raw);
       }
     }
   }
@@ -214,10 +201,10 @@ struct Packed6Rows {
     const __m512i shifts = _mm512_set1_epi64(0x2a241e18120c0600);
     const uint8_t* p = data + r * row_stride + c / 4 * 3;
     for (int i = 0; i < 8; ++i, p += kChunk / 4 * 3, c += kChunk) {
-      const __m512i raw = cols > c ? _mm512_maskz_loadu_epi8(first(bytes(c)), p) : _mm512_setzero_si512();
+      const __m512i raw = cols > c ? _mm512_maskz_loadu_epi8(bytes_below(bytes(c)), p) : _mm512_setzero_si512();
       const __m512i lanes = _mm512_permutexvar_epi8(_mm512_load_si512(spread), raw);
       v[i] = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, lanes), _mm512_set1_epi8(63));
-      if (cols - c < kChunk) v[i] = _mm512_maskz_mov_epi8(first(cols - c), v[i]);
+      if (cols - c < kChunk) v[i] = first_bytes(v[i], cols - c);
     }
   }
   void expect(int64_t r, int64_t c) const { prefetch(data + r * row_stride + c / 4 * 3, kBlock / 4 * 3); }
@@ -229,7 +216,7 @@ struct Packed6Rows {
     for (int i = 0; i < 8 && c < cols; ++i, p += kChunk / 4 * 3, c += kChunk) {
       const __m512i pairs = _mm512_maddubs_epi16(v[i], _mm512_set1_epi16(0x4001));    // a + 2^6 b
       const __m512i quads = _mm512_madd_epi16(pairs, _mm512_set1_epi32(0x10000001));  // ab + 2^12 cd
-      _mm512_mask_storeu_epi8(p, first(bytes(c)), _mm512_permutexvar_epi8(_mm512_load_si512(squeeze), quads));
+      _mm512_mask_storeu_epi8(p, bytes_below(bytes(c)), _mm512_permutexvar_epi8(_mm512_load_si512(squeeze), quads));
     }
   }
 };

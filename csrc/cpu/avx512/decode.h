@@ -37,6 +37,11 @@ struct TileDecoder {
     spread = _mm512_load_si512(index);
   }
 
+  static constexpr bool kRowsInOrder = true;
+  static void from_order(const float*, float*) {}
+  void operator()(const uint8_t* p, bool whole, __m512i (&codes)[1]) const { codes[0] = (*this)(p, whole); }
+  void decode(const uint8_t* p, bool whole, __m512i (&codes)[1]) const { codes[0] = (*this)(p, whole); }
+
   // The codes of the tile at p; `whole` promises that kLoad bytes may be read.
   __m512i operator()(const uint8_t* p, bool whole) const {
     if constexpr (kBits == 8) {
@@ -53,6 +58,33 @@ struct TileDecoder {
         raw = _mm512_loadu_si512(p);
       }
       return _mm512_gf2p8affine_epi64_epi8(identity, _mm512_maskz_permutexvar_epi8(rows, spread, raw), 0);
+    }
+  }
+};
+
+// The inverse: the tile of 64 codes at p. May write 64 bytes where there is room for them.
+template <int kBits>
+struct TileEncoder {
+  static constexpr int kBytes = 8 * kBits;
+  __m512i reverse, squeeze;  // bytes within 64-bit lanes; the kBits first bytes of all lanes together
+
+  TileEncoder() : reverse(_mm512_broadcast_i32x4(_mm_set_epi64x(0x08090a0b0c0d0e0f, 0x0001020304050607))) {
+    alignas(64) uint8_t index[64] = {};
+    for (int i = 0; i < kBytes && kBits < 8; ++i) index[i] = static_cast<uint8_t>(i / kBits * 8 + i % kBits);
+    squeeze = _mm512_load_si512(index);
+  }
+  void operator()(const __m512i (&codes)[1], uint8_t* p, int64_t room) const {
+    __m512i tile = codes[0];
+    if constexpr (kBits < 8) {
+      tile = _mm512_gf2p8affine_epi64_epi8(identity_bytes(), _mm512_shuffle_epi8(tile, reverse), 0);
+      tile = _mm512_permutexvar_epi8(squeeze, tile);
+    }
+    if (room < 64) {
+      _mm512_mask_storeu_epi8(p, ~__mmask64{0} >> (64 - kBytes), tile);
+    } else if constexpr (kBits == 4) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(tile));
+    } else {
+      _mm512_storeu_si512(p, tile);
     }
   }
 };

@@ -2,7 +2,8 @@
 // exact in bf16. Operand c of a tile is its column c.
 //
 // Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 16 FMA over 2 a cycle.
-#include "cpu/avx512/gemm_tiles.h"
+#include "cpu/avx512/bf16_gemm.h"
+#include "cpu/simd/gemm_tiles.h"
 
 namespace lowbit::avx512 {
 namespace {

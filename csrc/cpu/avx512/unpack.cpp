@@ -1,10 +1,8 @@
 // Codes of every layout to one code a byte: along a row, and in the order of tile16 tiles.
 #include <cstring>
 
-#include "cpu/avx512/decode.h"
-#include "cpu/avx512/gemm_common.h"
-#include "cpu/avx512/mma_tiles.h"
-#include "cpu/avx512/transpose.h"
+#include "cpu/simd/gemm_decode.h"
+#include "cpu/simd/tiled_quads.h"
 
 namespace lowbit::avx512 {
 namespace {
@@ -36,7 +34,7 @@ struct PlainRow {
   __m512i mask;
   explicit PlainRow(int bits) : mask(_mm512_set1_epi8(static_cast<char>((1 << bits) - 1))) {}
   inline __m512i operator()(const uint8_t* row, int64_t c, int64_t cols) const {
-    return _mm512_and_si512(_mm512_maskz_loadu_epi8(mask64(cols - c), row + c), mask);
+    return _mm512_and_si512(_mm512_maskz_loadu_epi8(bytes_below(cols - c), row + c), mask);
   }
 };
 
@@ -44,7 +42,7 @@ struct Packed4Row {
   static inline __m512i widen(__m512i x) { return _mm512_cvtepu8_epi16(_mm512_castsi512_si256(x)); }
   inline __m512i operator()(const uint8_t* row, int64_t c, int64_t cols) const {
     const int64_t bytes = (cols + 1) / 2 - c / 2;
-    const __m512i raw = _mm512_maskz_loadu_epi8(mask64(bytes < 33 ? bytes : 33), row + c / 2);
+    const __m512i raw = _mm512_maskz_loadu_epi8(bytes_below(bytes < 33 ? bytes : 33), row + c / 2);
     const __m512i low = widen(raw);
     if (c % 2 == 0) {
       return _mm512_and_si512(_mm512_or_si512(low, _mm512_slli_epi16(low, 4)), _mm512_set1_epi8(15));
@@ -61,7 +59,7 @@ struct Packed4Row {
 struct Packed6Row {
   inline __m512i operator()(const uint8_t* row, int64_t c, int64_t cols) const {
     const int64_t at = c / 4 * 3, bytes = (cols + 3) / 4 * 3 - at;
-    const __m512i raw = _mm512_maskz_loadu_epi8(mask64(bytes < 51 ? bytes : 51), row + at);
+    const __m512i raw = _mm512_maskz_loadu_epi8(bytes_below(bytes < 51 ? bytes : 51), row + at);
     if (c % 4 == 0) {
       // 8 codes from every 6 bytes: those bytes to a 64-bit lane, its fields of 6 bits to bytes
       alignas(64) static const uint8_t spread[64] = {0,  1,  2,  3,  4,  5,  6,  7,  6,  7,  8,  9,  10, 11, 12, 13,
@@ -137,7 +135,7 @@ void unpack_row_quads(const Codes& codes, int64_t row, int64_t quad, int32_t qua
       _mm_prefetch(reinterpret_cast<const char*>(p + c * codes.format->bits / 8 + 256), _MM_HINT_T0);
       v[i] = read(p, c, codes.cols);
     }
-    transpose16(v);
+    transpose(v);
     for (int32_t j = 0; j < 16 && q + j < quads; ++j) _mm512_storeu_si512(out + 64 * (q + j), v[j]);
   }
 }
@@ -215,6 +213,32 @@ void unpack_plane_quads(const Codes& codes, int64_t row, int64_t quad, int32_t q
   }
 }
 
+// Lane i: quad `quad` of row i of the 16 rows from `row`, a multiple of 16.
+__m512i mma_column(const MmaQuads& from, int64_t row, int64_t quad) {
+  const int bits = from.bits;
+  const uint8_t* p = from.tile(row, quad);
+  const int q = static_cast<int>(quad % 16);
+  const __m512i rows = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i lane =
+      _mm512_add_epi32(_mm512_slli_epi32(_mm512_and_si512(rows, _mm512_set1_epi32(7)), 2), _mm512_set1_epi32(q % 4));
+  const __m512i i = _mm512_add_epi32(_mm512_srli_epi32(rows, 3), _mm512_set1_epi32(q / 4 * 2));
+  if (bits == 8) {
+    const __m512i at = _mm512_add_epi32(_mm512_slli_epi32(lane, 2), _mm512_and_si512(i, _mm512_set1_epi32(3)));
+    return _mm512_i32gather_epi32(at, p + 512 * (q / 8), 4);
+  }
+  __m512i codes = _mm512_setzero_si512();
+  for (int low = 0, f; low < bits; low += f) {
+    f = from.field(low);
+    const __m512i bit = _mm512_mullo_epi32(i, _mm512_set1_epi32(f));
+    const __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(f)), _mm512_srli_epi32(bit, 3));
+    const __m512i word = _mm512_i32gather_epi32(at, p + 128 * low, 4);
+    const __m512i part = _mm512_and_si512(_mm512_srlv_epi32(word, _mm512_and_si512(bit, _mm512_set1_epi32(7))),
+                                          _mm512_set1_epi32(static_cast<int>(MmaQuads::mask(f))));
+    codes = _mm512_or_si512(codes, _mm512_sll_epi32(part, _mm_cvtsi32_si128(low)));
+  }
+  return codes;
+}
+
 }  // namespace
 
 void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
@@ -234,7 +258,7 @@ void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
   const auto each = [&](auto read) {
     const auto* row = static_cast<const uint8_t*>(codes.data) + r * codes.row_stride;
     for (int64_t i = 0; i < n; i += 64) {
-      _mm512_mask_storeu_epi8(out + i, mask64(n - i), read(row, c + i, codes.cols));
+      _mm512_mask_storeu_epi8(out + i, bytes_below(n - i), read(row, c + i, codes.cols));
     }
   };
   if (codes.layout == Layout::kPlain) return each(PlainRow(codes.format->bits));
@@ -243,14 +267,15 @@ void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out) {
     case Canonical::kPacked4: return each(Packed4Row());
     case Canonical::kPacked6: return each(Packed6Row());
     default:
-      for (int64_t i = 0; i < n; i += 64) _mm512_mask_storeu_epi8(out + i, mask64(n - i), plane_row(codes, r, c + i));
+      for (int64_t i = 0; i < n; i += 64)
+        _mm512_mask_storeu_epi8(out + i, bytes_below(n - i), plane_row(codes, r, c + i));
   }
 }
 
 void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out) {
   if (codes.layout == Layout::kMma64) {
     const MmaQuads from(codes);
-    for (int32_t q = 0; q < quads; ++q) _mm512_storeu_si512(out + 64 * q, from.column(row, quad + q));
+    for (int32_t q = 0; q < quads; ++q) _mm512_storeu_si512(out + 64 * q, mma_column(from, row, quad + q));
     return;
   }
   if (codes.layout == Layout::kPlain)
