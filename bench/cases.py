@@ -11,7 +11,7 @@ BLOCKS = ("mxfp8_e4m3", "mxfp6_e2m3", "mxfp4", "mxint8", "nvfp4", "nvint4")
 # weight and activation of few bits, beside the same weight with int8 activations
 FEW_BITS = (
     ("int2:row", "int2:row"),
-    ("int1:row", "int1:row"),
+    ("bipolar1:row", "bipolar1:row"),
     ("int4:row", "int4:row"),
     ("ternary:row", "int8:row"),
 )
@@ -21,7 +21,14 @@ SCALED = (
     *((block, block) for block in BLOCKS),
 )
 TRANSFORMS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 1536, 5120, 11008, 14336)
-CODECS = (*(f"int{bits}:g128" for bits in range(8, 0, -1)), "float8_e4m3fn:row", "float4_e2m1fn:g32", "nf4:g64", *BLOCKS)
+
+
+def integer(bits: int) -> str:
+    """The signed integers of a width; of one bit -1 and 1."""
+    return "bipolar1" if bits == 1 else f"int{bits}"
+
+
+CODECS = (*(f"{integer(bits)}:g128" for bits in range(8, 0, -1)), "float8_e4m3fn:row", "float4_e2m1fn:g32", "nf4:g64", *BLOCKS)
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,10 @@ def products(full: bool) -> Iterator[Product]:
         whole = full or (n, k) == SHAPES[0]
         rows = ROWS if whole else (1, 128)
         for bits in range(8, 0, -1) if whole else (8, 4, 3, 2, 1):
-            for group in GROUPS if full else ("row", "g128", "g64", "g32") if whole and bits == 4 else ("g128",):
+            for group in GROUPS if full or (whole and bits == 4) else ("g128",):
                 wide = ("int8:row", "bf16", "fp16", "fp32") if full or (whole and bits == 4) else ("int8:row",)
-                if k % int(group[1:] if group != "row" else 1) == 0:
-                    yield Product(n, k, f"int{bits}:{group}", wide, rows)
-                else:
-                    yield Product(n, k, f"int{bits}:row", wide, rows)
+                rule = group if group == "row" or k % int(group[1:]) == 0 else "row"
+                yield Product(n, k, f"{integer(bits)}:{rule}", wide, rows)
         for weight in ("ternary:row", *FLOATS, *BLOCKS) if full else ("ternary:row", *FLOATS, "mxfp4", "nvfp4"):
             if whole:
                 kinds = ("int8:row",) if weight == "ternary:row" else ("bf16", "fp32") if full else ("bf16",)
@@ -62,4 +67,4 @@ def transforms(full: bool) -> tuple[tuple[int, str], ...]:
 
 
 def codecs(full: bool) -> tuple[str, ...]:
-    return CODECS if full else ("int8:g128", "int4:g128", "int3:g128", "int1:g128", "float8_e4m3fn:row", "nf4:g64", "mxfp4", "nvfp4")
+    return CODECS if full else ("int8:g128", "int4:g128", "int3:g128", "bipolar1:g128", "float8_e4m3fn:row", "nf4:g64", "mxfp4", "nvfp4")

@@ -23,7 +23,6 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     scale = scale.half().float()
     dense = (codes.reshape(n, -1, group) * scale.unsqueeze(-1)).reshape(n, k)
     data = _data(codes.reshape(n, k // group, group), problem.bits)
-    # constants point into this array
     model = _model(n, k, problem.bits, group, data, scale)
     settings = {
         "INFERENCE_NUM_THREADS": problem.threads,
@@ -34,15 +33,16 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     }
     size = n * k * problem.bits // 8 + n * (k // group) * 2
     core = ov.Core()
+    # compiled models may still point into the array that the constants were made of: it is kept with each
     requests = [
-        core.compile_model(model, "CPU", settings).create_infer_request() for _ in range(problem.count(size))
+        (core.compile_model(model, "CPU", settings).create_infer_request(), data) for _ in range(problem.count(size))
     ]
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         given = ov.Tensor(np.ascontiguousarray(x.numpy()))
 
         def call(turn: int) -> Tensor:
-            request = requests[turn % len(requests)]
+            request, _ = requests[turn % len(requests)]
             request.set_input_tensor(given)
             request.infer()
             return torch.from_numpy(request.get_output_tensor().data)
