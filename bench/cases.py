@@ -28,7 +28,13 @@ def integer(bits: int) -> str:
     return "bipolar1" if bits == 1 else f"int{bits}"
 
 
-CODECS = (*(f"{integer(bits)}:g128" for bits in range(8, 0, -1)), "float8_e4m3fn:row", "float4_e2m1fn:g32", "nf4:g64", *BLOCKS)
+CODECS = (
+    *(f"{integer(bits)}:g128" for bits in range(8, 0, -1)),
+    "float8_e4m3fn:row",
+    "float4_e2m1fn:g32",
+    "nf4:g64",
+    *BLOCKS,
+)
 
 
 @dataclass(frozen=True)
@@ -67,4 +73,8 @@ def transforms(full: bool) -> tuple[tuple[int, str], ...]:
 
 
 def codecs(full: bool) -> tuple[str, ...]:
-    return CODECS if full else ("int8:g128", "int4:g128", "int3:g128", "bipolar1:g128", "float8_e4m3fn:row", "nf4:g64", "mxfp4", "nvfp4")
+    return (
+        CODECS
+        if full
+        else ("int8:g128", "int4:g128", "int3:g128", "bipolar1:g128", "float8_e4m3fn:row", "nf4:g64", "mxfp4", "nvfp4")
+    )

@@ -57,7 +57,8 @@ class Ceilings:
                     ("copy", self._library.lowbit_copy, buffer_bytes // 2),
                 ):
                     self.rates[f"{what}_{pages}"] = {
-                        t: moved / statistics.median(function(buffer, buffer_bytes, t) for _ in range(7)) for t in threads
+                        t: moved / statistics.median(function(buffer, buffer_bytes, t) for _ in range(7))
+                        for t in threads
                     }
 
     @contextmanager

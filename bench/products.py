@@ -17,6 +17,8 @@ from torch import Tensor
 
 # by activations the same: a product is as wrong as its rounding of the activations makes it
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# of integers that any peer has; the next wider one serves the others
+PEER_WIDTHS = (2, 4, 8)
 PROBE, OWN = "probe", "lowbit"
 
 
@@ -68,11 +70,28 @@ def find_peers(dense: Tensor, weight: str, threads: int, files: tuple[str, ...] 
     """Of the width itself, or of the next wider one that any peer has beside F.linear."""
     bits, group = peer_width(weight)
     found = peers.Found()
-    for width in (w for w in (1, 2, 3, 4, 8) if w >= bits):
+    for width in (w for w in PEER_WIDTHS if w >= bits):
         found = peers.collect(peers.Problem(dense, width, group, threads), files)
         if any(not c.name.startswith("torch F.linear") for c in found.candidates):
             break
     return found
+
+
+class PeerCache:
+    """The peers of the last weight: the next one of the same shape and width has the same."""
+
+    def __init__(self, files: tuple[str, ...] = peers.FILES):
+        self.files = files
+        self.key: object = None
+        self.found = peers.Found()
+
+    def get(self, dense: Tensor, weight: str, threads: int) -> peers.Found:
+        bits, group = peer_width(weight)
+        key = (dense.shape, next(w for w in PEER_WIDTHS if w >= bits), group, threads)
+        if key != self.key:
+            self.found = peers.Found()  # before the next ones are made: both may not fit
+            self.found, self.key = find_peers(dense, weight, threads, self.files), key
+        return self.found
 
 
 def measure(
@@ -80,14 +99,14 @@ def measure(
     dense: Tensor,
     ceilings: Ceilings,
     threads: int,
+    cache: PeerCache,
     seconds: float = 0.5,
-    files: tuple[str, ...] = peers.FILES,
     pages: str = "4k",
     probe_bytes: int = PROBE_BYTES,
 ) -> Iterator[Row]:
     """The rows of a case."""
     weight = microbench.QuantizedWeight(dense, case.weight, True)
-    found = find_peers(dense, case.weight, threads, files)
+    found = cache.get(dense, case.weight, threads)
     for activation in case.activations:
         for m in case.rows:
             with torch.inference_mode(), ceilings.buffer(probe_bytes, pages) as buffer:
@@ -142,7 +161,14 @@ def _row(
     entries = []
     for name, candidate in timed.items():
         floor = floors.product(
-            (m, case.n, case.k), candidate.bytes, case.weight, candidate.activation, read, ceilings.rates, threads, _C.isa()
+            (m, case.n, case.k),
+            candidate.bytes,
+            case.weight,
+            candidate.activation,
+            read,
+            ceilings.rates,
+            threads,
+            _C.isa(),
         )
         s = samples[name]
         entries.append(
@@ -151,9 +177,7 @@ def _row(
                 candidate.bytes, floor.bound, floor.fraction(s.median),
             )
         )  # fmt: skip
-    return Row(
-        threads, m, case.n, case.k, weight.format, activation, kernel, read / 1e9, entries, refused
-    )
+    return Row(threads, m, case.n, case.k, weight.format, activation, kernel, read / 1e9, entries, refused)
 
 
 def _bind(weight: microbench.QuantizedWeight, activation: str, x: Tensor) -> Callable[[int], Tensor]:

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def machine_name(processor: str, threads: int) -> str:
     return "-".join([*re.findall(r"[a-z0-9]+", words.lower()), f"{threads}t"])
 
 
-def tasks(full: bool, ceilings: Ceilings, threads: tuple[int, ...]) -> Iterator[tuple[str, str, int, Callable[[], Rows]]]:
+def tasks(
+    full: bool, ceilings: Ceilings, threads: tuple[int, ...]
+) -> Iterator[tuple[str, str, int, Callable[[], Rows]]]:
     """(list of the result, name, threads, what yields its rows), in the order of measuring."""
     held: dict[tuple[int, int], torch.Tensor] = {}
 
@@ -57,14 +60,20 @@ def tasks(full: bool, ceilings: Ceilings, threads: tuple[int, ...]) -> Iterator[
 
     for n, dtype in cases.transforms(full):
         for t in threads:
-            yield "transforms", f"hadamard {n} {dtype}", t, lambda n=n, d=dtype, t=t: transforms.hadamard(n, d, ceilings, t)
+            yield "transforms", f"hadamard {n} {dtype}", t, partial(transforms.hadamard, n, dtype, ceilings, t)
     for text in cases.codecs(full):
         for t in threads:
-            yield "transforms", f"codes {text}", t, lambda x=text, t=t: transforms.codecs(x, ceilings, t)
-    for case in cases.products(full):
+            yield "transforms", f"codes {text}", t, partial(transforms.codecs, text, ceilings, t)
+    cache = products.PeerCache()
+    listed = list(cases.products(full))
+    for shape in dict.fromkeys((case.n, case.k) for case in listed):
+        of_shape = [case for case in listed if (case.n, case.k) == shape]
+        # those with the same peers follow each other
+        of_shape.sort(key=lambda case: products.peer_width(case.weight)[::-1])
         for t in threads:
-            name = f"{case.n} x {case.k} {case.weight} with {', '.join(case.activations)}"
-            yield "products", name, t, lambda c=case, t=t: products.measure(c, dense(c.n, c.k), ceilings, t)
+            for case in of_shape:
+                name = f"{case.n} x {case.k} {case.weight} with {', '.join(case.activations)}"
+                yield "products", name, t, lambda c=case, t=t: products.measure(c, dense(c.n, c.k), ceilings, t, cache)
 
 
 def run(full: bool, minutes: float, threads: tuple[int, ...], ceilings: Ceilings) -> dict[str, Any]:

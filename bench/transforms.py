@@ -52,7 +52,9 @@ def hadamard(
     samples = microbench.sampled(calls, 7, seconds)
     for place in ("out of place", "in place"):
         floor = floors.transform(n, x.numel(), samples[COPY].median, ceilings.rates, threads)
-        yield _row("hadamard", f"{n}, {dtype}, {place}", threads, samples[place], samples[COPY], error, 2 * x.nbytes, floor)
+        yield _row(
+            "hadamard", f"{n}, {dtype}, {place}", threads, samples[place], samples[COPY], error, 2 * x.nbytes, floor
+        )
 
 
 def _transform_error(x: Tensor) -> float:
@@ -68,7 +70,9 @@ def _transform_error(x: Tensor) -> float:
 
 def _right(op: str, what: str, error: float) -> float:
     if not error < microbench.WRONG:
-        raise ValueError(f"bench: {op} of {what} must be right to be timed, got a relative error of {error:.3g}; run the tests")
+        raise ValueError(
+            f"bench: {op} of {what} must be right to be timed, got a relative error of {error:.3g}; run the tests"
+        )
     return error
 
 
@@ -78,7 +82,7 @@ def codecs(
     """quantize (nearest and stochastic), dequantize, pack, unpack and prepack of one format."""
     spec = FormatSpec.parse(text, "format")
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    n, k = shape
+    k = shape[1]
     codes, scale, _, scale2 = ops.quantize(x, text)
     second = scale2 if scale2.numel() else None
     seed = torch.tensor([0, 0])
@@ -127,6 +131,6 @@ def _row(
     floor: floors.Floor,
 ) -> Row:
     return Row(
-        op, what, threads, 1e6 * sample.median, 1e6 * sample.least, 1e6 * copy.median, sample.spread, sample.noisy, error,
-        moved, floor.bound, floor.fraction(sample.median),
+        op, what, threads, 1e6 * sample.median, 1e6 * sample.least, 1e6 * copy.median, sample.spread, sample.noisy,
+        error, moved, floor.bound, floor.fraction(sample.median),
     )  # fmt: skip

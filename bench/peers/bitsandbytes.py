@@ -29,7 +29,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     yield Candidate("bitsandbytes Linear4bit nf4", "bf16", dense, size, bind)
 
 
-def _layer(bnb, dense: Tensor, n: int, k: int):  # noqa: ANN001, ANN202
+def _layer(bnb, dense: Tensor, n: int, k: int):
     layer = bnb.nn.Linear4bit(k, n, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
     layer.weight = bnb.nn.Params4bit(dense.to(torch.bfloat16), requires_grad=False, quant_type="nf4")
     return layer.to("cpu").eval()

@@ -1,4 +1,4 @@
-"""onnxruntime's MatMulNBits with activations quantized to int8 by block (accuracy_level 4). Needs onnx to write models."""
+"""onnxruntime's MatMulNBits with activations quantized to int8 by block (accuracy_level 4). onnx writes its models."""
 
 from collections.abc import Callable, Iterator
 

@@ -60,7 +60,7 @@ def _data(grouped: Tensor, bits: int) -> np.ndarray:
     return np.ascontiguousarray(nibbles[:, 0] | (nibbles[:, 1] << 4))
 
 
-def _model(n: int, k: int, bits: int, group: int, data: np.ndarray, scale: Tensor):  # noqa: ANN202
+def _model(n: int, k: int, bits: int, group: int, data: np.ndarray, scale: Tensor):
     import openvino as ov
     from openvino import opset13 as ops
 

@@ -93,7 +93,6 @@ def _int8pack(problem: Problem) -> Candidate:
 
 
 def _int4pack(problem: Problem) -> Candidate:
-    n, k = problem.dense.shape
     codes, scale, dense = symmetric(problem.dense, 4, problem.group)
     packed = torch._convert_weight_to_int4pack_for_cpu((codes + 8).to(torch.int32), 1)
     pairs = torch.stack([scale.t(), torch.zeros_like(scale.t())], dim=2).to(torch.bfloat16).contiguous()
