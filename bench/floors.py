@@ -8,6 +8,8 @@ from lowbit.spec import FormatSpec
 
 # the same work without AVX-512, of the instructions that the machine then has
 WITHOUT_AVX512 = {"int8_dot": "int8_dot_avx2", "bf16_dot": "fp32_fma_avx2", "fp32_fma": "fp32_fma_avx2"}
+# of AMX, which peers may use: their limit is higher
+TILES = {"int8_dot": "amx_int8", "bf16_dot": "amx_bf16"}
 # bf16 products on processors that lack the instruction are fp32 ones
 INSTEAD = {"bf16_dot": "fp32_fma"}
 _INT8_BLOCKS = ("mxfp4", "nvfp4", "mxint8", "nvint4")
@@ -55,12 +57,15 @@ def product(
     rates: dict[str, dict[int, float]],
     threads: int,
     isa: str = "avx512",
+    tiles: bool = False,
 ) -> Floor:
     """Of a GEMM (M, N, K). `bandwidth` is that of this row's minute. Of few-bit integers on both sides the faster
-    engine counts: one popcount for each pair of planes, or int8 products."""
+    engine counts: one popcount for each pair of planes, or int8 products. `tiles`: of a contender that may use AMX."""
     m, n, k = shape
     operations = 2.0 * m * n * k
     name = available(instruction(weight, activation), rates, isa)
+    if tiles and TILES.get(name) in rates:
+        name = TILES[name]
     compute = operations / rates[name][threads]
     planes = _planes(weight) * _planes(activation)
     if planes and "popcount" in rates and isa != "avx2":

@@ -10,12 +10,19 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 import torch
+from ceilings import PROBE_BYTES
 from lowbit import microbench
 from torch import Tensor
 
 FILES = ("torch_ops", "onnxruntime", "openvino", "bitsandbytes", "zentorch", "torchao")
 # the turn of the call whose result is compared; its time does not count
 CHECK = -1
+
+
+def copy_count() -> int:
+    """Copies of a weight that a candidate rotates among: while M = 1 each round reads PROBE_BYTES for its probe, so
+    that between two turns of a copy more than the caches hold went through them."""
+    return microbench.cache_bytes() // PROBE_BYTES + 2
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,8 @@ class Problem:
     group: int
     threads: int
 
-    def count(self, size: int) -> int:
-        """Copies of a weight of `size` bytes that a candidate rotates among."""
-        return microbench.copy_count(size)
+    def copies(self, t: Tensor) -> list[Tensor]:
+        return [t.clone() for _ in range(copy_count())]
 
 
 @dataclass(frozen=True)

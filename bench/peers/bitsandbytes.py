@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from peers import Candidate, Problem
+from peers import Candidate, Problem, copy_count
 
 NAME = "bitsandbytes"
 
@@ -20,7 +20,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     codes, state = functional.quantize_4bit(problem.dense.to(torch.bfloat16), blocksize=64, quant_type="nf4")
     dense = functional.dequantize_4bit(codes, state).float()
     size = codes.nbytes + state.absmax.nbytes
-    layers = [_layer(bnb, problem.dense, n, k) for _ in range(problem.count(size))]
+    layers = [_layer(bnb, problem.dense, n, k) for _ in range(copy_count())]
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         given = x.to(torch.bfloat16)

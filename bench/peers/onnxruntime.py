@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from peers import Candidate, Problem, symmetric
+from peers import Candidate, Problem, copy_count, symmetric
 
 NAME = "onnxruntime"
 
@@ -25,8 +25,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     size = n * k * problem.bits // 8 + scale.nbytes
     sessions = [
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        for _ in range(problem.count(size))
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]) for _ in range(copy_count())
     ]
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:

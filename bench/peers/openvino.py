@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peers import Candidate, Problem, symmetric
+from peers import Candidate, Problem, copy_count, symmetric
 
 NAME = "openvino"
 
@@ -34,9 +34,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     size = n * k * problem.bits // 8 + n * (k // group) * 2
     core = ov.Core()
     # compiled models may still point into the array that the constants were made of: it is kept with each
-    requests = [
-        (core.compile_model(model, "CPU", settings).create_infer_request(), data) for _ in range(problem.count(size))
-    ]
+    requests = [(core.compile_model(model, "CPU", settings).create_infer_request(), data) for _ in range(copy_count())]
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         given = ov.Tensor(np.ascontiguousarray(x.numpy()))

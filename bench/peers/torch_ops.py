@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from lowbit.microbench import copies
 from torch import Tensor
 
-from peers import CHECK, Candidate, Problem, symmetric
+from peers import CHECK, Candidate, Problem, copy_count, symmetric
 
 NAME = "torch"
 
@@ -22,14 +21,9 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
         yield _int4pack(problem)
 
 
-def linears(dense: Tensor, names: tuple[str, ...] = ("fp32", "bf16")) -> Iterator[Candidate]:
-    for name in names:
-        yield from _linear(Problem(dense, 0, 0, 0), {"fp32": torch.float32, "bf16": torch.bfloat16}[name], name)
-
-
 def _linear(problem: Problem, dtype: torch.dtype, name: str) -> Iterator[Candidate]:
     weight = problem.dense.to(dtype)
-    held = copies(weight)
+    held = problem.copies(weight)
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         given = x.to(dtype)
@@ -46,7 +40,7 @@ def per_token(x: Tensor) -> tuple[Tensor, Tensor]:
 def _int_mm(problem: Problem) -> Candidate:
     """Activations quantized before and int32 left as they are: what it does is less than a linear."""
     codes, scale, dense = symmetric(problem.dense, 8, 0)
-    held = copies(codes)
+    held = problem.copies(codes)
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         xq, x_scale = per_token(x)
@@ -64,7 +58,7 @@ def _onednn(problem: Problem) -> Candidate:
     codes, scale, dense = symmetric(problem.dense, 8, 0)
     per_row = scale.reshape(-1).float()
     zeros = torch.zeros(per_row.shape, dtype=torch.int32)
-    held = [torch.ops.onednn.qlinear_prepack(codes, None) for _ in range(problem.count(codes.nbytes))]
+    held = [torch.ops.onednn.qlinear_prepack(codes, None) for _ in range(copy_count())]
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         x_scale = float(x.abs().max()) / 127
@@ -83,7 +77,7 @@ def _onednn(problem: Problem) -> Candidate:
 def _int8pack(problem: Problem) -> Candidate:
     codes, scale, dense = symmetric(problem.dense, 8, 0)
     per_row = scale.reshape(-1).to(torch.bfloat16)
-    held = copies(codes)
+    held = problem.copies(codes)
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         given = x.to(torch.bfloat16)
@@ -96,7 +90,7 @@ def _int4pack(problem: Problem) -> Candidate:
     codes, scale, dense = symmetric(problem.dense, 4, problem.group)
     packed = torch._convert_weight_to_int4pack_for_cpu((codes + 8).to(torch.int32), 1)
     pairs = torch.stack([scale.t(), torch.zeros_like(scale.t())], dim=2).to(torch.bfloat16).contiguous()
-    held = copies(packed)
+    held = problem.copies(packed)
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
         given = x.to(torch.bfloat16)

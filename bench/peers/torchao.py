@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from peers import Candidate, Problem
+from peers import Candidate, Problem, copy_count
 
 NAME = "torchao"
 
@@ -23,7 +23,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
         quantize_(linear, Int8DynamicActivationInt8WeightConfig())
         return linear
 
-    layers = [layer() for _ in range(problem.count(n * k))]
+    layers = [layer() for _ in range(copy_count())]
     dense = layers[0].weight.dequantize().float()
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:

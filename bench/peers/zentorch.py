@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from lowbit.microbench import copies
 from torch import Tensor
 
 from peers import Candidate, Problem, symmetric
@@ -17,7 +16,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     if problem.bits != 8:
         return
     codes, scale, dense = symmetric(problem.dense, 8, 0)
-    held, per_row = copies(codes), scale.reshape(-1).to(torch.bfloat16)
+    held, per_row = problem.copies(codes), scale.reshape(-1).to(torch.bfloat16)
     dense = codes * per_row.float().unsqueeze(-1)
 
     def bind(x: Tensor) -> Callable[[int], Tensor]:
@@ -27,7 +26,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     yield Candidate("zentorch dynamic_qlinear", "int8", dense, codes.nbytes + per_row.nbytes, bind)
 
     weight = problem.dense.to(torch.bfloat16)
-    wide = copies(weight)
+    wide = problem.copies(weight)
 
     def bind_wide(x: Tensor) -> Callable[[int], Tensor]:
         given = x.to(torch.bfloat16)

@@ -52,6 +52,13 @@ def test_without_avx512(rates: Rates) -> None:
         floors.available("int8_dot", {"popcount": {1: 1.0}}, "avx512")
 
 
+def test_contenders_with_tiles(rates: Rates) -> None:
+    tiles = rates | {"amx_int8": {1: 3200e9}}
+    assert floors.product(SHAPE, 1, "int4:row", "int8", 20e9, tiles, 1, tiles=True).bound == "amx_int8"
+    assert floors.product(SHAPE, 1, "int4:row", "int8", 20e9, tiles, 1).bound == "int8_dot"
+    assert floors.product(SHAPE, 1, "int4:row", "bf16", 20e9, tiles, 1, tiles=True).bound == "bf16_dot"
+
+
 def test_transform(rates: Rates) -> None:
     assert floors.transform(1024, 1 << 20, 1.0, rates, 1) == floors.Floor(1.0, "memory")
     floor = floors.transform(1024, 1 << 20, 1e-9, rates, 1)

@@ -127,6 +127,26 @@ def test_wrong_peer_is_named_and_not_timed(limits: Limits, peer: Callable[[float
         assert row.refused == {"wrong": "wrong: relative error 0.1"}
 
 
+def test_every_copy_of_a_peer_was_used_before_it_is_timed(
+    limits: Limits, peer: Callable[[float, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a library does when it first sees a weight is no part of its time."""
+    peer(1.0, "lazy")
+    turns: list[int] = []
+    module = sys.modules["peers.lazy"]
+    monkeypatch.setattr(peers, "copy_count", lambda: 3)
+
+    def bind(x: torch.Tensor, dense: torch.Tensor) -> Callable[[int], torch.Tensor]:
+        return lambda turn: turns.append(turn) or F.linear(x, dense)
+
+    module.candidates = lambda problem: iter(  # type: ignore[attr-defined]
+        [peers.Candidate("lazy", "fp32", problem.dense, 1, lambda x: bind(x, problem.dense))]
+    )
+    rows(limits, "lazy", m=(3,))
+    assert turns[:4] == [peers.CHECK, 0, 1, 2]
+    assert turns[4:6] == [0, 1], "and then the rounds begin"
+
+
 def test_missing_peer_is_named(limits: Limits) -> None:
     (row,) = rows(limits, "not_there", m=(3,))
     assert row.refused == {"not_there": "ModuleNotFoundError: No module named 'peers.not_there'"}
