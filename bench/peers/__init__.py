@@ -1,6 +1,6 @@
 """The libraries that products are compared with, one file each.
 
-A file has NAME and `candidates(problem)`, which yields what the library offers for a weight; it imports its library
+A file has `candidates(problem)`, which yields what the library offers for a weight; it imports its library
 there, so that one that is not installed is an ImportError which `collect` names. A candidate says the weight it
 computes with, as float32: its result is compared with that before it is timed.
 """

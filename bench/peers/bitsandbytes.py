@@ -7,8 +7,6 @@ from torch import Tensor
 
 from peers import Candidate, Problem, copy_count
 
-NAME = "bitsandbytes"
-
 
 def candidates(problem: Problem) -> Iterator[Candidate]:
     import bitsandbytes as bnb

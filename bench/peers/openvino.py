@@ -8,8 +8,6 @@ from torch import Tensor
 
 from peers import Candidate, Problem, copy_count, symmetric
 
-NAME = "openvino"
-
 
 def candidates(problem: Problem) -> Iterator[Candidate]:
     import openvino as ov

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from peers import CHECK, Candidate, Problem, copy_count, symmetric
 
-NAME = "torch"
-
 
 def candidates(problem: Problem) -> Iterator[Candidate]:
     yield from _linear(problem, torch.bfloat16, "bf16")

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from peers import Candidate, Problem, copy_count
 
-NAME = "torchao"
-
 
 def candidates(problem: Problem) -> Iterator[Candidate]:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from peers import Candidate, Problem, symmetric
 
-NAME = "zentorch"
-
 
 def candidates(problem: Problem) -> Iterator[Candidate]:
     import zentorch  # noqa: F401
