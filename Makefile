@@ -36,7 +36,7 @@ NATIVE := CMakeLists.txt setup.py pyproject.toml $(shell find csrc -type f -not 
 EMULATED := CMakeLists.txt tests/emu/toolchain.py $(shell find csrc -type f)
 CPP := $(shell find csrc tests bench -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test build emulated lint fmt bench docs check-abi gpu-check clean
+.PHONY: demo test build emulated lint fmt bench bench-peers docs check-abi gpu-check clean
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 
@@ -65,12 +65,19 @@ fmt: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-bench: $(VENV)/.lowbit
-	mkdir -p bench/results
-	$(BIN)/python bench/gemm.py --out bench/results/gemm.jsonl
-	$(BIN)/python bench/hadamard.py --out bench/results/hadamard.jsonl
+## bench: ceilings of this machine, then every kernel beside its peers, to bench/results/; BENCH=--full for all rows
+bench: $(VENV)/.lowbit build/cmake/ceilings.so
+	$$(test -x build/peers/bin/python && echo build/peers/bin/python || echo $(BIN)/python) bench/run.py $(BENCH)
 
-docs: $(VENV)/.lowbit
+build/cmake/ceilings.so: bench/ceilings.cpp $(VENV)/.lowbit
+	$(BIN)/cmake --build build/cmake --target lowbit_ceilings
+	touch $@
+
+## bench-peers: the libraries that `make bench` compares with, into an environment of its own; names what does not install
+bench-peers: $(VENV)/.lowbit
+	$(BIN)/python bench/peers/install.py build/peers
+
+docs: $(VENV)/.lowbit $(VENV)/.models
 	$(BIN)/python docs/formats.py > docs/formats.md
 	$(BIN)/python bench/report.py > docs/numbers.md
 

@@ -1,12 +1,19 @@
-"""Prints docs/numbers.md: the tables of what stands in bench/results/."""
+"""Prints docs/numbers.md, the tables of what stands in bench/results/, and draws its pictures beside it.
+
+The last result of `make bench` by name counts; while there is none, the lists of single measurements that stand there.
+"""
 
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pictures
+import tables
+from tables import table
+
 RESULTS = Path(__file__).resolve().parent / "results"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 Row = dict[str, Any]
 
 HEAD = """# Numbers
@@ -27,14 +34,14 @@ DEMO = """
 GEMM = """
 ## GEMM
 
-`python bench/gemm.py`, from `gemm.jsonl`: how many times as fast as `torch.nn.functional.linear` in fp32 in the same
+`lowbit bench`, from `gemm.jsonl`: how many times as fast as `torch.nn.functional.linear` in fp32 in the same
 run, medians. Activations are in the head of a column; int8 ones are quantized from fp32 inside the call.
 """
 
 HADAMARD = """
 ## Hadamard transform
 
-`python bench/hadamard.py`, from `hadamard.jsonl`. "Of a copy" is the least time of a copy of the same bytes over that
+From `hadamard.jsonl`. "Of a copy" is the least time of a copy of the same bytes over that
 of the transform: 1 is memory speed. "Over matmul" is how many times as fast as a product with the dense matrix.
 """
 
@@ -43,15 +50,8 @@ def rows_of(name: str) -> list[Row]:
     return [json.loads(line) for line in (RESULTS / name).read_text().splitlines()]
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(head)]
-    lines += [["---"] * len(lines[0]), *(list(r) for r in rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
 def machine(row: Row) -> str:
-    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    return f"{row['processor']}, {row['isa']}, {threads}, torch {row['torch']}"
+    return f"{row['processor']}, {row['isa']}, {tables.in_words(row['threads'])}, torch {row['torch']}"
 
 
 def demo() -> str:
@@ -108,5 +108,17 @@ def hadamard() -> str:
     return f"{HADAMARD}\n{machine(rows[-1])} (commit {rows[-1]['commit']}):\n\n{table(heads, body)}"
 
 
+def suite(path: Path) -> str:
+    result = json.loads(path.read_text())
+    drawn = pictures.draw(result, DOCS)
+    images = "".join(f"\n![{p.stem.replace('_', ' ')}]({p.name})\n" for p in drawn)
+    return tables.ceilings(result, path.name) + images + tables.products(result) + tables.transforms(result)
+
+
+def suite_results(folder: Path = RESULTS) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if "products" in json.loads(path.read_text()))
+
+
 if __name__ == "__main__":
-    print(HEAD + demo() + gemm() + hadamard(), end="")
+    results = suite_results()
+    print(HEAD + demo() + (suite(results[-1]) if results else gemm() + hadamard()), end="")

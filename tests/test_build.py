@@ -170,7 +170,7 @@ def test_build_without_torch_says_what_to_do(tmp_path: Path) -> None:
 def test_commands_are_there() -> None:
     """CI runs the command that a person runs, and every command that the documents name is there."""
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("exec make test")
-    for name in ("demo", "test", "build", "emulated", "lint", "fmt", "bench", "gpu-check", "clean"):
+    for name in ("demo", "test", "build", "emulated", "lint", "fmt", "bench", "bench-peers", "gpu-check", "clean"):
         assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE), name
 
 

@@ -1,0 +1,83 @@
+"""The libraries that products are compared with, one file each.
+
+A file has `candidates(problem)`, which yields what the library offers for a weight; it imports its library
+there, so that one that is not installed is an ImportError which `collect` names. A candidate says the weight it
+computes with, as float32: its result is compared with that before it is timed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import torch
+from ceilings import PROBE_BYTES
+from lowbit import microbench
+from torch import Tensor
+
+FILES = ("torch_ops", "onnxruntime", "openvino", "bitsandbytes", "zentorch", "torchao")
+# the turn of the call whose result is compared; its time does not count
+CHECK = -1
+
+
+def copy_count() -> int:
+    """Copies of a weight that a candidate rotates among: while M = 1 each round reads PROBE_BYTES for its probe, so
+    that between two turns of a copy more than the caches hold went through them."""
+    return microbench.cache_bytes() // PROBE_BYTES + 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A float32 weight [N, K] that peers quantize to `bits`, with a scale for `group` columns (0: for a row)."""
+
+    dense: Tensor
+    bits: int
+    group: int
+    threads: int
+
+    def copies(self, t: Tensor) -> list[Tensor]:
+        return [t.clone() for _ in range(copy_count())]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """bind(x) takes float32 activations and returns the call, which is given the number of its turn."""
+
+    name: str
+    activation: str  # what it computes with: fp32, bf16 or int8
+    dense: Tensor
+    bytes: int
+    bind: Callable[[Tensor], Callable[[int], Tensor]]
+
+
+@dataclass
+class Found:
+    candidates: list[Candidate] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # name of a peer or candidate: why it is not timed
+
+
+def collect(problem: Problem, files: tuple[str, ...] = FILES) -> Found:
+    """All candidates; what is not installed, or fails while it prepares, is named with its first line."""
+    found = Found()
+    for file in files:
+        try:
+            module = import_module(f"peers.{file}")
+            for candidate in _offered(module.candidates, problem):
+                found.candidates.append(candidate)
+        # a peer is foreign code: whatever it raises is a line of the results, not the end of the run
+        except Exception as error:
+            found.missing[file] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return found
+
+
+def _offered(candidates: Callable[[Problem], Iterator[Candidate]], problem: Problem) -> Iterator[Candidate]:
+    with torch.inference_mode():
+        yield from candidates(problem)
+
+
+def symmetric(dense: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes int8 [N, K], scales [N, groups] and the weight that they stand for."""
+    n, k = dense.shape
+    blocks = dense.reshape(n, -1, group or k)
+    scale = blocks.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    codes = (blocks / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return codes.reshape(n, k).to(torch.int8), scale.squeeze(-1), (codes * scale).reshape(n, k)

@@ -1,0 +1,208 @@
+"""Rows of products: lowbit and the peers of the width on one weight, interleaved, with a bandwidth probe at M = 1."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import floors
+import peers
+import torch
+import torch.nn.functional as F
+from cases import Product
+from ceilings import PROBE_BYTES, Ceilings
+from lowbit import _C, microbench, ops
+from lowbit.spec import FormatSpec
+from torch import Tensor
+
+# by activations the same: a product is as wrong as its rounding of the activations makes it
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# of integers that any peer has; the next wider one serves the others
+PEER_WIDTHS = (2, 4, 8)
+PROBE, OWN = "probe", "lowbit"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contender of a row. of_limit: of the floor of its own bytes and activations, not of lowbit's."""
+
+    name: str
+    activation: str
+    us: float
+    least_us: float
+    spread: float
+    noisy: bool
+    error: float
+    bytes: int
+    bound: str
+    of_limit: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """refused: contenders that are not timed, and why."""
+
+    threads: int
+    m: int
+    n: int
+    k: int
+    weight: str
+    activation: str
+    kernel: str
+    read_gb_s: float
+    entries: list[Entry]
+    refused: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(
+            self, dict_factory=lambda items: {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in items}
+        )
+
+
+def peer_width(weight: str) -> tuple[int, int]:
+    """Bits and group that peers quantize the same weight to."""
+    spec = FormatSpec.parse(weight, "weight")
+    rule = weight.partition(":")[2]
+    return int(spec.bits), int(rule[1:]) if rule[:1] == "g" else 0
+
+
+def find_peers(dense: Tensor, weight: str, threads: int, files: tuple[str, ...] = peers.FILES) -> peers.Found:
+    """Of the width itself, or of the next wider one that any peer has beside F.linear."""
+    bits, group = peer_width(weight)
+    found = peers.Found()
+    for width in (w for w in PEER_WIDTHS if w >= bits):
+        found = peers.collect(peers.Problem(dense, width, group, threads), files)
+        if any(not c.name.startswith("torch F.linear") for c in found.candidates):
+            break
+    return found
+
+
+class PeerCache:
+    """The peers of the last weight: the next one of the same shape and width has the same."""
+
+    def __init__(self, files: tuple[str, ...] = peers.FILES):
+        self.files = files
+        self.key: object = None
+        self.found = peers.Found()
+
+    def get(self, dense: Tensor, weight: str, threads: int) -> peers.Found:
+        bits, group = peer_width(weight)
+        key = (dense.shape, next(w for w in PEER_WIDTHS if w >= bits), group, threads)
+        if key != self.key:
+            self.found = peers.Found()  # before the next ones are made: both may not fit
+            self.found, self.key = find_peers(dense, weight, threads, self.files), key
+        return self.found
+
+
+def measure(
+    case: Product,
+    dense: Tensor,
+    ceilings: Ceilings,
+    threads: int,
+    cache: PeerCache,
+    seconds: float = 0.5,
+    pages: str = "4k",
+    probe_bytes: int = PROBE_BYTES,
+) -> Iterator[Row]:
+    """The rows of a case."""
+    weight = microbench.QuantizedWeight(dense, case.weight, True)
+    found = cache.get(dense, case.weight, threads)
+    for activation in case.activations:
+        for m in case.rows:
+            with torch.inference_mode(), ceilings.buffer(probe_bytes, pages) as buffer:
+                probe = partial(ceilings.read, buffer, probe_bytes, threads) if m == 1 else None
+                yield _row(case, weight, found, m, activation, ceilings, threads, seconds, probe, pages, probe_bytes)
+
+
+def _row(
+    case: Product,
+    weight: microbench.QuantizedWeight,
+    found: peers.Found,
+    m: int,
+    activation: str,
+    ceilings: Ceilings,
+    threads: int,
+    seconds: float,
+    probe: Callable[[], float] | None,
+    pages: str,
+    probe_bytes: int,
+) -> Row:
+    x = torch.randn(m, case.k, generator=torch.Generator().manual_seed(m))
+    own = peers.Candidate(OWN, activation, weight.dense, weight.bytes, partial(_bind, weight, activation))
+    calls, errors, timed, refused = {}, {}, {}, dict(found.missing)
+    for candidate in (own, *found.candidates):
+        try:
+            call = candidate.bind(x)
+            got = call(peers.CHECK).float()
+        except Exception as error:  # of foreign code
+            if candidate is own:
+                raise
+            refused[candidate.name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            continue
+        if candidate is own:
+            kernel = _C.last_kernel()
+        error = microbench.relative_error(got, F.linear(_seen(x, candidate.activation), candidate.dense))
+        if not error < microbench.WRONG:
+            if candidate is own:
+                raise ValueError(
+                    f"bench: weight {weight.format} with activation {activation} must be right to be timed, "
+                    f"got a relative error of {error:.3g} on {_C.isa()}; run the tests"
+                )
+            refused[candidate.name] = f"wrong: relative error {error:.3g}"
+            continue
+        if candidate is not own:
+            for turn in range(peers.copy_count()):
+                call(turn)  # libraries compile, pack or cache a weight when they first see it
+        # what stands in the results is the error against exact activations
+        exact = F.linear(x, candidate.dense)
+        calls[candidate.name], timed[candidate.name] = call, candidate
+        errors[candidate.name] = microbench.relative_error(got, exact)
+    if probe is not None:
+        calls[PROBE] = lambda _: probe()
+    samples = microbench.sampled(calls, rounds=9 if m <= 16 else 5, seconds=seconds)
+    read = probe_bytes / samples[PROBE].median if probe is not None else ceilings.rates[f"read_{pages}"][threads]
+    entries = []
+    for name, candidate in timed.items():
+        floor = floors.product(
+            (m, case.n, case.k),
+            candidate.bytes,
+            case.weight,
+            candidate.activation,
+            read,
+            ceilings.rates,
+            threads,
+            _C.isa(),
+            tiles=candidate is not own,
+        )
+        s = samples[name]
+        entries.append(
+            Entry(
+                name, candidate.activation, 1e6 * s.median, 1e6 * s.least, s.spread, s.noisy, errors[name],
+                candidate.bytes, floor.bound, floor.fraction(s.median),
+            )
+        )  # fmt: skip
+    return Row(threads, m, case.n, case.k, weight.format, activation, kernel, read / 1e9, entries, refused)
+
+
+def _bind(weight: microbench.QuantizedWeight, activation: str, x: Tensor) -> Callable[[int], Tensor]:
+    given, x_format = (x.to(DTYPES[activation]), None) if activation in DTYPES else (x, activation)
+    k = x.shape[1]
+
+    def call(turn: int) -> Tensor:
+        codes = weight.codes[turn % len(weight.codes)]
+        return ops.gemm(
+            given, codes, weight.scale, weight.zero, weight.format, x_format=x_format, w_scale2=weight.scale2, k=k
+        )
+
+    return call
+
+
+def _seen(x: Tensor, activation: str) -> Tensor:
+    """The activations as a product of that kind sees them; peers with int8 ones differ in their blocks and are held to
+    the exact ones."""
+    if activation in DTYPES:
+        return x.to(DTYPES[activation]).float()
+    if activation == "int8":
+        return x
+    codes, scale, _, scale2 = ops.quantize(x, activation)
+    return ops.dequantize(codes, scale, None, activation, x.shape[1], scale2=scale2 if scale2.numel() else None)

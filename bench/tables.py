@@ -1,0 +1,131 @@
+"""The Markdown tables of a result of bench/run.py."""
+
+from collections.abc import Iterable
+from typing import Any
+
+Row = dict[str, Any]
+OWN = "lowbit"
+
+CEILINGS = """
+## Limits of the machine
+
+`make bench`, from `{file}`: {processor}, {isa}, torch {torch}, {compiler}, commit {commit}, {minutes} minutes.
+Reads and copies in GB/s (of a copy the payload once), instructions in thousand millions of operations a second.
+
+"""
+
+PRODUCTS = """
+## Products, {n} x {k}, {threads}
+
+Microseconds, medians of calls that took turns. "Of limit": the time of the weight's bytes at the bandwidth of the same
+minute, or of the operations at the measured peak, whichever is longer ("bound"), over the time taken. "Error" is
+relative to the same weight with exact activations. \\* marks a spread above 15 %.
+
+"""
+
+TRANSFORMS = """
+## Transforms and codes, {threads}
+
+"Of limit": the time of a copy of the bytes read and written, or of the additions, over the time taken.
+
+"""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0]), *(list(r) for r in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def in_words(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def own(row: Row) -> Row:
+    return next(e for e in row["entries"] if e["name"] == OWN)
+
+
+def best_peer(row: Row) -> Row | None:
+    """The fastest, F.linear among them."""
+    return min((e for e in row["entries"] if e["name"] != OWN), key=lambda e: e["us"], default=None)
+
+
+def ceilings(result: Row, file: str) -> str:
+    rates = result["ceilings"]["rates"]
+    counts = sorted({t for of in rates.values() for t in of}, key=int)
+    body = [[f"`{name}`", *(f"{of[t] / 1e9:.4g}" for t in counts)] for name, of in rates.items()]
+    about = {key: result["machine"][key] for key in ("processor", "isa", "torch", "compiler", "commit")}
+    text = CEILINGS.format(file=file, minutes=result["minutes"], **about)
+    text += table(("limit", *(in_words(int(t)) for t in counts)), body)
+    lacking = ", ".join(f"`{name}`" for name in result["ceilings"]["lacking"])
+    return text + (f"\nThis processor lacks {lacking}.\n" if lacking else "") + _untimed(result)
+
+
+def _untimed(result: Row) -> str:
+    named = dict(result["missing"])
+    for row in result["products"]:
+        named |= row["refused"]
+    lines = [f"- {name}: {' '.join(why.split())}\n" for name, why in sorted(named.items())]
+    lines += [f"- {name}: not measured in time\n" for name in result["not_measured"]]
+    return "\nNot timed:\n\n" + "".join(lines) if lines else ""
+
+
+def _time(entry: Row) -> str:
+    return f"{entry['us']:.4g}{'*' if entry['noisy'] else ''}"
+
+
+def products(result: Row) -> str:
+    groups: dict[tuple[int, int, int], list[Row]] = {}
+    for row in result["products"]:
+        groups.setdefault((row["n"], row["k"], row["threads"]), []).append(row)
+    out = ""
+    head = (
+        "weight",
+        "activation",
+        "M",
+        "us",
+        "of limit",
+        "bound",
+        "error",
+        "best peer",
+        "us",
+        "error",
+        "times as fast",
+    )
+    for (n, k, threads), rows in groups.items():
+        body = []
+        for row in rows:
+            mine, peer = own(row), best_peer(row)
+            beside = (
+                [peer["name"], _time(peer), f"{peer['error']:.1e}", f"{peer['us'] / mine['us']:.2f}"]
+                if peer
+                else ["-"] * 4
+            )
+            body.append(
+                [
+                    f"`{row['weight'].partition('@')[0]}`", f"`{row['activation']}`", str(row["m"]), _time(mine),
+                    f"{mine['of_limit']:.2f}", mine["bound"], f"{mine['error']:.1e}", *beside,
+                ]
+            )  # fmt: skip
+        out += PRODUCTS.format(n=n, k=k, threads=in_words(threads)) + table(head, body)
+    return out
+
+
+def transforms(result: Row) -> str:
+    out = ""
+    for threads in sorted({row["threads"] for row in result["transforms"]}):
+        body = [
+            [
+                row["op"],
+                row["what"],
+                _time(row),
+                f"{row['copy_us']:.4g}",
+                f"{row['of_limit']:.2f}",
+                f"{row['error']:.1e}",
+            ]
+            for row in result["transforms"]
+            if row["threads"] == threads
+        ]
+        out += TRANSFORMS.format(threads=in_words(threads))
+        out += table(("op", "of", "us", "copy us", "of limit", "error"), body)
+    return out
