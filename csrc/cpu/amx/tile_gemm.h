@@ -27,19 +27,14 @@ constexpr int kStepQuads = kTile;
 constexpr int kBlockRows = 2 * kTile;  // Engine::rows
 constexpr int kTileBytes = 64 * kTile;
 
-// Every tile is 16 rows of 64 bytes.
-inline void configure_tiles() {
-  struct alignas(64) Configuration {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-  } c;
-  for (int i = 0; i < 8; ++i) {
-    c.row_bytes[i] = 64;
-    c.rows[i] = kTile;
-  }
-  _tile_loadconfig(&c);
-}
+// Every tile is 16 rows of 64 bytes. In memory that nobody writes: to compilers, ldtilecfg reads 8 bytes of it.
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {kTile, kTile, kTile, kTile, kTile, kTile, kTile, kTile};
+};
+constexpr TileConfiguration kTileConfiguration;
+inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
 // kA x kB sums over `quads` quads, to sums[row][kB * 16].
