@@ -24,6 +24,7 @@ namespace {
 constexpr int64_t kPackedBytes = int64_t{32} << 20;
 constexpr int64_t kChunkRows = 540;
 constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
+constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
 constexpr int64_t kTasks = 48;           // that many are then aimed at
 
 struct Free {
@@ -615,6 +616,13 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   call.isa.finish(f);
 }
 
+// Rows of x in a task, at most.
+int64_t chunk_rows_of(const Engine& engine, int64_t row_bytes) {
+  int64_t rows = kChunkRows;
+  if (engine.resident_bytes > 0) rows = std::max(std::min(engine.resident_bytes / row_bytes, rows), kResidentRows);
+  return rows / engine.rows * engine.rows;
+}
+
 // Of a panel, with `rest` tiles to go.
 int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles; }
 
@@ -640,7 +648,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   }
 
   const int64_t row_bytes = call.plan.quads * engine.x_quad;
-  const int64_t chunk_rows = kChunkRows / engine.rows * engine.rows;
+  const int64_t chunk_rows = chunk_rows_of(engine, row_bytes);
   int64_t super_rows = kPackedBytes / row_bytes / chunk_rows * chunk_rows;
   if (super_rows == 0) super_rows = std::max<int64_t>(kPackedBytes / row_bytes / engine.rows, 1) * engine.rows;
   if (super_rows > a.m) super_rows = a.m;
@@ -673,7 +681,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       for (int64_t b = begin; b < end; ++b) pack_block(call, m0, b, blocks, rows, x, scratch);
     });
     const int64_t chunks =
-        std::max(ceil_div(blocks, kChunkRows / engine.rows),
+        std::max(ceil_div(blocks, chunk_rows / engine.rows),
                  std::min(ceil_div(blocks, kLeastChunkRows / engine.rows), ceil_div(kTasks, n_blocks)));
     parallel(n_blocks * chunks, 1, [&](int64_t begin, int64_t end) {
       char* scratch = thread_scratch(task_size.used);
@@ -683,8 +691,10 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       }
       if (engine.begin != nullptr) engine.begin();
       for (int64_t task = begin; task < end; ++task) {
-        // chunks of one block of weights follow each other: its codes are still in cache
-        const int64_t n_block = task / chunks, chunk = task % chunks;
+        // what is still in cache of the task before: codes of weights, or x
+        const bool x_stays = engine.resident_bytes > 0;
+        const int64_t n_block = x_stays ? task % n_blocks : task / chunks;
+        const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
         const int64_t rest = n_block - direct_blocks;
         const int64_t first_tile =
             rest < 0 ? n_block * kDirectTiles : direct_blocks * kDirectTiles + rest * kPanelTiles;

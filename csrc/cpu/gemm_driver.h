@@ -83,6 +83,10 @@ struct Engine {
   int32_t rows;
   int32_t row_unit;
   int32_t unit;
+  // Of packed x that stay in cache while a thread goes through the weights, where the products are quicker than a
+  // second cache feeds them. 0: tasks of many rows, which go through x first, while the codes of their weights stay in
+  // cache.
+  int32_t resident_bytes;
   void (*panel)(int tiles, int rows, const BlockArgs& args);
   void (*direct)(int rows, const BlockArgs& args);  // kDirectTiles tiles, at most kDirectRows rows
   void (*fill)(const FillArgs& args);

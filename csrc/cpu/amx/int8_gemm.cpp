@@ -49,6 +49,7 @@ void fill(const cpu::FillArgs& a) { avx512::kInt8Engine.fill(a); }
 }  // namespace
 
 const cpu::Engine kInt8Engine = {
-    256, 4, 64, kBlockRows, kTile, kStepQuads, panel<Int8Math>, nullptr, fill, configure_tiles, release_tiles};
+    128,          4, 64, kBlockRows, kTile, kStepQuads, kResidentBytes, panel<Int8Math>, nullptr, fill, configure_tiles,
+    release_tiles};
 
 }  // namespace lowbit::amx

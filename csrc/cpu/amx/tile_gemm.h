@@ -27,6 +27,8 @@ constexpr int kStepQuads = kTile;
 constexpr int kBlockRows = 2 * kTile;  // Engine::rows
 constexpr int kTileBytes = 64 * kTile;
 
+constexpr int32_t kResidentBytes = 1 << 20;  // half of a second-level cache
+
 // Every tile is 16 rows of 64 bytes. In memory that nobody writes: to compilers, ldtilecfg reads 8 bytes of it.
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -37,36 +39,55 @@ constexpr TileConfiguration kTileConfiguration;
 inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
-// kA x kB sums over `quads` quads, to sums[row][kB * 16].
+// Operand c of 16 quads to A0, A1, B0 and B1.
 template <class Math, int kTiles, int kA, int kB>
-LOWBIT_INLINE void multiply(const char*& x, const char*& w, int32_t quads, typename Math::Number* sums) {
-  constexpr int kOperands = Math::kOperands;
-  constexpr int64_t kQuad = int64_t{kTiles} * 64 * kOperands;
+LOWBIT_INLINE void load_step(const char* x, const char* w, int c) {
+  constexpr int64_t kRow = 64 * Math::kOperands;
+  x += 64 * c;
+  w += 64 * c;
+  _tile_loadd(4, x, kRow);
+  _tile_loadd(6, w, kTiles * kRow);
+  if constexpr (kB == 2) _tile_loadd(7, w + kRow, kTiles * kRow);
+  if constexpr (kA == 2) _tile_loadd(5, x + kTile * kRow, kRow);
+}
+
+template <class Math, int kA, int kB>
+LOWBIT_INLINE void multiply_step() {
+  Math::dot00();
+  if constexpr (kB == 2) Math::dot01();
+  if constexpr (kA == 2) Math::dot10();
+  if constexpr (kA == 2 && kB == 2) Math::dot11();
+}
+
+// kA x kB sums over `steps` times 16 quads, to sums[row][kB * 16]. The first operands are loaded; leaves the first that
+// follow loaded where there are `more`: before the sums are stored, for a load waits for every earlier store of unknown
+// or equal address modulo 4096.
+template <class Math, int kTiles, int kA, int kB>
+LOWBIT_INLINE void multiply(const char*& x, const char*& w, int32_t steps, bool more, typename Math::Number* sums) {
+  constexpr int64_t kRow = 64 * Math::kOperands;
+  const auto next = [&]() __attribute__((always_inline)) {
+    x += kA * kTile * kRow;
+    w += kStepQuads * kTiles * kRow;
+    load_step<Math, kTiles, kA, kB>(x, w, 0);
+  };
+  const auto multiply_quads = [&]() __attribute__((always_inline)) {
+    multiply_step<Math, kA, kB>();
+    LOWBIT_UNROLL
+    for (int c = 1; c < Math::kOperands; ++c) {
+      load_step<Math, kTiles, kA, kB>(x, w, c);
+      multiply_step<Math, kA, kB>();
+    }
+  };
   _tile_zero(0);
   if constexpr (kB == 2) _tile_zero(1);
   if constexpr (kA == 2) _tile_zero(2);
   if constexpr (kA == 2 && kB == 2) _tile_zero(3);
-  for (; quads > 0; quads -= kStepQuads) {
-    LOWBIT_UNROLL
-    for (int c = 0; c < kOperands; ++c) {
-      const char* a = x + 64 * c;
-      const char* b = w + 64 * c;
-      _tile_loadd(4, a, 64 * kOperands);
-      _tile_loadd(6, b, kQuad);
-      Math::dot00();
-      if constexpr (kB == 2) {
-        _tile_loadd(7, b + 64 * kOperands, kQuad);
-        Math::dot01();
-      }
-      if constexpr (kA == 2) {
-        _tile_loadd(5, a + kTileBytes * kOperands, 64 * kOperands);
-        Math::dot10();
-        if constexpr (kB == 2) Math::dot11();
-      }
-    }
-    x += kA * kTileBytes * kOperands;
-    w += kStepQuads * kQuad;
+  for (; steps > 1; --steps) {
+    multiply_quads();
+    next();
   }
+  multiply_quads();
+  if (more) next();
   constexpr int64_t kStride = 64 * kB;
   _tile_stored(0, sums, kStride);
   if constexpr (kB == 2) _tile_stored(1, sums + kTile, kStride);
@@ -77,63 +98,74 @@ LOWBIT_INLINE void multiply(const char*& x, const char*& w, int32_t quads, typen
 // The sums of piece p, of tiles from `first`, to y or to carry.
 template <class Math, int kTiles, int kB>
 LOWBIT_INLINE void join(const BlockArgs& a, int32_t p, int first, int rows, const typename Math::Number* sums) {
+  using Number = typename Math::Number;
   const cpu::PieceRun run = a.pieces[p];
-  // f(r, sums of 16 rows of w, where they go, index of their values, index of the row's values)
+  auto* carry = static_cast<Number*>(a.carry);
+  const int64_t x_values = int64_t{p} * kBlockRows;
+  // f(sums of 16 rows of w, where they go, index of their values, index of the row's values, w_scale)
   const auto each = [&](const auto& f) __attribute__((always_inline)) {
-    for (int r = 0; r < rows; ++r) {
-      LOWBIT_UNROLL
-      for (int v = 0; v < kB; ++v) {
-        const int64_t wi = (int64_t{p} * kTiles + first + v) * kTile, xi = int64_t{p} * kBlockRows + r;
-        f(Math::load(sums + (r * kB + v) * kTile), (int64_t{r} * kTiles + first + v) * kTile, wi, xi);
+    for (int v = 0; v < kB; ++v) {
+      const int64_t w_values = (int64_t{p} * kTiles + first + v) * kTile;
+      const __m512 scale = run.last ? _mm512_loadu_ps(a.w_scale + w_values) : _mm512_setzero_ps();
+      const Number* from = sums + v * kTile;
+      int64_t at = (first + v) * kTile;
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r, from += kB * kTile, at += kTiles * kTile) {
+        f(Math::load(from), at, w_values, x_values + r, scale);
       }
     }
   };
-  auto* carry = static_cast<typename Math::Number*>(a.carry);
-  const auto carried = [&](auto start) __attribute__((always_inline)) {
-    if (!run.last) {
-      run.first ? each([&](auto sum, int64_t at, int64_t wi, int64_t xi)
-                           __attribute__((always_inline)) { Math::store(carry + at, start(sum, wi, xi)); })
-                : each([&](auto sum, int64_t at, int64_t wi, int64_t xi) __attribute__((always_inline)) {
-                    Math::store(carry + at, Math::add(start(sum, wi, xi), Math::load(carry + at)));
-                  });
-      return;
-    }
-    const auto whole = [&](auto sum, int64_t at, int64_t wi, int64_t xi) __attribute__((always_inline)) {
-      sum = start(sum, wi, xi);
-      return Math::to_float(run.first ? sum : Math::add(sum, Math::load(carry + at)));
+  Math::with_start(a, [&](const auto& start) __attribute__((always_inline)) {
+    const auto resumed = [&](auto sum, int64_t at, int64_t wi, int64_t xi) __attribute__((always_inline)) {
+      return Math::add(start(sum, wi, xi), Math::load(carry + at));
     };
-    if (a.x_scale == nullptr && a.w_float_zero == nullptr) {
-      each([&](auto sum, int64_t at, int64_t wi, int64_t xi) __attribute__((always_inline)) {
-        const __m512 y = _mm512_loadu_ps(a.y + at), s = _mm512_loadu_ps(a.w_scale + wi);
-        _mm512_storeu_ps(a.y + at, _mm512_fmadd_ps(whole(sum, at, wi, xi), s, y));
+    const auto to_carry = [&](const auto& whole) __attribute__((always_inline)) {
+      each([&](auto sum, int64_t at, int64_t wi, int64_t xi, __m512)
+               __attribute__((always_inline)) { Math::store(carry + at, whole(sum, at, wi, xi)); });
+    };
+    const auto to_y = [&](const auto& whole) __attribute__((always_inline)) {
+      each([&](auto sum, int64_t at, int64_t wi, int64_t xi, __m512 s) __attribute__((always_inline)) {
+        const __m512 value = Math::to_float(whole(sum, at, wi, xi));
+        _mm512_storeu_ps(a.y + at, _mm512_fmadd_ps(value, s, _mm512_loadu_ps(a.y + at)));
       });
-      return;
+    };
+    const auto first_of = [&](auto sum, int64_t, int64_t wi, int64_t xi)
+                              __attribute__((always_inline)) { return start(sum, wi, xi); };
+    if (!run.last) {
+      run.first ? to_carry(first_of) : to_carry(resumed);
+    } else if (a.x_scale == nullptr && a.w_float_zero == nullptr) {
+      run.first ? to_y(first_of) : to_y(resumed);
+    } else {
+      each([&](auto sum, int64_t at, int64_t wi, int64_t xi, __m512 s) __attribute__((always_inline)) {
+        const __m512 value = Math::to_float(run.first ? start(sum, wi, xi) : resumed(sum, at, wi, xi));
+        if (a.x_scale != nullptr) s = _mm512_mul_ps(s, _mm512_set1_ps(a.x_scale[xi]));
+        __m512 y = _mm512_fmadd_ps(value, s, _mm512_loadu_ps(a.y + at));
+        if (a.w_float_zero != nullptr) {
+          const __m512 zero = _mm512_mul_ps(s, _mm512_loadu_ps(a.w_float_zero + wi));
+          y = _mm512_fnmadd_ps(_mm512_set1_ps(a.x_float_sum[xi]), zero, y);
+        }
+        _mm512_storeu_ps(a.y + at, y);
+      });
     }
-    each([&](auto sum, int64_t at, int64_t wi, int64_t xi) __attribute__((always_inline)) {
-      __m512 y = _mm512_loadu_ps(a.y + at), s = _mm512_loadu_ps(a.w_scale + wi);
-      if (a.x_scale != nullptr) s = _mm512_mul_ps(s, _mm512_set1_ps(a.x_scale[xi]));
-      y = _mm512_fmadd_ps(whole(sum, at, wi, xi), s, y);
-      if (a.w_float_zero != nullptr) {
-        const __m512 zero = _mm512_mul_ps(s, _mm512_loadu_ps(a.w_float_zero + wi));
-        y = _mm512_fnmadd_ps(_mm512_set1_ps(a.x_float_sum[xi]), zero, y);
-      }
-      _mm512_storeu_ps(a.y + at, y);
-    });
-  };
-  Math::with_start(a, carried);
+  });
 }
 
+// The sums of a piece join while the products of the next one run.
 template <class Math, int kTiles, int kA>
 void run_panel(int rows, const BlockArgs& args) {
   const BlockArgs a = args;  // a copy of its own, which stores to y cannot be thought to change
   constexpr int kB = kTiles == 1 ? 1 : 2;
-  alignas(64) typename Math::Number sums[kA * kB * kTile * kTile];
+  alignas(64) typename Math::Number sums[2][kA * kB * kTile * kTile];
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
     const auto* w = static_cast<const char*>(a.w) + 64 * Math::kOperands * first;
-    for (int32_t p = 0; p < a.count; ++p) {
-      multiply<Math, kTiles, kA, kB>(x, w, a.pieces[p].quads, sums);
-      join<Math, kTiles, kB>(a, p, first, rows, sums);
+    load_step<Math, kTiles, kA, kB>(x, w, 0);
+    for (int32_t p = 0; p <= a.count; ++p) {
+      if (p < a.count) {
+        const int32_t steps = (a.pieces[p].quads + kStepQuads - 1) / kStepQuads;
+        multiply<Math, kTiles, kA, kB>(x, w, steps, p + 1 < a.count, sums[p % 2]);
+      }
+      if (p > 0) join<Math, kTiles, kB>(a, p - 1, first, rows, sums[(p - 1) % 2]);
     }
   }
 }
