@@ -22,25 +22,22 @@ struct Int8Math {
   static LOWBIT_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
   static LOWBIT_INLINE __m512 to_float(__m512i v) { return _mm512_cvtepi32_ps(v); }
 
-  // Calls f(start), start(sum, wi, xi): what stands for the weights' offset and the zero points, added to a sum.
+  // Calls f(start), start(sum, xi): what stands for the weights' offset and the zero points, added to a sum.
   template <class F>
-  static LOWBIT_INLINE void with_start(const BlockArgs& a, const F& f) {
+  static LOWBIT_INLINE void with_start(const BlockArgs& a, int64_t wi, const F& f) {
     if (a.x_start != nullptr && a.w_sum == nullptr) {
-      f([&](__m512i sum, int64_t, int64_t xi)
+      f([&](__m512i sum, int64_t xi)
             __attribute__((always_inline)) { return add(sum, _mm512_set1_epi32(a.x_start[xi])); });
-    } else if (a.x_start == nullptr && a.w_zero == nullptr && a.w_sum == nullptr) {
-      f([](__m512i sum, int64_t, int64_t) { return sum; });
     } else {
-      f([&](__m512i sum, int64_t wi, int64_t xi) __attribute__((always_inline)) {
+      const __m512i zero = a.w_zero != nullptr ? _mm512_loadu_si512(a.w_zero + wi) : _mm512_setzero_si512();
+      const __m512i w_sum = a.w_sum != nullptr ? _mm512_loadu_si512(a.w_sum + wi) : _mm512_setzero_si512();
+      f([&](__m512i sum, int64_t xi) __attribute__((always_inline)) {
         if (a.x_start != nullptr) sum = add(sum, _mm512_set1_epi32(a.x_start[xi]));
-        if (a.w_zero != nullptr) sum = add(sum, product(a.w_zero + wi, a.x_sum[xi]));
-        if (a.w_sum != nullptr) sum = add(sum, product(a.w_sum + wi, a.x_zero[xi]));
+        if (a.w_zero != nullptr) sum = add(sum, _mm512_mullo_epi32(zero, _mm512_set1_epi32(a.x_sum[xi])));
+        if (a.w_sum != nullptr) sum = add(sum, _mm512_mullo_epi32(w_sum, _mm512_set1_epi32(a.x_zero[xi])));
         return sum;
       });
     }
-  }
-  static LOWBIT_INLINE __m512i product(const int32_t* w, int32_t x) {
-    return _mm512_mullo_epi32(_mm512_loadu_si512(w), _mm512_set1_epi32(x));
   }
 };
 
