@@ -6,9 +6,9 @@
 //         for each block of up to Engine::rows rows of x: kernel
 //       finish: row scale, outliers, bias, output dtype
 //
-// A weight is decoded once for every kChunkRows rows of x. Sizes follow from shapes alone, and no sum's order depends
-// on the cut of M or N: results do not change with threads, M or the position in a batch. Workspace: packed x (at most
-// kPackedBytes, or one block of it), and below 1 MiB for each thread.
+// A weight is decoded once for every kChunkRows rows of x, or as many as the engine keeps in cache. Sizes follow from
+// shapes alone, and no sum's order depends on the cut of M or N: results do not change with threads, M or the position
+// in a batch. Workspace: packed x (at most kPackedBytes, or one block of it), and below 1 MiB for each thread.
 #include "cpu/gemm_driver.h"
 
 #include <algorithm>

@@ -59,3 +59,13 @@ def test_long_rows(isa: str, dtype: torch.dtype) -> None:
     w = operand(rng, "int4", n, k, scaled=dtype != torch.int32)
     x = operand(rng, "int8", m, k, scaled=dtype != torch.int32)
     assert torch.equal(product(isa, x, w, k, dtype), product("ref", x, w, k, dtype))
+
+
+@pytest.mark.parametrize("isa", FAST)
+def test_segments_whose_sums_may_leave_int32(isa: str) -> None:
+    """(255 - 0) (255 - 0) K > 2^31: piece by piece in 64 bits, for blocks of more than one tile of rows."""
+    rng = np.random.default_rng(4)
+    n, k, m = 70, 36000, 37
+    w = operand(rng, "uint8", n, k, layout="tile16", zero="int")
+    x = operand(rng, "uint8", m, k, layout="plain", zero="int")
+    assert torch.equal(product(isa, x, w, k), product("ref", x, w, k))
