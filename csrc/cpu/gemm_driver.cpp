@@ -82,11 +82,16 @@ struct PackedRows {
 };
 
 int64_t blocks_of(const Engine& engine, int64_t rows) { return ceil_div(rows, engine.rows); }
-int64_t block_row(const Engine& engine, int64_t block, int64_t blocks, int64_t rows) {
-  return std::min(rows, block * ceil_div(rows, engine.row_unit) / blocks * engine.row_unit);
+// Rows that a block or a superblock of `rows` takes. Divides by nothing where it need not: it is asked for every K
+// block.
+int64_t packed_rows(const Engine& engine, int64_t rows) {
+  return engine.row_unit == 1 ? rows : round_up(rows, engine.row_unit);
 }
-// Rows that a block or a superblock of `rows` takes.
-int64_t packed_rows(const Engine& engine, int64_t rows) { return round_up(rows, engine.row_unit); }
+int64_t block_row(const Engine& engine, int64_t block, int64_t blocks, int64_t rows) {
+  if (block == 0 || block == blocks) return block == 0 ? 0 : rows;
+  if (engine.row_unit == 1) return block * rows / blocks;
+  return block * ceil_div(rows, engine.row_unit) / blocks * engine.row_unit;
+}
 
 // Where the block of x that starts at row `begin` of `rows` lies, in quads: K block by K block, so that a task reads
 // the rows of one as one stream.
