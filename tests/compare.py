@@ -1,4 +1,4 @@
-"""How GEMM results are held to the oracle."""
+"""How results are held to the oracle, and which code gave them."""
 
 import numpy as np
 import torch
@@ -6,6 +6,11 @@ from oracle import gemm
 
 # what rounds to infinity
 OVERFLOW = {torch.float32: 2.0**128 * (1 - 2.0**-25), torch.bfloat16: 2.0**128 * (1 - 2.0**-9), torch.float16: 65520.0}
+
+
+def vectors_of(isa: str) -> str:
+    """The ISA whose kernels `isa` runs beside products: AMX has tiles for these alone."""
+    return "avx512" if isa == "amx" else isa
 
 
 def assert_bits(got: torch.Tensor, want: np.ndarray) -> None:

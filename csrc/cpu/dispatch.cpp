@@ -48,18 +48,23 @@ bool has_avx2() {
 }
 #endif
 
-constexpr Isa kIsas[] = {
 #ifdef LOWBIT_HAVE_AVX512
-    {"avx512",
-     [] {
-       __builtin_cpu_init();
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
-              __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vpopcntdq") &&
-              __builtin_cpu_supports("gfni") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma");
-     },
-     avx512::override_kernels},
+bool has_avx512() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vpopcntdq") &&
+         __builtin_cpu_supports("gfni") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma");
+}
+#endif
+
+constexpr Isa kIsas[] = {
+#if defined(LOWBIT_HAVE_AMX) && defined(LOWBIT_HAVE_AVX512)
+    {"amx", [] { return has_avx512() && amx::usable(); }, amx::override_kernels},
+#endif
+#ifdef LOWBIT_HAVE_AVX512
+    {"avx512", has_avx512, avx512::override_kernels},
 #endif
 #ifdef LOWBIT_HAVE_AVXVNNI
     {"avxvnni", [] { return has_avx2() && __builtin_cpu_supports("avxvnni"); }, avxvnni::override_kernels},

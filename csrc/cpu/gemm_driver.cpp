@@ -3,12 +3,12 @@
 //   for each superblock of rows of x (packed once, at most kPackedBytes)
 //     for each task = (64 or 128 rows of w) x (up to kChunkRows rows of x)
 //       for each K block: decode its weights into a panel that stays in L1 or L2,
-//         for each block of up to kRows rows of x: kernel
+//         for each block of up to Engine::rows rows of x: kernel
 //       finish: row scale, outliers, bias, output dtype
 //
-// A weight is decoded once for every kChunkRows rows of x. Sizes follow from shapes alone, and no sum's order depends
-// on the cut of M or N: results do not change with threads, M or the position in a batch. Workspace: packed x (at most
-// kPackedBytes, or kRows rows of it), and below 1 MiB for each thread.
+// A weight is decoded once for every kChunkRows rows of x, or as many as the engine keeps in cache. Sizes follow from
+// shapes alone, and no sum's order depends on the cut of M or N: results do not change with threads, M or the position
+// in a batch. Workspace: packed x (at most kPackedBytes, or one block of it), and below 1 MiB for each thread.
 #include "cpu/gemm_driver.h"
 
 #include <algorithm>
@@ -22,9 +22,10 @@ namespace lowbit::cpu {
 namespace {
 
 constexpr int64_t kPackedBytes = int64_t{32} << 20;
-constexpr int64_t kChunkRows = 90 * kRows;
-constexpr int64_t kLeastChunkRows = 8 * kRows;  // where few rows of w leave few tasks
-constexpr int64_t kTasks = 48;                  // that many are then aimed at
+constexpr int64_t kChunkRows = 540;
+constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
+constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
+constexpr int64_t kTasks = 48;           // that many are then aimed at
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -72,7 +73,7 @@ struct Call {
 // Rows [row, row + rows) of a superblock, packed.
 struct PackedRows {
   char* x;
-  int32_t* start;  // [block][piece][kRows]
+  int32_t* start;  // [block][piece][Engine::rows]
   int32_t* sum;
   int32_t* zero;
   float* float_sum;
@@ -80,24 +81,35 @@ struct PackedRows {
   float* row_scale;  // [rows]
 };
 
-int64_t blocks_of(int64_t rows) { return ceil_div(rows, kRows); }
-int64_t block_row(int64_t block, int64_t blocks, int64_t rows) { return block * rows / blocks; }
+int64_t blocks_of(const Engine& engine, int64_t rows) { return ceil_div(rows, engine.rows); }
+// Rows that a block or a superblock of `rows` takes. Divides by nothing where it need not: it is asked for every K
+// block.
+int64_t packed_rows(const Engine& engine, int64_t rows) {
+  return engine.row_unit == 1 ? rows : round_up(rows, engine.row_unit);
+}
+int64_t block_row(const Engine& engine, int64_t block, int64_t blocks, int64_t rows) {
+  if (block == 0 || block == blocks) return block == 0 ? 0 : rows;
+  if (engine.row_unit == 1) return block * rows / blocks;
+  return block * ceil_div(rows, engine.row_unit) / blocks * engine.row_unit;
+}
 
 // Where the block of x that starts at row `begin` of `rows` lies, in quads: K block by K block, so that a task reads
 // the rows of one as one stream.
-int64_t packed_at(const KBlock& b, int64_t begin, int64_t rows) { return b.quad * rows + begin * b.quads; }
+int64_t packed_at(const Engine& engine, const KBlock& b, int64_t begin, int64_t rows) {
+  return b.quad * packed_rows(engine, rows) + begin * b.quads;
+}
 
 // Where the values of block `block` of `blocks` of x lie for the pieces of K block b: in the same order.
-int64_t values_at(const KBlock& b, int64_t block, int64_t blocks) {
-  return (b.piece * blocks + block * b.pieces) * kRows;
+int64_t values_at(const Engine& engine, const KBlock& b, int64_t block, int64_t blocks) {
+  return (b.piece * blocks + block * b.pieces) * engine.rows;
 }
 
 PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver) {
   const Plan& plan = call.plan;
-  const int64_t values = blocks_of(rows) * static_cast<int64_t>(plan.pieces.size()) * kRows;
+  const int64_t values = blocks_of(call.engine, rows) * static_cast<int64_t>(plan.pieces.size()) * call.engine.rows;
   const bool integer = is_integer(plan.numbers);
   PackedRows p{};
-  p.x = carver->take<char>(rows * plan.quads * call.engine.x_quad);
+  p.x = carver->take<char>(packed_rows(call.engine, rows) * plan.quads * call.engine.x_quad);
   if (integer) p.start = carver->take<int32_t>(values);
   if (integer) p.sum = carver->take<int32_t>(values);
   if (call.use_wsum) p.zero = carver->take<int32_t>(values);
@@ -191,6 +203,17 @@ void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
 }
 
+// The same for engines that take `unit` quads of a row together: rows of so many columns, `stride` bytes apart.
+void pack_units(const Engine& engine, const Piece& p, const char* row, char* out, int64_t stride) {
+  const int64_t bytes = bytes_of_number(engine), columns = kTileCols * engine.unit;
+  for (int64_t c = -(p.source_column % kTileCols); c < p.columns; c += columns, out += stride) {
+    const int64_t begin = std::max<int64_t>(c, 0), end = std::min<int64_t>(c + columns, p.columns);
+    if (end - begin < columns) std::memset(out, 0, static_cast<size_t>(columns * bytes));
+    std::memcpy(out + (begin - c) * bytes, row + (p.column + begin) * bytes,
+                static_cast<size_t>((end - begin) * bytes));
+  }
+}
+
 void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
                 char* scratch) {
   const GemmArgs& a = call.args;
@@ -199,9 +222,11 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   auto* codes = carver.take<uint8_t>(a.k);
   auto* floats = carver.take<float>(a.k);
   auto* numbers = carver.take<char>(2 * a.k);
-  const int64_t begin = block_row(block, blocks, rows), end = block_row(block + 1, blocks, rows);
+  const Engine& engine = call.engine;
+  const int64_t begin = block_row(engine, block, blocks, rows), end = block_row(engine, block + 1, blocks, rows);
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
-  const int64_t stride = (end - begin) * call.engine.x_quad;
+  const int64_t row_bytes = int64_t{engine.unit} * engine.x_quad;
+  const int64_t stride = packed_rows(engine, end - begin) * row_bytes;
   const bool integer = is_integer(plan.numbers);
   const QMatrix* xq = a.xq;
   for (int64_t r = begin; r < end; ++r) {
@@ -214,13 +239,15 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
     for (int64_t i = 0; i < pieces; ++i) {
       const Piece& p = plan.pieces[static_cast<size_t>(i)];
       if (next < plan.blocks.data() + plan.blocks.size() && i == next->piece) {
-        to = out.x + packed_at(*next, begin, rows) * call.engine.x_quad + (r - begin) * call.engine.x_quad;
-        at = values_at(*next, block, blocks) + (r - begin);
+        to = out.x + packed_at(engine, *next, begin, rows) * engine.x_quad + (r - begin) * row_bytes;
+        at = values_at(engine, *next, block, blocks) + (r - begin);
         ++next;
       }
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
-        if (plan.numbers == Numbers::kInt16) {
+        if (engine.unit > 1) {
+          pack_units(engine, p, bytes, to, stride);
+        } else if (plan.numbers == Numbers::kInt16) {
           pack_piece<1, true>(p, bytes, to, stride);
         } else {
           pack_piece<1>(p, bytes, to, stride);
@@ -235,12 +262,12 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         if (call.use_wsum) out.zero[at] = offset;
         segment_sum = (p.first ? 0 : segment_sum) + sum;
       } else {
-        bytes_of_number(call.engine) == 2 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
+        bytes_of_number(engine) == 2 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
       }
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
       if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
-      to += p.quads * stride;
-      at += kRows;
+      to += p.room / engine.unit * stride;
+      at += engine.rows;
     }
     out.row_scale[r] = plan.x_scale_along_k         ? 1.0f
                        : xq != nullptr && xq->scale ? xq->scale.at(m, 0) * call.x_factor
@@ -337,7 +364,7 @@ void join_wide(const Call& call, const Piece& p, int64_t at, int64_t rows, int64
   const Plan& plan = call.plan;
   const CodeTables& w = *plan.w[p.source];
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t xi = at * kRows + r;
+    const int64_t xi = at * call.engine.rows + r;
     const int64_t x_sum = a.x_sum[xi];
     const int64_t x_zero = call.use_wsum ? a.x_zero[xi] : 0;
     for (int64_t i = 0; i < stride; ++i) {
@@ -460,7 +487,7 @@ void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t 
       if (t.w_sum != nullptr) f.sum = t.w_sum + at;
       call.engine.fill(f);
     }
-    out += p.quads * f.out_stride;
+    out += p.room * f.out_stride;
   }
 }
 
@@ -484,8 +511,10 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
               int64_t n0, int tiles, const TaskScratch& t) {
   const GemmArgs& a = call.args;
   const Plan& plan = call.plan;
-  const int64_t blocks = blocks_of(super_rows), width = tiles * kTileRows;
-  const int64_t row0 = block_row(block0, blocks, super_rows), rows = block_row(block1, blocks, super_rows) - row0;
+  const Engine& engine = call.engine;
+  const int64_t blocks = blocks_of(engine, super_rows), width = tiles * kTileRows;
+  const int64_t row0 = block_row(engine, block0, blocks, super_rows);
+  const int64_t rows = block_row(engine, block1, blocks, super_rows) - row0;
   const bool direct = tiles == kDirectTiles;
   std::memset(t.y, 0, static_cast<size_t>(rows * width) * 4);
   if (call.raw) std::memset(t.carry, 0, static_cast<size_t>(rows * width) * 4);
@@ -506,13 +535,14 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       runs[i] = {p.source_column / kTileCols, p.quads, p.first && !call.raw, p.last && !call.raw};
     }
     for (int64_t block = block0; block < block1; ++block) {
-      const int64_t begin = block_row(block, blocks, super_rows), end = block_row(block + 1, blocks, super_rows);
-      const int64_t at = values_at(b, block, blocks);
+      const int64_t begin = block_row(engine, block, blocks, super_rows);
+      const int64_t end = block_row(engine, block + 1, blocks, super_rows);
+      const int64_t at = values_at(engine, b, block, blocks);
       const auto of_x = [&](auto* p) { return p == nullptr ? nullptr : p + at; };
       const int64_t in_window = (b.piece - first_piece) * width;
       const auto of_w = [&](auto* p) { return p == nullptr ? nullptr : p + in_window; };
       BlockArgs k{};
-      k.x = x.x + packed_at(b, begin, super_rows) * call.engine.x_quad;
+      k.x = x.x + packed_at(engine, b, begin, super_rows) * engine.x_quad;
       k.w = t.panel;
       if (direct) {
         k.w = nullptr;
@@ -536,11 +566,11 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       k.y = t.y + (begin - row0) * width;
       k.carry = t.carry + (begin - row0) * width * 4;
       if (direct) {
-        call.engine.direct(static_cast<int>(end - begin), k);
+        engine.direct(static_cast<int>(end - begin), k);
         continue;
       }
       if (!plan.wide) {
-        call.engine.panel(tiles, static_cast<int>(end - begin), k);
+        engine.panel(tiles, static_cast<int>(end - begin), k);
         continue;
       }
       for (int32_t i = 0; i < b.pieces; ++i) {
@@ -552,11 +582,12 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
         one.count = 1;
         one.partial_quads = k.partial_quads;
         one.carry = k.carry;
-        call.engine.panel(tiles, static_cast<int>(end - begin), one);
+        engine.panel(tiles, static_cast<int>(end - begin), one);
         join_wide(call, plan.pieces[static_cast<size_t>(b.piece + i)], i, end - begin, width, k,
                   static_cast<const int32_t*>(k.carry), t.sums + (begin - row0) * width, k.y);
-        k.x = static_cast<const char*>(k.x) + runs[i].quads * (end - begin) * call.engine.x_quad;
-        k.w = static_cast<const char*>(k.w) + static_cast<int64_t>(runs[i].quads) * tiles * call.engine.w_quad;
+        const int64_t room = plan.pieces[static_cast<size_t>(b.piece + i)].room;
+        k.x = static_cast<const char*>(k.x) + room * packed_rows(engine, end - begin) * engine.x_quad;
+        k.w = static_cast<const char*>(k.w) + room * tiles * engine.w_quad;
       }
     }
   }
@@ -590,6 +621,13 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   call.isa.finish(f);
 }
 
+// Rows of x in a task, at most.
+int64_t chunk_rows_of(const Engine& engine, int64_t row_bytes) {
+  int64_t rows = kChunkRows;
+  if (engine.resident_bytes > 0) rows = std::max(std::min(engine.resident_bytes / row_bytes, rows), kResidentRows);
+  return rows / engine.rows * engine.rows;
+}
+
 // Of a panel, with `rest` tiles to go.
 int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles; }
 
@@ -606,7 +644,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
     numbers = Numbers::kInt16;
   }
   const Engine& engine = *isa.engines[static_cast<int>(numbers)];
-  if (!make_plan(a, numbers, engine.quads, &plan)) return out_of_memory;
+  if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory;
   Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
   if (is_integer(numbers)) {
     call.use_wsum = call.plan.x_zero || call.plan.x->s8_offset != 0;
@@ -615,9 +653,9 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   }
 
   const int64_t row_bytes = call.plan.quads * engine.x_quad;
-  int64_t super_rows = kPackedBytes / row_bytes / kChunkRows * kChunkRows;
-  if (super_rows < kRows)
-    super_rows = kPackedBytes / row_bytes < kRows ? kRows : kPackedBytes / row_bytes / kRows * kRows;
+  const int64_t chunk_rows = chunk_rows_of(engine, row_bytes);
+  int64_t super_rows = kPackedBytes / row_bytes / chunk_rows * chunk_rows;
+  if (super_rows == 0) super_rows = std::max<int64_t>(kPackedBytes / row_bytes / engine.rows, 1) * engine.rows;
   if (super_rows > a.m) super_rows = a.m;
   // blocks of kDirectTiles first, where they serve; then of kPanelTiles
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
@@ -631,15 +669,15 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   const Buffer rows_buffer = allocate(rows_size.used);
   if (!rows_buffer) return out_of_memory;
   Carver task_size{nullptr};
-  carve_task(call, most_tiles, super_rows < kChunkRows ? super_rows : kChunkRows, &task_size);
+  carve_task(call, most_tiles, std::min(super_rows, chunk_rows), &task_size);
   std::atomic<bool> failed{false};
 
   for (int64_t m0 = 0; m0 < a.m; m0 += super_rows) {
     const int64_t rows = a.m - m0 < super_rows ? a.m - m0 : super_rows;
-    const int64_t blocks = blocks_of(rows);
+    const int64_t blocks = blocks_of(engine, rows);
     Carver carver{rows_buffer.get()};
     const PackedRows x = carve_rows(call, rows, &carver);
-    parallel(blocks, 1 + 65536 / (row_bytes * kRows), [&](int64_t begin, int64_t end) {
+    parallel(blocks, 1 + 65536 / (row_bytes * engine.rows), [&](int64_t begin, int64_t end) {
       char* scratch = thread_scratch(7 * a.k + 256);
       if (scratch == nullptr) {
         failed = true;
@@ -647,26 +685,31 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       }
       for (int64_t b = begin; b < end; ++b) pack_block(call, m0, b, blocks, rows, x, scratch);
     });
-    const int64_t chunks = std::max(ceil_div(blocks, kChunkRows / kRows),
-                                    std::min(ceil_div(blocks, kLeastChunkRows / kRows), ceil_div(kTasks, n_blocks)));
+    const int64_t chunks =
+        std::max(ceil_div(blocks, chunk_rows / engine.rows),
+                 std::min(ceil_div(blocks, kLeastChunkRows / engine.rows), ceil_div(kTasks, n_blocks)));
     parallel(n_blocks * chunks, 1, [&](int64_t begin, int64_t end) {
       char* scratch = thread_scratch(task_size.used);
       if (scratch == nullptr || failed) {
         failed = true;
         return;
       }
+      if (engine.begin != nullptr) engine.begin();
       for (int64_t task = begin; task < end; ++task) {
-        // chunks of one block of weights follow each other: its codes are still in cache
-        const int64_t n_block = task / chunks, chunk = task % chunks;
+        // what is still in cache of the task before: codes of weights, or x
+        const bool x_stays = engine.resident_bytes > 0;
+        const int64_t n_block = x_stays ? task % n_blocks : task / chunks;
+        const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
         const int64_t rest = n_block - direct_blocks;
         const int64_t first_tile =
             rest < 0 ? n_block * kDirectTiles : direct_blocks * kDirectTiles + rest * kPanelTiles;
         const int tiles = rest < 0 ? kDirectTiles : tiles_for(n_tiles - first_tile);
         Carver task_carver{scratch};
-        const TaskScratch t = carve_task(call, tiles, super_rows < kChunkRows ? super_rows : kChunkRows, &task_carver);
+        const TaskScratch t = carve_task(call, tiles, std::min(super_rows, chunk_rows), &task_carver);
         run_task(call, x, m0, rows, chunk * blocks / chunks, (chunk + 1) * blocks / chunks, first_tile * kTileRows,
                  tiles, t);
       }
+      if (engine.end != nullptr) engine.end();
     });
     if (failed) return out_of_memory;
   }

@@ -1,17 +1,19 @@
 // What an instruction set brings to a GEMM: plain functions on plain data, called by the driver in gemm_driver.cpp.
 //
-// A block of weights is 1, 2 or 4 tiles of 16 rows (8 when decoded directly), a block of activations up to kRows rows.
-// Operands:
+// A block of weights is 1, 2 or 4 tiles of 16 rows (8 when decoded directly), a block of activations up to Engine::rows
+// rows. A piece takes a multiple of Engine::unit quads in both operands, a block of x a multiple of Engine::row_unit
+// rows:
 //   weights   panel[quad][tile][operands of 64 bytes]: 16 rows x 4 columns in the engine's numbers
-//   x         packed[quad][row][4 columns]             in the engine's numbers, zeros outside the piece
-// Values of weights per piece are [piece][tile][16], of activations [piece][kRows]. Null pointers mean absent.
+//   x         packed[unit of quads][row][columns]      in the engine's numbers, zeros outside the piece
+// The rows of x beyond the block's are not written. Values of weights per piece are [piece][tile][16], of activations
+// [piece][Engine::rows]. Null pointers mean absent.
 #pragma once
 
 #include "cpu/gemm_plan.h"
 
 namespace lowbit::cpu {
 
-inline constexpr int kRows = 6;
+inline constexpr int kRows = 6;         // of x in a block of vector engines
 inline constexpr int kPanelTiles = 4;   // most tiles of a panel
 inline constexpr int kDirectTiles = 8;  // tiles of a block whose weights are decoded where they are used,
 inline constexpr int kDirectRows = 3;   // for so many rows of x
@@ -78,9 +80,19 @@ struct Engine {
   int32_t quads;   // of a panel
   int32_t x_quad;  // bytes of 4 activations
   int32_t w_quad;  // bytes of a tile's quad
+  int32_t rows;
+  int32_t row_unit;
+  int32_t unit;
+  // Of packed x that stay in cache while a thread goes through the weights, where the products are quicker than a
+  // second cache feeds them. 0: tasks of many rows, which go through x first, while the codes of their weights stay in
+  // cache.
+  int32_t resident_bytes;
   void (*panel)(int tiles, int rows, const BlockArgs& args);
   void (*direct)(int rows, const BlockArgs& args);  // kDirectTiles tiles, at most kDirectRows rows
   void (*fill)(const FillArgs& args);
+  // Around the calls of `panel` of a thread; null: nothing to do.
+  void (*begin)();
+  void (*end)();
 };
 
 struct GemmIsa {

@@ -82,7 +82,7 @@ int32_t quads_in_16_bits(const Plan& plan) {
   return 32767 / (2 * std::max(w * magnitude, 1));
 }
 
-bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan) {
+bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, int32_t unit, Plan* plan) {
   const QMatrix& w = args.w;
   const QMatrix* xq = args.xq;
   plan->numbers = numbers;
@@ -126,6 +126,7 @@ bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
       const int64_t aligned = p.source_column / kTileCols * kTileCols;
       p.columns = static_cast<int32_t>(min_end(end - at, aligned + kTileCols * quads - p.source_column));
       p.quads = static_cast<int32_t>(ceil_div(p.source_column + p.columns - aligned, kTileCols));
+      p.room = static_cast<int32_t>(round_up(p.quads, unit));
       p.first = at == c;
       p.last = at + p.columns == end;
       plan->pieces.push_back(p);
@@ -137,13 +138,13 @@ bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan)
 
   KBlock block{0, 0, 0, 0};
   for (const Piece& p : plan->pieces) {
-    if (block.pieces > 0 && (block.quads + p.quads > quads || block.pieces == kBlockPieces)) {
+    if (block.pieces > 0 && (block.quads + p.room > quads || block.pieces == kBlockPieces)) {
       plan->blocks.push_back(block);
       block = {block.piece + block.pieces, 0, block.quad + block.quads, 0};
     }
     ++block.pieces;
-    block.quads += p.quads;
-    plan->quads += p.quads;
+    block.quads += p.room;
+    plan->quads += p.room;
   }
   if (block.pieces > 0) plan->blocks.push_back(block);
 

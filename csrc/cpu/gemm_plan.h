@@ -19,6 +19,7 @@ struct Piece {
   int64_t source_column;  // of the matrix the codes come from
   int32_t columns;
   int32_t quads;
+  int32_t room;    // the quads it takes in a panel and in packed activations: `quads`, rounded up to the engine's unit
   int32_t source;  // 0: w.codes, 1: *w.high
   bool first;      // of its segment
   bool last;
@@ -27,8 +28,8 @@ struct Piece {
 // Consecutive pieces whose decoded weights share one panel.
 struct KBlock {
   int32_t piece, pieces;
-  int64_t quad;  // of the packed activations
-  int32_t quads;
+  int64_t quad;   // of the packed activations
+  int32_t quads;  // the room of the pieces
 };
 
 // Consecutive K blocks whose scales and zero points are loaded together.
@@ -49,7 +50,7 @@ struct Plan {
   std::vector<Piece> pieces;
   std::vector<KBlock> blocks;
   std::vector<Window> windows;
-  int64_t quads = 0;                    // of all pieces
+  int64_t quads = 0;                    // the room of all pieces
   const CodeTables* w[2] = {};          // of w.codes and *w.high
   const CodeTables* x = nullptr;        // when x is codes
   const CodeTables* w_scale = nullptr;  // when w's scales are codes
@@ -74,7 +75,7 @@ int32_t quads_in_16_bits(const Plan& plan);
 // The tables of the operands, which make_plan needs. False when memory is short.
 bool find_tables(const GemmArgs& args, Plan* plan);
 
-// Cuts K for panels of `quads` quads. False when memory is short.
-bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, Plan* plan);
+// Cuts K for panels of `quads` quads in which a piece takes a multiple of `unit`. False when memory is short.
+bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, int32_t unit, Plan* plan);
 
 }  // namespace lowbit::cpu

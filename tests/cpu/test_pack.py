@@ -4,6 +4,7 @@ import lowbit._C as _C
 import numpy as np
 import pytest
 import torch
+from compare import vectors_of
 from oracle import formats as oracle
 
 OPS = torch.ops.lowbit
@@ -46,7 +47,7 @@ def test_same_bytes_as_the_reference(isa, name):
         }
         for family, call in calls.items():
             ours, ran = with_isa(isa, *call)
-            assert ran == f"{family}:{isa}"
+            assert ran == f"{family}:{vectors_of(isa)}"
             theirs = {"pack": expected, "unpack": codes, "prepack": tiles, "unprepack": expected}[family]
             assert torch.equal(ours, theirs), (family, rows, k)
 

@@ -8,6 +8,7 @@ import lowbit  # noqa: F401
 import lowbit._C as _C
 import pytest
 import torch
+from compare import vectors_of
 
 ops = torch.ops.lowbit
 SEED = torch.tensor([11, 2**35 + 7])
@@ -122,13 +123,13 @@ def test_quotients_at_the_edge_of_float32(tuned):
 def test_the_code_of_this_isa_ran(isa):
     x = torch.randn(4, 128)
     codes, scale, _, _ = ops.quantize(x, "int8", layout="plain")
-    assert _C.last_kernel() == f"quantize:{isa}"
+    assert _C.last_kernel() == f"quantize:{vectors_of(isa)}"
     ops.dequantize(codes, scale, None, "int8", 128)
-    assert _C.last_kernel() == f"dequantize:{isa}"
+    assert _C.last_kernel() == f"dequantize:{vectors_of(isa)}"
     ops.embedding(torch.tensor([1]), codes, scale, None, "int8", 128)
-    assert _C.last_kernel() == f"dequantize:{isa}"
+    assert _C.last_kernel() == f"dequantize:{vectors_of(isa)}"
     ops.stochastic_round(x, "bfloat16", SEED)
-    assert _C.last_kernel() == f"stochastic_round:{isa}"
+    assert _C.last_kernel() == f"stochastic_round:{vectors_of(isa)}"
     codes, scale, _, _ = ops.quantize(x, "int8")
     ops.stochastic_round_update_(codes, scale, None, x, "int8", SEED)
-    assert _C.last_kernel() == f"stochastic_round_update_:{isa}"
+    assert _C.last_kernel() == f"stochastic_round_update_:{vectors_of(isa)}"

@@ -108,12 +108,14 @@ const cpu::Engine kInt16Engine = engine<Int16Math>(64);
 constexpr const cpu::Engine* kInt16 = &kInt16Engine;
 #endif
 
-void choose_engines(const cpu::Engine* (&engines)[cpu::kNumbers]) {
-  engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
-  engines[static_cast<int>(cpu::Numbers::kInt16)] = kInt16;
+cpu::GemmIsa gemm_isa(int64_t) {
+  cpu::GemmIsa isa = kGemmRows;
+  isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
+  isa.engines[static_cast<int>(cpu::Numbers::kInt16)] = kInt16;
   // no product of bf16 pairs: numbers that are exact in bf16 are multiplied in fp32
-  engines[static_cast<int>(cpu::Numbers::kBF16)] = &kF32Engine;
-  engines[static_cast<int>(cpu::Numbers::kF32)] = &kF32Engine;
+  isa.engines[static_cast<int>(cpu::Numbers::kBF16)] = &kF32Engine;
+  isa.engines[static_cast<int>(cpu::Numbers::kF32)] = &kF32Engine;
+  return isa;
 }
 
 }  // namespace lowbit::LOWBIT_ISA_NAMESPACE

@@ -5,10 +5,12 @@
 
 namespace lowbit::avx512 {
 
-void choose_engines(const cpu::Engine* (&engines)[cpu::kNumbers]) {
-  engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
-  engines[static_cast<int>(cpu::Numbers::kBF16)] = cpu::bf16_dot_is_fast() ? &kBF16Engine : &kBF16FmaEngine;
-  engines[static_cast<int>(cpu::Numbers::kF32)] = &kF32Engine;
+cpu::GemmIsa gemm_isa(int64_t) {
+  cpu::GemmIsa isa = kGemmRows;
+  isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
+  isa.engines[static_cast<int>(cpu::Numbers::kBF16)] = cpu::bf16_dot_is_fast() ? &kBF16Engine : &kBF16FmaEngine;
+  isa.engines[static_cast<int>(cpu::Numbers::kF32)] = &kF32Engine;
+  return isa;
 }
 
 }  // namespace lowbit::avx512

@@ -18,9 +18,7 @@ bool is_native(const GemmArgs& a) {
 }
 
 Status run(const GemmArgs& args, const Parallel& parallel) {
-  cpu::GemmIsa isa = kGemmRows;
-  choose_engines(isa.engines);
-  return cpu::blocked_gemm(args, isa, parallel);
+  return cpu::blocked_gemm(args, gemm_isa(args.m), parallel);
 }
 
 }  // namespace

@@ -12,10 +12,10 @@ void unpack(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
 // any layout but tile16. Rows past the matrix repeat the last, or are 0 (mma64).
 void unpack_quads(const Codes& codes, int64_t row, int64_t quad, int32_t quads, uint8_t* out);
 
-// The engines of this instruction set and processor, by Numbers.
-void choose_engines(const cpu::Engine* (&engines)[cpu::kNumbers]);
+// What this instruction set and processor bring to a GEMM of `rows` rows of x.
+cpu::GemmIsa gemm_isa(int64_t rows);
 
-// Everything of a GemmIsa but its engines.
+// Everything of it but the engines.
 extern const cpu::GemmIsa kGemmRows;
 
 extern const cpu::Engine kInt8Engine;

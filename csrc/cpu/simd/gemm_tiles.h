@@ -409,7 +409,8 @@ void fill(const FillArgs& a) {
 // An engine whose panels hold `quads` quads.
 template <class Math>
 constexpr cpu::Engine engine(int32_t quads) {
-  return {quads, 4 * Math::kOperands, 64 * Math::kOperands, panel<Math>, direct<Math>, fill<Math>};
+  return {quads, 4 * Math::kOperands, 64 * Math::kOperands, cpu::kRows, 1,       1,
+          0,     panel<Math>,         direct<Math>,         fill<Math>, nullptr, nullptr};
 }
 
 // Sums in fp32.

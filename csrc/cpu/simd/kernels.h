@@ -5,6 +5,10 @@
 
 namespace lowbit {
 
+namespace amx {
+bool usable();  // this processor has tiles, and the operating system lets this process use them
+void override_kernels(cpu::Kernels* table);
+}  // namespace amx
 namespace avx512 {
 void override_kernels(cpu::Kernels* table);
 }

@@ -1,0 +1,18 @@
+// The engines of AMX, and what it takes from AVX-512.
+#pragma once
+
+#include "cpu/gemm_driver.h"
+
+namespace lowbit::avx512 {
+
+cpu::GemmIsa gemm_isa(int64_t rows);
+extern const cpu::Engine kInt8Engine;
+extern const cpu::Engine kBF16Engine;
+
+}  // namespace lowbit::avx512
+
+namespace lowbit::amx {
+
+extern const cpu::Engine kInt8Engine;
+
+}  // namespace lowbit::amx
