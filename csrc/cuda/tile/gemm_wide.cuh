@@ -41,7 +41,7 @@ struct WideShared {
   Tables<E> tables;
   float last_scale[Wide::kRowsX];
   int32_t x_sums[Wide::kRowsX];
-  int32_t expert, row_end;  // whose rows of x these are, up to there
+  int32_t expert, m0, row_end;  // the rows of x, from there up to there, are of this one
 
   static constexpr int weights(int terms) {
     return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
@@ -78,7 +78,7 @@ class WideGemm {
     clear_sums();
     __syncthreads();
     if (thread < Wide::kRowsX) {
-      shared.last_scale[thread] = last_scale(p, min(m0 + thread, row_end() - 1));
+      shared.last_scale[thread] = last_scale(p, min(m0() + thread, row_end() - 1));
     }
     const bool alone = kOneStage && p.stages == 1;  // what is brought in a turn is multiplied in it
     const int lead = alone ? 2 : p.stages;          // steps from s on whose windows come
@@ -144,12 +144,12 @@ class WideGemm {
   __device__ __forceinline__ bool place(int32_t tile) {
     ExpertRows found{0, tile * Wide::kRowsX, p.m};
     if (p.offs != nullptr && !find_expert_rows(p.offs, p.experts, p.m, Wide::kRowsX, tile, &found)) return false;
-    m0 = found.begin;
-    if (threadIdx.x == 0) shared.expert = found.expert, shared.row_end = found.end;
+    if (threadIdx.x == 0) shared.expert = found.expert, shared.m0 = found.begin, shared.row_end = found.end;
     return true;
   }
   // In shared memory: sums and results leave no registers.
   __device__ __forceinline__ int32_t expert() const { return shared.expert; }
+  __device__ __forceinline__ int32_t m0() const { return shared.m0; }
   __device__ __forceinline__ int32_t row_end() const { return shared.row_end; }
 
   __device__ __forceinline__ uint4* weights(int stage) const {
@@ -176,9 +176,9 @@ class WideGemm {
                                     s * kStepSlots, weights(stage), windows());
     }
     if (p.x_async) {
-      copy_rows<E>(p.x, p.k, m0, Wide::kRowsX, row_end(), s, rows(stage), thread, Wide::kThreads);
+      copy_rows<E>(p.x, p.k, m0(), Wide::kRowsX, row_end(), s, rows(stage), thread, Wide::kThreads);
     } else {
-      bring_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0, Wide::kRowsX, row_end(), p.even ? nullptr : &step,
+      bring_rows<E, Wide::kThreads>(p, shared.tables, false, 0, m0(), Wide::kRowsX, row_end(), p.even ? nullptr : &step,
                                     s * kStepSlots, rows(stage));
     }
   }
@@ -193,8 +193,8 @@ class WideGemm {
     bring<Wide::kRowsW>(p.w.scale_window, p.w.scale.data, expert() * p.w_scale_step, c, n0, p.n, windows());
     bring<Wide::kRowsW>(p.w.zero_window, p.w.zero.data, expert() * p.w_zero_step, c, n0, p.n,
                         WideWindows::w_zeros(p, windows()));
-    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0, row_end(), WideWindows::x_scales(p, windows()));
-    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0, row_end(), WideWindows::x_zeros(p, windows()));
+    bring<Wide::kRowsX>(p.x.scale_window, p.x.scale.data, 0, c, m0(), row_end(), WideWindows::x_scales(p, windows()));
+    bring<Wide::kRowsX>(p.x.zero_window, p.x.zero.data, 0, c, m0(), row_end(), WideWindows::x_zeros(p, windows()));
     brought_at = c;
   }
   // Those behind the one of column brought_at, which is as good as a count of each kind and leaves more registers.
@@ -267,7 +267,7 @@ class WideGemm {
   __device__ __forceinline__ void scales_load(int32_t c) {
     if (c < 0) return;
     const int thread = this_thread();
-    const int32_t r = min(n0 + thread, p.n - 1), m = min(m0 + thread, row_end() - 1);
+    const int32_t r = min(n0 + thread, p.n - 1), m = min(m0() + thread, row_end() - 1);
     if constexpr (E::kBlocks > 0) {
       loaded.w = p.w.scale_of_codes(r, expert() * p.w_second_step);
       if (p.w.scale_window.ring == 0)
@@ -761,15 +761,15 @@ class WideGemm {
     if (n >= p.n) return;
     const float bias = bias_at(p, n, expert());
 #pragma unroll 1
-    for (int row = 0; row < Wide::kRowsX && m0 + row < row_end(); ++row) {
-      finish(p, m0 + row, n, shared.last_scale[row], bias, tile[row * kStride + static_cast<int>(threadIdx.x)]);
+    for (int row = 0; row < Wide::kRowsX && m0() + row < row_end(); ++row) {
+      finish(p, m0() + row, n, shared.last_scale[row], bias, tile[row * kStride + static_cast<int>(threadIdx.x)]);
     }
   }
 
   const GemmParams& p;
   Shared& shared;
   uint4* data;
-  int32_t n0, m0;
+  int32_t n0;
   int set = 0;  // of scales of the part, p.even
   // Columns whose windows are there or on the way: of w's scales and zeros, x's scales and zeros, the least of these;
   // of w's codes.
