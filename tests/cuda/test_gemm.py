@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cuda.bounds import assert_within, block_scaled, bound
-from cuda.emulated import ARCH, MODELS, kernels, ops, run, same_bits
+from cuda.emulated import ARCH, ARCHS, MODELS, kernels, ops, run, same_bits
 from cuda.kernels import on
 from operands import Operand, operand
 from oracle import gemm
@@ -185,6 +185,35 @@ def test_experts_with_float_activations(format: str, dtype: torch.dtype) -> None
                 allowed = bound(exact_x, one.matrix, arch=ARCH, model=model, out=got.dtype, x_dtype=dtype)
                 assert_within(got[begin:end], gemm.exact(exact_x, one.matrix), allowed)
                 alone = run(lambda library, rows=rows, one=one: call(library, rows, one), mma=model)
+                assert same_bits(got[begin:end], alone)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(
+    ("format", "x_format"),
+    [("mxfp4", "mxfp4"), ("nvfp4", "nvfp4"), ("float8_e4m3fn", "float8_e4m3fn"), ("int4:g32", None), ("nf4:g64", None)],
+)
+def test_experts_of_every_engine(format: str, x_format: str | None, arch: str) -> None:
+    """Strided rows, experts without any: each expert has the bits of its own gemm, which other tests hold to bounds."""
+    rng = np.random.default_rng(13)
+    each, w = experts(rng, format, "mma64")
+    x = floats(rng, M, 2 * K, dtype=torch.bfloat16)[:, ::2]
+    scale, more = None, {}
+    if x_format is not None:  # once: nvfp4 has a scale of the whole
+        x, scale, _, scale2 = torch.ops.lowbit.quantize(x, x_format)
+        more = {"x_format": x_format, "x_scale2": scale2 if scale2.numel() else None, "k": K}
+
+    def rows(begin: int, end: int) -> dict[str, Any]:
+        return more | ({} if scale is None else {"x_scale": scale[begin:end]})
+
+    for offs in ([0, 5, 70], [33, 33, 70]):
+        for model in MODELS:
+            got = run(lambda library, offs=offs: grouped(library, x, w, offs, **rows(0, M)), arch, mma=model)
+            for one, (begin, end) in zip(each, zip([0, *offs], offs, strict=False), strict=True):
+                own = rows(begin, end)
+                alone = run(
+                    lambda library, r=x[begin:end], one=one, own=own: call(library, r, one, **own), arch, mma=model
+                )
                 assert same_bits(got[begin:end], alone)
 
 

@@ -156,6 +156,15 @@ def test_architectures(block: int, arch: str) -> None:
         assert torch.equal(hadamard(x, block, arch), hadamard(x, block))
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("rows", [0, 1, 3, 8, 17, 64, 129])
+def test_rows(rows: int, arch: str) -> None:
+    for block, dtype in ((12, torch.float32), (32, torch.bfloat16), (64, torch.float16)):
+        x = integers(rows, 2 * block, 3, rows).to(dtype)
+        got = hadamard(x, block, arch, dtype=torch.float32)
+        assert np.array_equal(got.double().numpy(), oracle.transform(x.double().numpy(), block, None, 1.0, False))
+
+
 def test_strides_and_dtypes() -> None:
     wide = integers(192, 300, 3)
     for x in (

@@ -10,6 +10,7 @@ import pytest
 import torch
 from cuda.kernels import (
     ARCH,
+    ARCHS,
     Call,
     CDequantize,
     CQuantize,
@@ -112,26 +113,7 @@ def check(x: Tensor, format: str, arch: str = ARCH, **options: Any) -> None:
     assert_same(got, ops.quantize(x, format, **options))
 
 
-NAMES = [
-    *(f"{kind}{bits}" for kind in ("int", "uint", "bipolar") for bits in range(1, 9)),
-    "ternary",
-    "nf4",
-    "float3_e1m1fn",
-    "float3_e2m0fn",
-    "float4_e2m1fn",
-    "float4_e3m0fn",
-    "float5_e2m2fn",
-    "float6_e2m3fn",
-    "float6_e3m2fn",
-    "float7_e3m3fn",
-    "float8_e3m4",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "float8_e7m0fn",
-    "float8_e8m0fnu",
-    "table3",
-    "table8",
-]
+NAMES = [f["name"] for f in _C.element_formats() if f["kind"] != "complex"]
 SEED = torch.tensor([7, 2**40])
 
 
@@ -159,6 +141,7 @@ def test_every_block_rule(element: str, block: str) -> None:
         "mxfp8_e4m3",
         "mxfp8_e5m2",
         "mxfp6_e2m3",
+        "mxfp6_e3m2",
         "mxfp4",
         "mxint8",
         "nvfp4",
@@ -181,6 +164,23 @@ def test_rows(rows: int) -> None:
     for cols in (1, 31, 65):
         for format in ("int4:g32", "int8", "float8_e4m3fn:tensor", "mxfp4"):
             check(values(rows, cols, torch.bfloat16, rows), format)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("rows", [0, 1, 3, 8, 17, 64, 129])
+def test_rows_on_architectures(rows: int, arch: str) -> None:
+    options = {"rounding": "stochastic", "seed": SEED} if rows % 2 else {}
+    # whoever calls sees to the scale of the whole of nothing
+    for format in ("uint3:row", "mxfp6_e3m2", "float8_e5m2:tensor" if rows else "float8_e5m2:row"):
+        check(values(rows, 67, torch.bfloat16, rows), format, arch, **options)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+def test_fused_hadamard_of_short_blocks(size: int, rounding: str) -> None:
+    options: dict[str, Any] = {"rounding": rounding, "seed": SEED if rounding == "stochastic" else None}
+    for arch, format in zip(("80", "89", "90", "120f"), ("int4:g32", "nvfp4", "mxfp4", "int8:row"), strict=True):
+        check(values(9, 256, torch.bfloat16, size), format, arch, hadamard=size, **options)
 
 
 def test_the_same_bits_in_any_order_of_blocks() -> None:

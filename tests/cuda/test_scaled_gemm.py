@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cuda.bounds import BLOCK_SCALED, assert_within, block_scaled, bound
-from cuda.emulated import ARCH, MODELS, kernels, run, same_bits
+from cuda.emulated import ARCH, ARCHS, MODELS, kernels, run, same_bits
 from cuda.kernels import CODE
 from operands import NAMED, Operand, operand
 from oracle import gemm
@@ -154,7 +154,20 @@ def test_float8_pairs_of_architectures(x_format: str, w_format: str, arch: str) 
     check_near(x, w, arch=arch)
 
 
-@pytest.mark.parametrize("arch", ["80", "89", "90", "120f"])
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("m", [0, 1, 3, 8, 17, 64, 129])
+@pytest.mark.parametrize("format", ["int8", "float8_e4m3fn", "mxfp8_e4m3", "mxfp4", "nvfp4", "mxfp6_e3m2"])
+def test_rows_of_every_engine(format: str, m: int, arch: str) -> None:
+    rng = np.random.default_rng(m)
+    n, k = (19, 45) if m % 2 else (9, 131)
+    x, w = operand(rng, format, m, k), operand(rng, format, n, k, layout="mma64" if m % 2 else "canonical")
+    if format == "int8" or (format in ("mxfp4", "nvfp4") and arch != "120f"):  # exact in bytes
+        check_bits(x, w, arch)
+    else:
+        check_near(x, w, arch=arch)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
 def test_float8_is_multiplied_as_it_is_where_that_is_native(arch: str) -> None:
     rng = np.random.default_rng(8)
     for m in (3, 20):

@@ -8,7 +8,20 @@ from ctypes import c_int64
 import lowbit._C as _C
 import pytest
 import torch
-from cuda.kernels import ARCH, Call, CUpdate, CValues, CWeight, Device, on, same_bits, twice, unwritten, workspace
+from cuda.kernels import (
+    ARCH,
+    ARCHS,
+    Call,
+    CUpdate,
+    CValues,
+    CWeight,
+    Device,
+    on,
+    same_bits,
+    twice,
+    unwritten,
+    workspace,
+)
 from lowbit import ops
 from torch import Tensor
 
@@ -45,28 +58,8 @@ def stochastic_round(x: Tensor, format: str, arch: str = ARCH, *, on_device: boo
         return twice(call)
 
 
-NAMES = [
-    "bfloat16",
-    "float16",
-    "int1",
-    "int4",
-    "int8",
-    "uint3",
-    "bipolar1",
-    "bipolar4",
-    "ternary",
-    "nf4",
-    "float3_e1m1fn",
-    "float4_e2m1fn",
-    "float4_e3m0fn",
-    "float6_e2m3fn",
-    "float6_e3m2fn",
-    "float8_e3m4",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "float8_e7m0fn",
-    "float8_e8m0fnu",
-]
+ELEMENTS = [f["name"] for f in _C.element_formats() if f["kind"] not in ("complex", "codebook")]
+NAMES = ["bfloat16", "float16", *ELEMENTS]
 SPECIAL = [0.0, -0.0, float("inf"), -float("inf"), 1e-45, -1e-45, 1e-38, 3e38, -3e38, 447.9, 448.0, 464.0, 5.99, 2**-9]
 
 
@@ -84,6 +77,24 @@ def test_architectures_and_the_seed_on_the_device() -> None:
     for arch in ("89", "90", "120f"):
         assert same_bits(stochastic_round(x, "float8_e4m3fn", arch)[0], want)
     assert same_bits(stochastic_round(x, "float8_e4m3fn", on_device=True)[0], want)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("rows", [0, 1, 3, 8, 17, 64, 129])
+def test_rows(rows: int, arch: str) -> None:
+    x = values(rows, 35)
+    for name in ("bfloat16", "int3", "float5_e2m2fn"):
+        got, found = stochastic_round(x, name, arch)
+        assert not found
+        assert same_bits(got, ops.stochastic_round(x, name, SEED))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("rows", [1, 3, 8, 17, 64, 129])
+def test_update_of_rows(rows: int, arch: str) -> None:
+    x = values(rows, 35)
+    for format in ("int4:g16", "float6_e3m2fn"):
+        assert not update(x, 0.1 * x.flip(1), format, rescale=rows % 2 == 1, arch=arch)
 
 
 def test_nan() -> None:
