@@ -112,6 +112,14 @@ def test_architectures(widths: tuple[int, int], arch: str) -> None:
         check(x, w, arch)
 
 
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("m", [0, 1, 3, 8, 17, 64, 129])
+def test_rows_on_architectures(m: int, arch: str) -> None:
+    rng = np.random.default_rng(m)
+    for x, w, k in (("int1", "uint1", 29), ("int4:g128", "bipolar2:g128", 333), ("uint8", "int3:g64", 131)):
+        check(operand(rng, x, m, k), operand(rng, w, 19, k), arch)
+
+
 @pytest.mark.parametrize("m", [0, 1, 3, 8, 17, 64, 129])
 @pytest.mark.parametrize("widths", [("int1", "int1"), ("uint8", "int3:g64"), ("int4:g128", "bipolar2:g128"),
                                     ("int8", "uint8:g48")], ids="-".join)  # fmt: skip

@@ -259,6 +259,17 @@ def test_infinities_and_nan_stay_in_their_row_and_column() -> None:
 
 
 @pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("m", [0, 1, 3, 8, 17, 64, 129])
+def test_rows_on_architectures(m: int, arch: str) -> None:
+    """Odd N and K, K smaller than a tile, any stride of x; exact sums of the tensor cores too."""
+    rng = np.random.default_rng(m)
+    for name, k, dtype in (("int4:g32", 77, torch.bfloat16), ("nf4:g64", 131, torch.float16), ("int3", 29, DTYPES[0])):
+        w = operand(rng, name, 19, k, layout="mma64" if m % 2 else "canonical")
+        x = activations(rng, m, 2 * k, dtype=dtype)[:, ::2]
+        check(x, w, arch=arch, models=MODELS if m in (3, 64) else ("hardware",))
+
+
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
 @pytest.mark.parametrize("name", ["int4:g32", "uint3:g64", "float8_e4m3fn", "nf4:g64", "nvfp4", "mxfp6_e3m2"])
 def test_architectures(name: str, arch: str) -> None:
     rng = np.random.default_rng(17)
