@@ -71,14 +71,14 @@ PRODUCTS = {
 LOOPS = {"wide": 64, "narrow": 8}  # rows of x
 MIXED, BINARY = "bfloat16 by mixed uint2:g64", "binary int4 by int1"
 # Sectors over the least of what takes more than MOST: weights that the narrow loop takes by way of rows, sixteen
-# columns of a row at a time (tile/narrow_walk.cuh), and wide rows of mixed widths.
+# columns of a row at a time (tile/narrow_walk.cuh).
 ABOVE = {
     "narrow bfloat16 by float8:g128": 1.18, "narrow bfloat16 by mixed uint2:g64": 1.46,
     "narrow bfloat16 by nf4:g64": 1.26, "narrow bfloat16 by uint4:g64 in tiles": 1.68,
     "narrow float16 by uint4:g64 in planes": 1.83, "narrow float8 by float8 in bytes": 1.09,
     "narrow int4 by int4:g128 in planes": 2.67, "narrow int8 by int4:g128 in planes": 2.67,
     "narrow int8 by int4:g128 in tiles": 1.22, "narrow mxfp4": 1.04, "narrow mxfp8": 1.03,
-    "narrow nvfp4 in bytes": 2.71, "wide bfloat16 by mixed uint2:g64": 1.27,
+    "narrow nvfp4 in bytes": 2.71,
 }  # fmt: skip
 RUNS = [(f"{loop} {name}", arch) for loop in LOOPS for name, case in PRODUCTS.items() for arch in case.archs]
 RUNS += [(f"{loop} {MIXED}", "80") for loop in LOOPS]
@@ -95,7 +95,10 @@ def launch(name: str, arch: str, k: int) -> None:
     m = LOOPS[loop]
     if product == MIXED:
         w, more = mixed(rng, "uint2", 128, k, 64, list(range(1, k // 64, 2)), "canonical")
-        ops().dequant_gemm(floats(rng, m, k, torch.bfloat16), w.codes, w.scale, None, w.format, **more)
+        x = floats(rng, m, k, torch.bfloat16)
+        # tensors of torch's own begin at sectors, those of NumPy where they may
+        more = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in more.items()}
+        ops().dequant_gemm(x.clone(), w.codes.clone(), w.scale.clone(), None, w.format, **more)
         return
     case = PRODUCTS[product]
     w = operand(
