@@ -25,6 +25,7 @@ from torch import Tensor
 from lowbit import _C, ops
 from lowbit.capabilities import capabilities
 from lowbit.spec import FormatSpec
+from lowbit.tensor import QuantTensor
 
 SHAPES = ((1, 4096, 4096), (512, 4096, 4096))
 WEIGHTS = (
@@ -177,17 +178,16 @@ def copies(t: Tensor) -> list[Tensor]:
 
 
 class QuantizedWeight:
-    """A quantized weight: as modules hold it (prepacked where its layout has tiles), or canonical."""
+    """A quantized weight: as modules hold it (prepacked where it has such a layout), or canonical."""
 
     def __init__(self, dense: Tensor, text: str, prepacked: bool):
         spec = FormatSpec.parse(text, "--weight")
-        k = dense.shape[1]
-        codes, self.scale, zero, scale2 = ops.quantize(dense, text, asymmetric=spec.kind == "unsigned")
-        self.zero, self.scale2 = (t if t.numel() else None for t in (zero, scale2))
-        self.dense = ops.dequantize(codes, self.scale, self.zero, text, k, scale2=self.scale2)
-        self.format = text
-        if prepacked and spec.canonical_layout == "planes" and not spec.is_complex:
-            codes, self.format = ops.prepack(codes, text, k), spec.with_layout("tile16").text_with_layout
+        held = QuantTensor.quantize(dense, text, asymmetric=spec.kind == "unsigned")
+        self.dense = held.dequantize()
+        if prepacked:
+            held = held.prepack()
+        codes, self.scale, self.zero, self.scale2 = held.codes, held.scale, held.zero, held.scale2
+        self.format = held.spec.text_with_layout
         self.bytes = sum(t.nbytes for t in (codes, self.scale, self.zero, self.scale2) if t is not None)
         self.codes = copies(codes)
 
