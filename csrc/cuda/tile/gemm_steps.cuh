@@ -171,8 +171,8 @@ struct TileWindows {
   static constexpr int kW = ValueWindow::kWords<kRowsW>, kX = ValueWindow::kWords<kRowsX>;
 
   static constexpr __host__ __device__ int64_t value_bytes(const GemmParams& p) {
-    return int64_t{4} * (kW * (p.w.scale_window.ring + p.w.zero_window.ring) +
-                         kX * (p.x.scale_window.ring + p.x.zero_window.ring));
+    return int64_t{4} *
+           (kW * (p.w.scale_window.ring + p.w.zero_window.ring) + kX * (p.x.scale_window.ring + p.x.zero_window.ring));
   }
   static __device__ __forceinline__ uint32_t* w_zeros(const GemmParams& p, uint32_t* base) {
     return base + kW * p.w.scale_window.ring;

@@ -1,6 +1,6 @@
-// The narrow loop of any cut of K and of weights through rows: a block of four warps computes 16 rows of w by 8 of x at a
-// time, and the warps share K by turns of units: with `turn_units` u, warp i of the block takes units u i .. u i + u - 1
-// of a turn of 4 u. Each leaves the sums of its parts (a segment within a unit) in records; after every turn all
+// The narrow loop of any cut of K and of weights through rows: a block of four warps computes 16 rows of w by 8 of x at
+// a time, and the warps share K by turns of units: with `turn_units` u, warp i of the block takes units u i .. u i + u
+// - 1 of a turn of 4 u. Each leaves the sums of its parts (a segment within a unit) in records; after every turn all
 // threads join them, one output a thread.
 //
 // Whole sectors come from memory: scales and zero points in windows of the block (tile/value_window.cuh), those of a
@@ -24,8 +24,8 @@ struct NarrowScales {
   int32_t w_int[16], x_int[8];
 };
 
-// One part, in whole sectors. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g, columns 2 t) and
-// the threads of the join (16 rows, two columns that lie side by side) meet all banks.
+// One part, in whole sectors. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g,
+// columns 2 t) and the threads of the join (16 rows, two columns that lie side by side) meet all banks.
 struct PartRecord {
   int32_t sums[128];  // the bits of floats where the engine's sums are
   float w_scale[16], w_float_zero[16], x_scale[8];
@@ -371,10 +371,9 @@ class NarrowWalk {
                            : p.x.scale_from(m, c);
       }
       if (!E::kInteger) return;
-      loaded.zero = p.x.zero_window.ring != 0
-                        ? p.x.integer_zero_of(stored_at<Narrow::kRowsX>(p.x.zero_window, p.x.zero,
-                                                                        NarrowWindows::x_zeros(p, base), row, c))
-                        : p.x.integer_zero_at(m, c);
+      loaded.zero = p.x.zero_window.ring != 0 ? p.x.integer_zero_of(stored_at<Narrow::kRowsX>(
+                                                    p.x.zero_window, p.x.zero, NarrowWindows::x_zeros(p, base), row, c))
+                                              : p.x.integer_zero_at(m, c);
     }
   }
   __device__ __forceinline__ void values_store(int32_t s, int32_t c, int to) {
@@ -480,8 +479,7 @@ class NarrowWalk {
 #pragma unroll
       for (int j = 0; j < kPieces; ++j) {
         if (sums) {
-          if constexpr (E::kInteger && !E::kNibbles)
-            multiply<true, true>(kChunk, j, length - j * kChunk, *values);
+          if constexpr (E::kInteger && !E::kNibbles) multiply<true, true>(kChunk, j, length - j * kChunk, *values);
         } else {
           multiply<false, true>(kChunk, j, length - j * kChunk, *values);
         }
@@ -588,9 +586,9 @@ class NarrowWalk {
   PartRecord* records;
   int32_t units, unit_begin, unit_end, at, stage, ahead_stage;
   int32_t ahead_unit, ahead_column, ahead_left, column, left;  // p.even: places and columns of the part left
-  int32_t values_end;                // windows of values are there, or under way, up to here; -1: none
+  int32_t values_end;                 // windows of values are there, or under way, up to here; -1: none
   WarpCodes::Place entered, brought;  // windows of codes
-  int32_t codes_unit, codes_column;  // the step behind those whose windows are brought
+  int32_t codes_unit, codes_column;   // the step behind those whose windows are brought
   Scales loaded = {};
   Sum sum[4] = {};
   int32_t w_sums[2] = {}, x_sum = 0;
