@@ -23,7 +23,7 @@ struct GemmKernels {
   void (*wide)(GemmParams);
   void (*narrow)(GemmParams);
   int64_t (*wide_shared)(const GemmParams& p, int stages);
-  int64_t (*narrow_shared)(const GemmParams& p, int stages, int parts);
+  int64_t (*narrow_shared)(const GemmParams& p, int stages, bool split);
 };
 const GemmKernels* int8_gemm_kernels(int bits, bool float_weights);  // minifloats: E2M1
 const GemmKernels* bfloat16_gemm_kernels(int bits, bool float_weights);

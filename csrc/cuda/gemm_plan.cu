@@ -13,6 +13,7 @@ constexpr int32_t kWidestUnit = 512;
 // FP8 sums in the tensor cores of sm_89 keep some 22 bits (SageAttention2, Zhang et al. 2024): they are joined in fp32
 // so often, block-scaled ones too.
 constexpr int32_t kFloat8Unit = 128;
+constexpr int32_t kCodeColumns = 256;      // of a window of planes: a sector of each row
 constexpr int64_t kCopyBytes = 16;         // cp.async of mma64 weights
 constexpr int64_t kReservedShared = 1024;  // that CUDA takes for every block itself
 
@@ -346,12 +347,16 @@ void choose_loads(const GemmArgs& args, bool far, int32_t longest, GemmPlan* pla
   p.w.bytes = integer ? byte_map(*args.w.codes.format) : ByteMap();
   plan->bits = 0, plan->float_weights = false, p.flip = 0;
   p.far_zeros = far && !plan->narrow;  // the narrow loop joins in 64 bits whatever the zero points
-  if (!p.far_zeros && decode_in_registers(args, plan->engine, &p, &plan->float_weights)) {
+  p.x_async = copied_rows(args, plan->engine, p);
+  const bool in_registers = !p.far_zeros && decode_in_registers(args, plan->engine, &p, &plan->float_weights);
+  const bool nibbles = plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4;
+  if (in_registers && (!plan->narrow || streams(p, nibbles))) {
     plan->bits = args.w.codes.format->bits;
   } else {
-    plan->float_weights = false;
+    plan->float_weights = false, p.flip = 0;
+    p.w.bytes = integer ? byte_map(*args.w.codes.format) : ByteMap();
   }
-  p.x_async = copied_rows(args, plan->engine, p);
+  p.mma64_order = in_registers && plan->bits == 0;
   if (!integer) return;
   p.x_sums = p.w.has_zero || p.w.bytes.offset != 0;
   p.w_sums = p.x.has_zero || p.x.bytes.offset != 0;
@@ -380,9 +385,9 @@ bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* gro
   GemmParams& p = plan->params;
   const bool integer = is_integer(plan->engine);
   plan->narrow = narrow;
+  even_parts(&p, !integer || narrow);
   choose_loads(args, far, longest, plan);
   plan->kernels = kernels_of(args, *plan);
-  even_parts(&p, !integer || narrow);
   if (plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4) p.chunk = kStepSlots;
   const int64_t tile = narrow ? kNarrowTile : kWideTile, columns = narrow ? kNarrowColumns : kWideColumns;
   const int64_t across = ceil_div(p.n, tile);
@@ -400,21 +405,29 @@ bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* gro
   plan->tiles = tiles;
   plan->grid = dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(plan->splits));
   plan->block = dim3(narrow ? kNarrowWarps * 32 : kWideThreads);
-  const int parts = plan->splits > 1 ? 0 : kNarrowWarps * p.unit_parts;
   const auto bytes = [&](int stages) {
-    return narrow ? plan->kernels->narrow_shared(p, stages, parts) : plan->kernels->wide_shared(p, stages);
+    return narrow ? plan->kernels->narrow_shared(p, stages, plan->splits > 1) : plan->kernels->wide_shared(p, stages);
   };
   const bool rows = plan->bits == 0;
   p.w_tiles = rows && p.linear && steps_have(p, [](const CodeSource& s) { return s.mma64; });
-  p.code_windows = rows && !narrow && steps_have(p, [](const CodeSource& s) { return s.has_planes(); });
+  p.code_windows = rows && (!narrow || p.linear) && steps_have(p, [](const CodeSource& s) { return s.has_planes(); });
+  const auto set_turn = [&] {  // a warp has the columns of a window of codes
+    p.turn_units = narrow && p.code_windows ? std::max(kCodeColumns / p.unit, 1) : 1;
+    if (!narrow) return;
+    for (ValueWindow* w : {&p.w.scale_window, &p.w.zero_window, &p.x.scale_window, &p.x.zero_window}) {
+      w->set_ring(int64_t{3} * kNarrowWarps * p.turn_units * p.unit);  // turns that are in use, next, under way
+    }
+  };
+  set_turn();
   int least = 2;
   const auto choose = [&] { return plan->stages = choose_stages(device, least, rows ? 2 : kMostStages, bytes); };
-  if (choose() == 0 && !narrow) {  // with fewer windows there may be room
+  if (choose() == 0) {  // with fewer windows there may be room
     p.code_windows = false;
+    set_turn();
     if (choose() == 0) {
       p.w.scale_window = p.w.zero_window = p.x.scale_window = p.x.zero_window = ValueWindow();
       // rows of floats through registers: copies ahead of the multiplies are x's alone, and a block can do without
-      if (choose() == 0 && rows && !integer && !multiplies_codes(plan->engine)) {
+      if (choose() == 0 && !narrow && rows && !integer && !multiplies_codes(plan->engine)) {
         least = 1;
         choose();
       }
@@ -469,7 +482,9 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
     return unsupported(op, ": K under one scale must be at most ", limit, ", got ", longest, "; use scales of groups");
   }
   const bool narrow_first = grouped == nullptr && (args.m <= kNarrowRows || longest > limit);
+  const GemmParams before = p;
   if (fit_loop(args, device, grouped, narrow_first, far, longest, plan)) return check_grid(op, *plan);
+  p = before;
   const bool other = narrow_first ? longest <= limit : grouped == nullptr;
   if (other && fit_loop(args, device, grouped, !narrow_first, far, longest, plan)) return check_grid(op, *plan);
   return unsupported(op, ": the kernel must find ", plan->shared_bytes, " bytes of shared memory, got ",

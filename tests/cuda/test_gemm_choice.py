@@ -195,8 +195,8 @@ def test_loops_grids_and_workspaces(arch):
         splits = max(1, min(2 * sms // tiles, units // 4))
         splits = -(-units // -(-units // splits))  # none is left empty
         assert (choice.grid_x, choice.grid_y, choice.splits) == (tiles, splits, splits)
-        # a counter a tile, and a record of 1,760 bytes for each of the four groups of a unit
-        records = tiles * units * (4 if k > 128 else 1) * 1760
+        # a counter a tile, and a record of 1,792 bytes for each of the four groups of a unit
+        records = tiles * units * (4 if k > 128 else 1) * 1792
         assert choice.workspace_bytes == (0 if splits == 1 else -(-4 * tiles // 256) * 256 + records)
 
 

@@ -14,12 +14,13 @@ namespace lowbit::cuda {
 
 template <class E, int kBits>
 struct NarrowShared {
-  // `parts`: records of the walk in shared memory, 0 where they lie in the workspace.
-  static constexpr int64_t bytes(const GemmParams& p, int stages, int parts) {
+  // `split`: records of parts lie in the workspace.
+  static constexpr int64_t bytes(const GemmParams& p, int stages, bool split) {
     if constexpr (kBits > 0) {
-      if (streams<E>(p)) return StreamShared<E, kBits>::bytes(p, stages, parts == 0);
+      return StreamShared<E, kBits>::bytes(p, stages, split);
+    } else {
+      return WalkShared<E>::bytes(p, stages, split);
     }
-    return WalkShared<E, kBits>::bytes(p, stages, parts);
   }
 };
 
@@ -29,12 +30,10 @@ __global__ void __launch_bounds__(32 * kNarrowWarps, 2) gemm_narrow(const __grid
   if constexpr (IsNative<E>::value) {
     extern __shared__ __align__(128) uint8_t memory[];
     if constexpr (kBits > 0) {
-      if (streams<E>(p)) {
-        NarrowStream<E, kBits>(p, memory).run();
-        return;
-      }
+      NarrowStream<E, kBits>(p, memory).run();
+    } else {
+      NarrowWalk<E>(p, reinterpret_cast<WalkShared<E>*>(memory)).run();
     }
-    NarrowWalk<E, kBits>(p, reinterpret_cast<WalkShared<E, kBits>*>(memory)).run();
   }
 }
 

@@ -29,8 +29,9 @@ struct GemmParams {
   int32_t part, segment;  // segment: columns, 0: all
   bool small_sums;        // of bytes: every sum of a segment is below 2^22
   bool far_zeros;         // wide loop: zero points are 32 bits, and the corrected sum of a segment may not be
-  bool code_windows;      // the wide loop takes w's codes from windows (tile/code_window.cuh)
+  bool code_windows;      // w's planes come in windows (tile/code_window.cuh, tile/warp_codes.cuh)
   bool w_tiles;           // w through rows: mma64 tiles are taken whole
+  bool mma64_order;       // w through rows: floats are multiplied in the order of mma64 words, as of more rows of x
   bool x_async;           // rows of x are copied as they lie
   bool x_scale_joins;     // x's scale changes along K
   bool x_scaled;          // x is quantized: its scale, or 2^-shift
@@ -58,6 +59,23 @@ struct GemmParams {
   void* parts;
   int32_t* arrivals;
   int32_t unit_parts;  // most parts of a unit
+  int32_t turn_units;  // tile/narrow_walk.cuh: units that a warp takes side by side
 };
+
+// Whether the narrow loop of mma64 weights (tile/narrow_stream.cuh) has the product: parts of a unit or of whole units,
+// and rows of x and all scales brought by a few instructions that stand in the loop, without a call. `nibbles`: of the
+// engine; its x comes through registers.
+inline bool streams(const GemmParams& p, bool nibbles) {
+  if (!p.linear || p.w.is_complex || p.w_terms != 1 || p.x_terms != 1) return false;
+  if (!nibbles && !p.x_async) return false;
+  if (p.w.scale_kind == ScaleKind::kOther || (p.x_scale_joins && p.x.scale_kind == ScaleKind::kOther)) return false;
+  if (p.w.has_zero && (p.w.zero.coded || p.w.zero.has_second)) return false;
+  const int32_t least = p.segment;
+  if (least == 0) return true;
+  for (int i = 0; i < kMaxCuts; ++i) {
+    if (p.cuts[i] % least != 0) return false;
+  }
+  return p.unit % least == 0 || least % p.unit == 0;
+}
 
 }  // namespace lowbit::cuda

@@ -11,7 +11,7 @@ inline constexpr int kWideThreads = 128, kWideTile = 128, kWideColumns = 64;
 inline constexpr int kNarrowWarps = 4, kNarrowTile = 16, kNarrowColumns = 16, kNarrowRows = 16;
 // tile/binary_gemm.cuh: planes of rows of x under a block
 inline constexpr int kBinaryColumns = 64;
-inline constexpr int64_t kPartBytes = 2 * 880;  // of the sums of a part in the workspace, at most
+inline constexpr int64_t kPartBytes = 2 * 896;  // of the sums of a part in the workspace, at most
 
 // Block-scaled multiplies (mma.sync kind::mxf8f6f4, mxf4, mxf4nvf4) by the formats of w and x: scales are E8M0 of 32
 // columns, of kNvFloat4 E4M3 of 16.

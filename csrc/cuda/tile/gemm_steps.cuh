@@ -10,6 +10,7 @@
 #include "cuda/tile/gemm_engine.cuh"
 #include "cuda/tile/gemm_params.h"
 #include "cuda/tile/swizzle.cuh"
+#include "cuda/tile/warp_codes.cuh"
 #include "cuda/tile/weight_words.cuh"
 
 namespace lowbit::cuda {
@@ -164,14 +165,14 @@ __device__ __forceinline__ uint32_t ones(int length) {
   return length >= 4 ? 0x01010101u : length <= 0 ? 0u : 0x01010101u & ((1u << (8 * length)) - 1u);
 }
 
-// The windows of the wide loop, one ring after the other from `base` on: w's scales and zero points, x's, w's codes.
-struct WideWindows {
-  static constexpr int kW = ValueWindow::kWords<kWideTile>, kX = ValueWindow::kWords<kWideColumns>;
+// The windows of a block's tile, one ring after the other from `base` on: w's scales and zero points, x's.
+template <int kRowsW, int kRowsX>
+struct TileWindows {
+  static constexpr int kW = ValueWindow::kWords<kRowsW>, kX = ValueWindow::kWords<kRowsX>;
 
-  static int64_t bytes(const GemmParams& p) {
-    return int64_t{4} * (kW * (p.w.scale_window.ring + p.w.zero_window.ring) +
-                         kX * (p.x.scale_window.ring + p.x.zero_window.ring)) +
-           (p.code_windows ? CodeWindows<kWideTile>::bytes(p.w) : 0);
+  static constexpr __host__ __device__ int64_t value_bytes(const GemmParams& p) {
+    return int64_t{4} *
+           (kW * (p.w.scale_window.ring + p.w.zero_window.ring) + kX * (p.x.scale_window.ring + p.x.zero_window.ring));
   }
   static __device__ __forceinline__ uint32_t* w_zeros(const GemmParams& p, uint32_t* base) {
     return base + kW * p.w.scale_window.ring;
@@ -182,15 +183,25 @@ struct WideWindows {
   static __device__ __forceinline__ uint32_t* x_zeros(const GemmParams& p, uint32_t* base) {
     return x_scales(p, base) + kX * p.x.scale_window.ring;
   }
-  static __device__ __forceinline__ uint32_t* codes(const GemmParams& p, uint32_t* base) {
-    return x_zeros(p, base) + kX * p.x.zero_window.ring;
-  }
   // The zero point at row `row` of the tile.
   static __device__ __forceinline__ float w_zero(const GemmParams& p, uint32_t* base, int row, int32_t c) {
     const int32_t j = p.w.zero.block_cols(c);
-    return p.w.zero_of(p.w.zero_window.words<kWideTile>(w_zeros(p, base), j)[row] >> p.w.zero_window.shift(j));
+    return p.w.zero_of(p.w.zero_window.template words<kRowsW>(w_zeros(p, base), j)[row] >> p.w.zero_window.shift(j));
   }
 };
+using NarrowWindows = TileWindows<kNarrowTile, kNarrowColumns / 2>;
+
+// Of the wide loop: w's codes too.
+struct WideWindows : TileWindows<kWideTile, kWideColumns> {
+  static int64_t bytes(const GemmParams& p) {
+    return value_bytes(p) + (p.code_windows ? CodeWindows<kWideTile>::bytes(p.w) : 0);
+  }
+  static __device__ __forceinline__ uint32_t* codes(const GemmParams& p, uint32_t* base) {
+    return x_zeros(p, base) + kX * p.x.zero_window.ring;
+  }
+};
+template <int kThreads>
+using WindowsOf = typename std::conditional<kThreads == 32, NarrowWindows, WideWindows>::type;
 
 // How rows come into shared memory through registers: 16 columns of a row a lane. Eight neighbouring lanes have eight
 // rows, so that what they write meets all banks. A warp has all columns of eight rows, or half of those of sixteen, the
@@ -210,18 +221,22 @@ struct RowPlace {
 // whatever `count` is.
 template <class E, int kThreads, bool kWindows>
 __device__ __noinline__ void stage_nibbles(const GemmParams& p, bool is_w, int32_t expert, int32_t row0, int count,
-                                           int32_t row_end, int32_t column, uint32_t* windows, uint4* to) {
+                                           int32_t row_end, int32_t column, uint32_t* windows, uint4* to,
+                                           WarpCodes::Step warp_codes = {}) {
+  constexpr bool kPairs = kWindows && kThreads != 32;
   const Operand& o = is_w ? p.w : p.x;
   const int64_t step = is_w ? expert * p.w_step : 0;
 #pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x) % kThreads; at < (count + 7) / 8 * 32; at += kThreads) {
     const auto a = static_cast<unsigned>(at), blocks = static_cast<unsigned>(count) / 16;
-    const auto row = static_cast<int>(kWindows ? a / 32 % blocks * 16 + a / 16 % 2 * 8 + a % 8 : a / 32 * 8 + a % 8);
-    const auto part = static_cast<int>(kWindows ? a / 32 / blocks * 2 + a / 8 % 2 : a / 8 % 4);
+    const auto row = static_cast<int>(kPairs ? a / 32 % blocks * 16 + a / 16 % 2 * 8 + a % 8 : a / 32 * 8 + a % 8);
+    const auto part = static_cast<int>(kPairs ? a / 32 / blocks * 2 + a / 8 % 2 : a / 8 % 4);
     const int32_t r = row0 + row, c = column + 16 * part, left = r < row_end ? o.cols - c : 0;
     Codes16 codes;
     if (left > 0) {
-      if constexpr (kWindows) {
+      if constexpr (kWindows && kThreads == 32) {
+        codes = WarpCodes::read(o, warp_codes, row, 16 * part, min(16, left));
+      } else if constexpr (kWindows) {
         codes = CodeWindows<kWideTile>::read(o, WideWindows::codes(p, windows), row, c, min(16, left));
       } else {
         codes = o.read(r, c, min(16, left), step);
@@ -269,18 +284,18 @@ __device__ __forceinline__ float code_value(const ElementFormat& f, const float*
 
 // Rows row0 .. row0 + count - 1 of w or x through registers; rows from row_end on and slots past a piece are zeros.
 // Without a step the slots are the columns from `column` on. `windows`: those of the wide loop, from which w takes its
-// zero points where they are there; kWindows: its codes too.
+// zero points where they are there; kWindows: its codes too, a warp by itself those of its own window.
 template <class E, int kThreads, bool kWindows>
 __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& tables, bool is_w, int32_t expert,
                                         int32_t row0, int count, int32_t row_end, const Step* step, int32_t column,
-                                        uint32_t* windows, uint4* to) {
+                                        uint32_t* windows, uint4* to, WarpCodes::Step warp_codes = {}) {
   const Operand& o = is_w ? p.w : p.x;
   const int64_t o_step = is_w ? expert * p.w_step : 0, zero_step = is_w ? expert * p.w_zero_step : 0;
   const typename Tables<E>::Entry* table = is_w ? tables.w[0] : tables.x;
   const int terms = is_w ? p.w_terms : p.x_terms, chunk = p.chunk;
 #pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x) % kThreads; at < count * 4; at += kThreads) {
-    const RowPlace place(at, count, kWindows ? 32 : is_w && o.low.tile16 ? 16 : 8);
+    const RowPlace place(at, count, kWindows && kThreads != 32 ? 32 : is_w && o.low.tile16 ? 16 : 8);
     const int row = place.row, slot = place.slot;
     int32_t c = column + slot, left = o.cols - c;
     if (step != nullptr) {
@@ -294,7 +309,9 @@ __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& ta
     const typename Tables<E>::Entry* entries = table;
     const bool dense = o.dense.data != nullptr;
     if (live && !dense) {
-      if constexpr (kWindows) {
+      if constexpr (kWindows && kThreads == 32) {
+        codes = WarpCodes::read(o, warp_codes, row, slot, n);
+      } else if constexpr (kWindows) {
         codes = CodeWindows<kWideTile>::read(o, WideWindows::codes(p, windows), row, c, n);
       } else {
         codes = o.read(r, c, n, o_step);
@@ -323,7 +340,7 @@ __device__ __noinline__ void stage_rows(const GemmParams& p, const Tables<E>& ta
       float zero = 0.0f;
       if (live && !dense && o.has_zero) {
         if (is_w && windows != nullptr && o.zero_window.ring != 0) {
-          zero = WideWindows::w_zero(p, windows, row, c);
+          zero = WindowsOf<kThreads>::w_zero(p, windows, row, c);
         } else {
           zero = o.zero_at(r, c, zero_step);
         }
@@ -416,7 +433,7 @@ __device__ __noinline__ void stage_tiles(const GemmParams& p, const Tables<E>& t
         float zero = 0.0f, v[4];
         if (o.has_zero && kept != 0) {
           zero = windows != nullptr && o.zero_window.ring != 0
-                     ? WideWindows::w_zero(p, windows, own, c)
+                     ? WindowsOf<kThreads>::w_zero(p, windows, own, c)
                      : o.zero_at(min(row0 + own, p.n - 1), c, expert * p.w_zero_step);
         }
 #pragma unroll
@@ -457,6 +474,18 @@ __device__ __forceinline__ void bring_rows_of_windows(const GemmParams& p, const
     stage_nibbles<E, kThreads, true>(p, true, expert, row0, kWideTile, p.n, column, windows, to);
   } else {
     stage_rows<E, kThreads, true>(p, tables, true, expert, row0, kWideTile, p.n, step, column, windows, to);
+  }
+}
+
+// The 16 rows of w from row0 on of a warp, from a window of their codes.
+template <class E>
+__device__ __forceinline__ void bring_rows_of_warp(const GemmParams& p, const Tables<E>& tables, int32_t row0,
+                                                   const Step* step, int32_t column, uint32_t* windows,
+                                                   const WarpCodes::Step& codes, uint4* to) {
+  if constexpr (E::kNibbles) {
+    stage_nibbles<E, 32, true>(p, true, 0, row0, kNarrowTile, p.n, column, windows, to, codes);
+  } else {
+    stage_rows<E, 32, true>(p, tables, true, 0, row0, kNarrowTile, p.n, step, column, windows, to, codes);
   }
 }
 
@@ -568,6 +597,18 @@ __device__ __forceinline__ void weight_fragment(const GemmParams& p, const uint3
 // the codes of one block of lane t's row, whose scales are the bytes of `scales`; `half`: of the 64 columns.
 __device__ __forceinline__ uint32_t block_sign(uint32_t scales, int half, int t) {
   return (scales >> (16 * half + 8 * (t / 2) + 7) & 1u) * 0x88888888u;
+}
+
+// A of 16 rows of 16-bit floats that stand in shared memory as rows, in the order of mma64 words.
+template <class E>
+__device__ __forceinline__ void row_fragment_mma64(const uint4* rows, int piece, int lane, uint32_t (&a)[4]) {
+  const int g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const uint4* chunk = rows + chunk_at<E>(g + 8 * h, 2 * piece + t / 2);
+    const uint2 v = reinterpret_cast<const uint2*>(chunk)[t % 2];
+    a[h] = v.x, a[2 + h] = v.y;
+  }
 }
 
 // A of 16 rows that stand in shared memory as rows.

@@ -39,22 +39,6 @@ struct StreamCuts {
         constant(p.segment == 0) {}
 };
 
-// Whether the cuts of K are of that kind: parts of a unit, or whole units; and rows of x and all scales are brought by
-// a few instructions that stand in the loop, without a call.
-template <class E>
-constexpr __host__ __device__ bool streams(const GemmParams& p) {
-  if (!p.linear || p.w.is_complex || p.w_terms != 1 || p.x_terms != 1) return false;
-  if (!E::kNibbles && !p.x_async) return false;
-  if (p.w.scale_kind == ScaleKind::kOther || (p.x_scale_joins && p.x.scale_kind == ScaleKind::kOther)) return false;
-  if (p.w.has_zero && (p.w.zero.coded || p.w.zero.has_second)) return false;
-  const int32_t least = p.segment;
-  if (least == 0) return true;
-  for (int i = 0; i < kMaxCuts; ++i) {
-    if (p.cuts[i] % least != 0) return false;
-  }
-  return p.unit % least == 0 || least % p.unit == 0;
-}
-
 // Shared memory: this, the rings of the warps, values of two spans, records of two windows.
 template <class E, int kBits>
 struct StreamShared {
@@ -147,7 +131,9 @@ class NarrowStream {
     split = gridDim.y > 1;
     const int64_t tile = blockIdx.x;
     const int32_t turns = (p.k + cuts.turn - 1) / cuts.turn;
-    const int32_t share = (turns + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+    // whole windows: one that not all warps have a turn of takes as long, and spans begin at sectors
+    int32_t share = (turns + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+    share = (share + kNarrowWarps - 1) / kNarrowWarps * kNarrowWarps;
     int32_t begin = static_cast<int32_t>(min(static_cast<int64_t>(blockIdx.y) * share * cuts.turn, int64_t{p.k}));
     end =
         static_cast<int32_t>(min(static_cast<int64_t>(begin) + static_cast<int64_t>(share) * cuts.turn, int64_t{p.k}));
@@ -190,21 +176,21 @@ class NarrowStream {
   // The windows of [begin, end): sums their parts to records, joins records, or both.
   __device__ __forceinline__ void windows(int32_t begin, bool sums_parts, bool joins) {
     const int32_t window = kNarrowWarps * cuts.turn;
-    int32_t span_begin = is_constant() ? 0 : begin;  // whose values are in use
-    load_values(span_begin);
-    int32_t span_end = begin;
+    const int32_t span_columns = span << slot_shift;
+    int32_t next_span = is_constant() ? 0 : begin / span_columns * span_columns, span_begin = next_span;
+    if (begin < end) load_values(next_span);
+    int32_t span_end = begin;  // of the values in use
     bool second_set = false;
 #pragma unroll 1
     for (int32_t column = begin; column < end; column += window) {
       if (column == span_end) {
-        if (!is_constant()) span_begin = column;
+        span_begin = next_span;
         values_at ^= 1;  // a slow warp may still join by the others
         store_values(span_begin, values_at);
         __syncthreads();
-        span_end = is_constant()
-                       ? end
-                       : static_cast<int32_t>(min(int64_t{column} + (int64_t{span} << slot_shift), int64_t{end}));
-        if (span_end < end) load_values(span_end);
+        span_end = is_constant() ? end : static_cast<int32_t>(min(int64_t{span_begin} + span_columns, int64_t{end}));
+        next_span = span_end;
+        if (next_span < end) load_values(next_span);
       }
       uint8_t* set = split ? records + static_cast<int64_t>(column >> part_shift) * record_bytes
                            : records + (second_set ? kNarrowWarps * cuts.turn_parts * record_bytes : 0);

@@ -1,6 +1,11 @@
-// The narrow loop of any cut of K and of weights through registers: a block of four warps computes 16 rows of w by 8 of
-// x at a time, and the warps share K by units: warp i of the block takes units i, i + 4, ... Each leaves the sums of
-// its parts (a segment within a unit) in records; after every four units all threads join them, one output a thread.
+// The narrow loop of any cut of K and of weights through rows: a block of four warps computes 16 rows of w by 8 of x at
+// a time, and the warps share K by turns of units: with `turn_units` u, warp i of the block takes units u i .. u i + u
+// - 1 of a turn of 4 u. Each leaves the sums of its parts (a segment within a unit) in records; after every turn all
+// threads join them, one output a thread.
+//
+// Whole sectors come from memory: scales and zero points in windows of the block (tile/value_window.cuh), those of a
+// turn while the turn before the last one is multiplied; bit planes in windows of the warp (tile/warp_codes.cuh), so
+// the units that a warp takes together have the columns of a window at least.
 #pragma once
 
 #include "cuda/tile/gemm_shape.h"
@@ -19,28 +24,26 @@ struct NarrowScales {
   int32_t w_int[16], x_int[8];
 };
 
-// One part. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g, columns 2 t) and
-// the threads of the join (16 rows, two columns that lie side by side) meet all banks.
+// One part, in whole sectors. The sum of row r of w and row c of x is sums[sum_at(r, c)]: the lanes of a store (rows g,
+// columns 2 t) and the threads of the join (16 rows, two columns that lie side by side) meet all banks.
 struct PartRecord {
   int32_t sums[128];  // the bits of floats where the engine's sums are
   float w_scale[16], w_float_zero[16], x_scale[8];
   int32_t w_zero[16], w_sum[16], x_zero[8], x_sum[8];
-  int32_t length, segment, last, pad;
+  int32_t length, segment, last, pad[5];
 };
 static_assert(kNarrowColumns / Narrow::kRowsX * sizeof(PartRecord) == kPartBytes);
 __device__ __forceinline__ int sum_at(int r, int c) { return 16 * (c % 2 * 4 + c / 2) + (r ^ (c / 4 * 8)); }
 
-// Shared memory: this, the rings of the warps (weights, rows of x), their scales, the records of a window.
-template <class E, int kBits>
+// Shared memory: this, the rings of the warps (weights, rows of x), their scales, windows, the records of a turn.
+template <class E>
 struct WalkShared {
   Step steps[Narrow::kWarps][kStepRing];
   Walker walkers[Narrow::kWarps];  // of lanes 0
   Tables<E> tables;
   int32_t arrived;
 
-  static constexpr int64_t weights(int terms) {
-    return kBits > 0 ? 128 * kBits : Narrow::kRowsW * E::kRowBytes * terms;
-  }
+  static constexpr int64_t weights(int terms) { return Narrow::kRowsW * E::kRowBytes * terms; }
   static constexpr int64_t rows(int terms) { return Narrow::kRowsX * E::kRowBytes * terms; }
   static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WalkShared)) + 127) / 128 * 128; }
   static constexpr __host__ __device__ int64_t rings(const GemmParams& p, int stages) {
@@ -49,16 +52,23 @@ struct WalkShared {
   static constexpr __host__ __device__ int64_t scales(const GemmParams& p, int stages) {
     return Narrow::kWarps * stages * p.slots * static_cast<int64_t>(sizeof(NarrowScales));
   }
-  // `parts`: records in shared memory, 0 where they lie in the workspace.
-  static constexpr int64_t bytes(const GemmParams& p, int stages, int parts) {
-    return header() + rings(p, stages) + scales(p, stages) + static_cast<int64_t>(sizeof(PartRecord)) * parts;
+  static constexpr __host__ __device__ int64_t codes(const GemmParams& p) {
+    return p.code_windows ? WarpCodes::bytes(p.w) : 0;
+  }
+  static constexpr __host__ __device__ int64_t windows(const GemmParams& p) {
+    return NarrowWindows::value_bytes(p) + Narrow::kWarps * codes(p);
+  }
+  static constexpr int64_t bytes(const GemmParams& p, int stages, bool split) {
+    const int64_t records = split ? 0 : int64_t{Narrow::kWarps} * p.turn_units * p.unit_parts;
+    return header() + rings(p, stages) + scales(p, stages) + windows(p) +
+           static_cast<int64_t>(sizeof(PartRecord)) * records;
   }
 };
 
-template <class E, int kBits>
+template <class E>
 class NarrowWalk {
   using Sum = typename E::Sum;
-  using Shared = WalkShared<E, kBits>;
+  using Shared = WalkShared<E>;
 
  public:
   __device__ __forceinline__ NarrowWalk(const GemmParams& params, Shared* s)
@@ -73,10 +83,12 @@ class NarrowWalk {
   __device__ __forceinline__ void run() {
     units = (p.k + p.unit - 1) / p.unit;
     const bool split = gridDim.y > 1;
-    const int32_t share = (units + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+    const int32_t turn = Narrow::kWarps * p.turn_units;  // of which a share has whole ones: a part takes as long
+    int32_t share = (units + static_cast<int32_t>(gridDim.y) - 1) / static_cast<int32_t>(gridDim.y);
+    share = (share + turn - 1) / turn * turn;
     unit_begin = static_cast<int32_t>(blockIdx.y) * share;
     unit_end = min(units, unit_begin + share);
-    fill_tables<kBits>(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
+    fill_tables<0>(p, &shared.tables, static_cast<int>(threadIdx.x), Narrow::kThreads);
 #pragma unroll 1
     for (int half = 0; place(half); ++half) {
       sum_parts(split);
@@ -109,42 +121,64 @@ class NarrowWalk {
       records = static_cast<PartRecord*>(p.parts) +
                 (int64_t{blockIdx.x} * (kNarrowColumns / Narrow::kRowsX) + half) * units * p.unit_parts;
     } else {
-      records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
-                                              Shared::scales(p, p.stages));
+      records = reinterpret_cast<PartRecord*>(reinterpret_cast<uint8_t*>(windows()) + Shared::windows(p));
     }
     return true;
   }
 
   // The parts of the block's units to records; where K is not split, they are joined too.
   __device__ __forceinline__ void sum_parts(bool split) {
-    ahead_unit = unit_begin + warp;
+    const int32_t turn = Narrow::kWarps * p.turn_units;
+    const int64_t columns = int64_t{turn} * p.unit, begin = int64_t{unit_begin} * p.unit;
+    values_end = -1;
+    bring_values(begin, begin + 2 * columns);
+    ahead_unit = unit_begin + warp * p.turn_units;
     ahead_column = ahead_unit * p.unit;
     ahead_left = p.part;
+    entered = brought = WarpCodes::Place();
+    codes_unit = ahead_unit, codes_column = ahead_column;
+    if (p.code_windows) bring_codes();
     if (lane == 0 && !p.even) {
       shared.walkers[warp] = Walker{};
       start(ahead_unit);
       for (int i = 0; i <= p.stages; ++i) next(i);
     }
+    end_copies();
     __syncthreads();
 #pragma unroll 1
     for (int32_t s = 0; s < p.stages - 1; ++s) values_store(s, fetch(s, s), s);
     stage = 0, ahead_stage = p.stages - 1;
     out = NarrowJoin();
     at = 0;
-    for (int32_t window = unit_begin; window < unit_end; window += Narrow::kWarps) {
-      if (window + warp < unit_end) unit(window + warp, split ? window + warp : warp);
+#pragma unroll 1
+    for (int32_t first = unit_begin; first < unit_end; first += turn) {
+      const int64_t column = int64_t{first} * p.unit;
+      bring_values(column, column + 3 * columns);
+      const int32_t mine = first + warp * p.turn_units, mine_end = min(mine + p.turn_units, unit_end);
+#pragma unroll 1
+      for (int32_t u = mine; u < mine_end; ++u) unit(u, split ? u : u - first);
+      end_copies();
+      __syncthreads();
       if (!split) {
-        __syncthreads();
-        join(min(Narrow::kWarps, unit_end - window));
+        join(min(turn, unit_end - first));
         __syncthreads();
       }
     }
+  }
+  static __device__ __forceinline__ void end_copies() {
+    ptx::cp_async_commit_group();
     ptx::cp_async_wait_group<0>();
   }
 
   __device__ __forceinline__ void write() const {
     const int32_t n = n0 + joined_row(), m = m0 + joined_col();
     if (n < p.n && m < p.m) finish(p, m, n, last_scale(p, m), bias_at(p, n, 0), out.y);
+  }
+
+  // The unit that the warp takes behind u.
+  __device__ __forceinline__ int32_t after(int32_t u) const {
+    const bool in_turn = ((u + 1 - unit_begin) & (p.turn_units - 1)) != 0;
+    return u + 1 + (in_turn ? 0 : (Narrow::kWarps - 1) * p.turn_units);
   }
 
   // ---- the walk of lane 0, ahead of the warp
@@ -157,7 +191,7 @@ class NarrowWalk {
   __device__ __forceinline__ void next(int32_t s) {
     Step* step = &shared.steps[warp][s & (kStepRing - 1)];
     if (ahead_unit < unit_end && shared.walkers[warp].column == shared.walkers[warp].end) {
-      ahead_unit += Narrow::kWarps;
+      ahead_unit = after(ahead_unit);
       start(ahead_unit);
     }
     if (ahead_unit >= unit_end) {
@@ -176,6 +210,75 @@ class NarrowWalk {
            (warp * p.stages + which) * p.slots;
   }
 
+  // ---- windows
+
+  // Of the block's values.
+  __device__ __forceinline__ uint32_t* windows() const {
+    return reinterpret_cast<uint32_t*>(reinterpret_cast<uint8_t*>(data) + Shared::rings(p, p.stages) +
+                                       Shared::scales(p, p.stages));
+  }
+  __device__ __forceinline__ uint32_t* code_windows() const {
+    return windows() + (NarrowWindows::value_bytes(p) + warp * Shared::codes(p)) / 4;
+  }
+
+  // All threads bring the windows of values that are not there of the block's columns up to `to`; the first ones are
+  // those of column `from`.
+  __device__ __forceinline__ void bring_values(int64_t from, int64_t to) {
+    const auto end = static_cast<int32_t>(min(to, min(int64_t{unit_end} * p.unit, int64_t{p.k})));
+    if (end <= values_end || from >= end) return;
+    uint32_t* base = windows();
+    bring<Narrow::kRowsW>(p.w.scale_window, p.w.scale.data, from, end, n0, p.n, base);
+    bring<Narrow::kRowsW>(p.w.zero_window, p.w.zero.data, from, end, n0, p.n, NarrowWindows::w_zeros(p, base));
+    bring<Narrow::kRowsX>(p.x.scale_window, p.x.scale.data, from, end, m0, p.m, NarrowWindows::x_scales(p, base));
+    bring<Narrow::kRowsX>(p.x.zero_window, p.x.zero.data, from, end, m0, p.m, NarrowWindows::x_zeros(p, base));
+    values_end = end;
+  }
+  template <int kRows>
+  __device__ __forceinline__ void bring(const ValueWindow& window, const void* values, int64_t from, int32_t end,
+                                        int32_t row0, int32_t row_end, uint32_t* to) const {
+    if (window.ring == 0) return;
+    int32_t index = values_end < 0 ? static_cast<int32_t>(from) / window.span : (values_end - 1) / window.span + 1;
+#pragma unroll 1
+    for (; index <= (end - 1) / window.span; ++index) {
+      window.copy<kRows, Narrow::kThreads>(values, 0, index, row0, row_end, to, static_cast<int>(threadIdx.x));
+    }
+  }
+  // What row `row` of the tile has at column c, in the low bits.
+  template <int kRows>
+  static __device__ __forceinline__ uint32_t stored_at(const ValueWindow& window, const DeviceValues& values,
+                                                       const uint32_t* from, int row, int32_t c) {
+    const int32_t j = values.block_cols(c);
+    return window.words<kRows>(from, j)[row] >> window.shift(j);
+  }
+
+  // The warp brings the windows of codes that its next steps meet, as far as the rings have room: one behind each that
+  // is in use, so that of the next step at least.
+  __device__ __forceinline__ void bring_codes() {
+#pragma unroll 1
+    while (codes_unit < unit_end) {
+      const Operand::Column from = WarpCodes::column_of(p.w, codes_column);
+      const int32_t index = from.column / WarpCodes::kColumns;
+      if (brought.is_new(from.source, index)) {
+        if (brought.count_of(from.source) > entered.count_of(from.source)) return;
+        brought.meet(from.source, index);
+        uint32_t* to = WarpCodes::window(p.w, code_windows(), from.source, brought.count_of(from.source));
+        WarpCodes::copy(p.w, from.source, index, n0, p.n, to, lane);
+      }
+      codes_column += kStepSlots;
+      if (codes_column >= min(p.k, (codes_unit + 1) * p.unit)) {
+        codes_unit = after(codes_unit);
+        codes_column = codes_unit * p.unit;
+      }
+    }
+  }
+  // The codes of the step at `c` become rows now.
+  __device__ __forceinline__ WarpCodes::Step enter_codes(int32_t c) {
+    const Operand::Column from = WarpCodes::column_of(p.w, c);
+    entered.meet(from.source, from.column / WarpCodes::kColumns);
+    return {WarpCodes::window(p.w, code_windows(), from.source, entered.count_of(from.source)), from.column,
+            from.source};
+  }
+
   // Brings step s of the warp into stage `to`, and its first scales into registers. Their column, -1: none are needed.
   __device__ __forceinline__ int32_t fetch(int32_t s, int to) {
     const Step* step = p.even ? nullptr : &shared.steps[warp][s & (kStepRing - 1)];
@@ -187,21 +290,22 @@ class NarrowWalk {
       column = ahead_column;
       const int32_t end = min(p.k, (ahead_unit + 1) * p.unit);
       ahead_column += kStepSlots, ahead_left -= kStepSlots;
-      if (ahead_left <= 0 || ahead_column >= end || E::kBlocks > 0 || (!E::kInteger && p.w.has_zero)) needs = column;
+      if (ahead_left <= 0 || ahead_column >= end || E::kBlocks > 0) needs = column;
       if (ahead_left <= 0) ahead_left = p.part;
       if (ahead_column >= end) {
-        ahead_unit += Narrow::kWarps;
+        ahead_unit = after(ahead_unit);
         ahead_column = ahead_unit * p.unit;
         ahead_left = p.part;
       }
     }
     if (column >= 0) {
       values_load(needs);
-      if constexpr (kBits > 0) {
-        copy_weights<kBits>(static_cast<const uint8_t*>(p.w.low.codes.data), p.n, p.k, n0 / 16, 1, column / kStepSlots,
-                            weights(to), lane, 32);
+      if (p.code_windows) {
+        const WarpCodes::Step codes = enter_codes(column);
+        bring_codes();
+        bring_rows_of_warp<E>(p, shared.tables, n0, step, column, windows(), codes, weights(to));
       } else {
-        bring_rows<E, 32>(p, shared.tables, true, 0, n0, Narrow::kRowsW, p.n, step, column, weights(to));
+        bring_rows<E, 32>(p, shared.tables, true, 0, n0, Narrow::kRowsW, p.n, step, column, weights(to), windows());
       }
       if (p.x_async) {
         copy_rows<E>(p.x, p.k, m0, Narrow::kRowsX, p.m, column / kStepSlots, rows(to), lane, 32);
@@ -222,27 +326,54 @@ class NarrowWalk {
   __device__ __forceinline__ void values_load(int32_t c) {
     if (c < 0) return;
     const int row = lane % 16;
+    uint32_t* base = windows();
     if constexpr (E::kBlocks > 0) {
       constexpr int kCount = kStepSlots / kMultiplied<E> * E::kBlocks;
       const Operand& o = lane < 16 ? p.w : p.x;
       const int32_t r = lane < 16 ? min(n0 + row, p.n - 1) : min(m0 + row, p.m - 1);
       if (lane < 24) {
         loaded.scale = o.scale_of_codes(r);
-        loaded.zero = static_cast<int32_t>(o.scale_codes(r, c, kCount));
+        if (o.scale_window.ring == 0) {
+          loaded.zero = static_cast<int32_t>(o.scale_codes(r, c, kCount));
+        } else if (lane < 16) {
+          loaded.zero = static_cast<int32_t>(stored_at<Narrow::kRowsW>(o.scale_window, o.scale, base, row, c));
+        } else {
+          loaded.zero = static_cast<int32_t>(
+              stored_at<Narrow::kRowsX>(o.scale_window, o.scale, NarrowWindows::x_scales(p, base), row, c));
+        }
       }
       return;
     }
     if (lane < 16) {
       const int32_t r = min(n0 + row, p.n - 1);
-      loaded.scale = p.w.scale_from(r, c);
-      if (p.w.has_zero) {
-        if (!E::kInteger || p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c);
-        if (E::kInteger) loaded.zero = p.w.integer_zero_at(r, c);
+      if (p.w.scale_window.ring != 0) {
+        loaded.scale = p.w.scale_of(stored_at<Narrow::kRowsW>(p.w.scale_window, p.w.scale, base, row, c), r, c, 0);
+      } else {
+        loaded.scale = p.w.scale_from(r, c);
+      }
+      if (!p.w.has_zero || !E::kInteger) return;  // of floats rows have taken it
+      if (p.w.zero_window.ring != 0) {
+        const uint32_t stored =
+            stored_at<Narrow::kRowsW>(p.w.zero_window, p.w.zero, NarrowWindows::w_zeros(p, base), row, c);
+        if (p.w.zero_is_float) loaded.w_zero = p.w.zero_of(stored);
+        loaded.zero = p.w.integer_zero_of(stored);
+      } else {
+        if (p.w.zero_is_float) loaded.w_zero = p.w.zero_at(r, c);
+        loaded.zero = p.w.integer_zero_at(r, c);
       }
     } else if (lane < 24) {
       const int32_t m = min(m0 + row, p.m - 1);
-      if (p.x_scale_joins) loaded.scale = p.x.scale_from(m, c);
-      if (E::kInteger) loaded.zero = p.x.integer_zero_at(m, c);
+      if (p.x_scale_joins) {
+        loaded.scale = p.x.scale_window.ring != 0
+                           ? p.x.scale_of(stored_at<Narrow::kRowsX>(p.x.scale_window, p.x.scale,
+                                                                    NarrowWindows::x_scales(p, base), row, c),
+                                          m, c, 0)
+                           : p.x.scale_from(m, c);
+      }
+      if (!E::kInteger) return;
+      loaded.zero = p.x.zero_window.ring != 0 ? p.x.integer_zero_of(stored_at<Narrow::kRowsX>(
+                                                    p.x.zero_window, p.x.zero, NarrowWindows::x_zeros(p, base), row, c))
+                                              : p.x.integer_zero_at(m, c);
     }
   }
   __device__ __forceinline__ void values_store(int32_t s, int32_t c, int to) {
@@ -286,23 +417,20 @@ class NarrowWalk {
     }
   }
 
-  using Words = uint32_t[kBits > 0 ? kBits : 1];
-
+  __device__ __forceinline__ bool mma64_order() const { return !E::kBytes && p.mma64_order; }
   // As in the wide loop.
   template <bool kSums, bool kEven>
-  __device__ __forceinline__ void multiply(const Words& words, int group, int chunk, int piece, int length,
-                                           const NarrowScales& values) {
+  __device__ __forceinline__ void multiply(int chunk, int piece, int length, const NarrowScales& values) {
     const int g = lane / 4, t = lane % 4;
     const uint32_t flip = kSums && p.x_async && p.x.bytes.offset != 0 ? 0x80808080u : 0u;
 #pragma unroll 1
     for (int tw = 0; tw < (kEven ? 1 : p.w_terms); ++tw) {
+      const uint4* w = weights(stage) + tw * Narrow::kRowsW * 8;
       uint32_t a[4];
-      if constexpr (kBits > 0) {
-        float zero[2] = {0.0f, 0.0f};
-        if (!E::kInteger && p.w.has_zero) zero[0] = values.w_zero[g], zero[1] = values.w_zero[g + 8];
-        weight_fragment<E, kBits>(p, words, group, chunk >= 32, zero, a);
+      if (mma64_order()) {
+        row_fragment_mma64<E>(w, piece, lane, a);
       } else {
-        row_fragment<E>(chunk, weights(stage) + tw * Narrow::kRowsW * 8, 0, piece, lane, a);
+        row_fragment<E>(chunk, w, 0, piece, lane, a);
       }
       if constexpr (kSums) {
         const int low = static_cast<int>(ones(length - 4 * t)), high = static_cast<int>(ones(length - 16 - 4 * t));
@@ -314,8 +442,13 @@ class NarrowWalk {
       }
 #pragma unroll 1
       for (int tx = 0; tx < (kEven ? 1 : min(p.x_terms, kMaxTerms - tw)); ++tx) {
+        const uint4* x = rows(stage) + tx * Narrow::kRowsX * 8;
         uint32_t b[2];
-        x_fragment<E, (kBits > 0)>(chunk, rows(stage) + tx * Narrow::kRowsX * 8, piece, lane, length, flip, b);
+        if (mma64_order()) {
+          x_fragment<E, true>(chunk, x, piece, lane, length, flip, b);
+        } else {
+          x_fragment<E, false>(chunk, x, piece, lane, length, flip, b);
+        }
         if constexpr (kSums) {
           x_sum = __dp4a(static_cast<int>(b[0]), 0x01010101, x_sum);
           x_sum = __dp4a(static_cast<int>(b[1]), 0x01010101, x_sum);
@@ -340,18 +473,15 @@ class NarrowWalk {
   __device__ __forceinline__ bool compute(int32_t u, PartRecord** record) {
     const NarrowScales* values = scales(stage);
     const bool sums = E::kInteger && (p.w_sums || p.x_sums);
-    Words words;
-    if constexpr (kBits > 0) load_words<kBits>(reinterpret_cast<const uint32_t*>(weights(stage)), lane, words);
     if (kEvenOnly<E> || p.even) {
       constexpr int kChunk = kMultiplied<E>, kPieces = kStepSlots / kChunk;
       const int32_t length = min(kStepSlots, p.k - column), end = min(p.k, (u + 1) * p.unit);
 #pragma unroll
       for (int j = 0; j < kPieces; ++j) {
         if (sums) {
-          if constexpr (E::kInteger && !E::kNibbles)
-            multiply<true, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
+          if constexpr (E::kInteger && !E::kNibbles) multiply<true, true>(kChunk, j, length - j * kChunk, *values);
         } else {
-          multiply<false, true>(words, j * kChunk / 16, kChunk, j, length - j * kChunk, *values);
+          multiply<false, true>(kChunk, j, length - j * kChunk, *values);
         }
       }
       left -= kStepSlots, column += kStepSlots;
@@ -370,11 +500,7 @@ class NarrowWalk {
     for (int j = 0; j < pieces; ++j) {
       const Piece piece = step.pieces[j];
       if (piece.length == 0) return false;
-      multiply<E::kInteger, false>(words, 0, p.chunk, j, piece.length, values[piece.slot]);
-      if constexpr (kBits > 0) {
-        advance_words<kBits>(words);
-        if (p.chunk == 32) advance_words<kBits>(words);
-      }
+      multiply<E::kInteger, false>(p.chunk, j, piece.length, values[piece.slot]);
       if (piece.joins) {
         save(piece.joined, piece.segment, piece.last, values[piece.slot], *record);
         ++*record;
@@ -391,7 +517,7 @@ class NarrowWalk {
     for (int e = 0; e < 4; ++e) {
       int32_t& place = to->sums[sum_at(g + 8 * (e / 2), 2 * t + e % 2)];
       if constexpr (E::kInteger) {
-        place = sum[e] >> kLift<E, kBits>;
+        place = sum[e];
       } else {
         place = __float_as_int(sum[e]);
       }
@@ -402,7 +528,7 @@ class NarrowWalk {
       for (int h = 0; h < 2; ++h) {
         w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 1);
         w_sums[h] += __shfl_xor_sync(0xffffffffu, w_sums[h], 2);
-        if (t == 0) to->w_sum[g + 8 * h] = w_sums[h] >> kLift<E, kBits>;
+        if (t == 0) to->w_sum[g + 8 * h] = w_sums[h];
         w_sums[h] = 0;
       }
       x_sum += __shfl_xor_sync(0xffffffffu, x_sum, 1);
@@ -460,6 +586,9 @@ class NarrowWalk {
   PartRecord* records;
   int32_t units, unit_begin, unit_end, at, stage, ahead_stage;
   int32_t ahead_unit, ahead_column, ahead_left, column, left;  // p.even: places and columns of the part left
+  int32_t values_end;                 // windows of values are there, or under way, up to here; -1: none
+  WarpCodes::Place entered, brought;  // windows of codes
+  int32_t codes_unit, codes_column;   // the step behind those whose windows are brought
   Scales loaded = {};
   Sum sum[4] = {};
   int32_t w_sums[2] = {}, x_sum = 0;

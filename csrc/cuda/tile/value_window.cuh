@@ -39,6 +39,12 @@ struct ValueWindow {
     ring = span >= kAhead ? 2 : 4;
   }
 
+  // As many windows as `columns` of K can meet.
+  void set_ring(int64_t columns) {
+    if (ring == 0) return;
+    for (ring = 1; ring * int64_t{span} < columns + span;) ring *= 2;
+  }
+
   template <int kRows>
   static constexpr int kWords = kWindowWords * (kRows + 4);
 
