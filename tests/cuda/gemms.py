@@ -21,10 +21,11 @@ class CGemm(Structure):
 
 def gemm(
     family: str, x: Operand | Tensor, w: Operand, n: int, k: int, arch: str | None = None, *,
-    bias: Tensor | None = None, dtype: torch.dtype = torch.float32, mma: str = "exact",
+    bias: Tensor | None = None, dtype: torch.dtype = torch.float32, extras: dict[str, Tensor] | None = None,
+    mma: str = "exact", **settings: object,
 ) -> Tensor:  # fmt: skip
-    """x w^T of one family on an emulated device, all checkers silent."""
-    weight = Weight(w, n, k)
+    """x w^T of one family on an emulated device, all checkers silent. `extras`: what a weight may bring along."""
+    weight = Weight(w, n, k, extras)
     m = len(x) if isinstance(x, Tensor) else x.matrix.values.shape[0]
     out = kernels.unwritten(torch.empty(m, n, dtype=dtype))
     args = CGemm(w=weight.c, m=m, n=n, k=k, out=out.matrix())
@@ -37,7 +38,7 @@ def gemm(
     if bias is not None:
         on_device = kernels.Device(bias)
         args.bias, args.bias_dtype = on_device.pointer, kernels.DTYPES[bias.dtype]
-    with kernels.on(arch, mma=mma):
+    with kernels.on(arch, mma=mma, **settings):
         workspace = kernels.workspace(f"lowbit_cuda_{family}_workspace", args)
         assert not kernels.Call(workspace).run(f"lowbit_cuda_{family}", args)
     return out.get()
