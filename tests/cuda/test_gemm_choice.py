@@ -281,7 +281,7 @@ LONGEST = [
 @pytest.mark.parametrize(("x", "w", "zeros", "longest"), LONGEST, ids=lambda v: str(v) if v else "")
 def test_longest_segments(x, w, zeros, longest):
     """The wide loop sums a segment in int32; parts of a longer one, 65,536 columns each, go through the workspace and
-    are joined in int64. Many of them go to the narrow loop, which does so in shared memory, but for those of experts."""
+    are joined in int64. Many go to the narrow loop, which joins in shared memory, but for those of experts."""
     one = CDevice(80, 0, 1, 163 << 10, 164 << 10)  # nothing is shared
     groups = w.replace(":row", ":g128")
     for k, parts in ((longest, 0), (longest + 1, -(-(longest + 1) // 65536))):

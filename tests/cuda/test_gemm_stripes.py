@@ -14,15 +14,15 @@ from compare import assert_bits
 from cuda import emulated, kernels
 from cuda.gemms import gemm
 from cuda.test_gemm_kernels import FAR, with_zeros
-from cuda.test_gemm_narrow import rows_of
 from emu import emulator
-from operands import Operand, complex_operand, mixed, operand, with_outliers
+from operands import Operand, complex_operand, mixed, operand, parse, with_outliers
 from oracle import gemm as oracle
 from torch import Tensor
 
 N = 24
-SMS = (6, 40)  # 2 to 4 stripes of few tiles, and as many as K has
-COLUMNS = (2100, 2560)  # the last stripe is cut within a step, or the stripes are equal
+SMS = 64  # more than there are stripes: K is cut as often as the plan finds that it pays
+COLUMNS = 1620  # four stripes, the last of which is cut within a step
+MORE_COLUMNS = 4708  # of smaller parts, or faster multiplies, where it pays later: five
 
 
 def grids(call: Callable[[], object]) -> list[tuple[str, int]]:
@@ -44,149 +44,169 @@ def striped(call: Callable[[], Tensor]) -> Tensor:
     return results[0]
 
 
-def check_integers(x: Operand, w: Operand, k: int, rows: tuple[int, ...], arch: str | None = None) -> None:
+def check_integers(x: Operand, w: Operand, k: int, arch: str | None = None) -> None:
     n = len(w.matrix.values)
     bias = np.linspace(-1, 1, n).astype(np.float32)
-    want = oracle.integer_path(x.matrix, w.matrix, bias)
-    for m in rows:
-        for sms in SMS:
-            given = rows_of(x, m)
-            got = striped(
-                lambda given=given, sms=sms: gemm(
-                    "scaled_gemm", given, w, n, k, arch, bias=torch.from_numpy(bias), sms=sms
-                )
-            )
-            assert_bits(got, want[:m])
+    got = striped(lambda: gemm("scaled_gemm", x, w, n, k, arch, bias=torch.from_numpy(bias), sms=SMS))
+    assert_bits(got, oracle.integer_path(x.matrix, w.matrix, bias))
 
 
 INTEGER_PAIRS = [
-    ("int8:row", "int4:row"),  # one segment: equal pieces of it
-    ("int8:row", "int4:g1024"),  # pieces of some
-    ("int8:row", "int4:g128"), ("int8:g64", "int4:g256"),  # whole ones
-    ("int8:row", "int3:g192"),  # whole ones of three times a power of two
-    ("int8:g64", "int4:g32"), ("int8:row", "float4_e2m1fn:g32"),  # of less than a step: walked
-    ("int8:row", "int3:g24"),  # slots that are no columns
-    ("uint8:row", "bipolar8:g64"),  # offsets of bytes on both sides
-    ("int4:row", "int4:g64"),  # s4
+    ("int8:row", "int4:row", COLUMNS),  # one segment: equal pieces of it
+    ("int8:row", "int4:g1024", COLUMNS),  # pieces of some
+    ("int8:row", "int4:g128", COLUMNS), ("int8:g64", "int4:g256", COLUMNS),  # whole ones
+    ("int8:row", "int3:g192", 3172),  # whole ones of three times a power of two
+    ("int8:g64", "int4:g32", 6244), ("int8:row", "float4_e2m1fn:g32", MORE_COLUMNS),  # less than a step: walked
+    ("int8:row", "int3:g24", MORE_COLUMNS),  # slots that are no columns
+    ("uint8:row", "bipolar8:g64", COLUMNS),  # offsets of bytes on both sides
+    ("int4:row", "int4:g64", MORE_COLUMNS),  # s4
 ]  # fmt: skip
 
 
+def columns(w: str) -> int:
+    return MORE_COLUMNS if 0 < parse(w).block[1] <= 40 else COLUMNS
+
+
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
-@pytest.mark.parametrize("formats", INTEGER_PAIRS, ids="-".join)
-def test_stripes_of_integers_to_the_bit(formats: tuple[str, str], layout: str) -> None:
+@pytest.mark.parametrize(("x_format", "w_format", "k"), INTEGER_PAIRS)
+def test_integers_to_the_bit(x_format: str, w_format: str, k: int, layout: str) -> None:
     rng = np.random.default_rng(0)
-    for k, rows in zip(COLUMNS, ((17, 129), (64,)), strict=True):
-        x_layout = "canonical" if formats[0] == "int4:row" else "plain"
-        x = operand(rng, formats[0], rows[-1], k, layout=x_layout)
-        check_integers(x, operand(rng, formats[1], N, k, layout=layout), k, rows)
+    x = operand(rng, x_format, 17, k, layout="canonical" if x_format == "int4:row" else "plain")
+    check_integers(x, operand(rng, w_format, N, k, layout=layout), k)
+
+
+@pytest.mark.parametrize("m", [17, 33, 64, 129])
+def test_rows(m: int) -> None:
+    """Records hold the rows that there are, in eights; three tiles of rows and two of columns share the device."""
+    rng = np.random.default_rng(1)
+    for k, group in ((2048, "row"), (3172, "g128")):
+        x = operand(rng, "int8:row", m, k, layout="plain")
+        check_integers(x, operand(rng, f"int4:{group}", 130 if m == 129 else N, k, layout="mma64"), k)
+
+
+def test_numbers_of_stripes() -> None:
+    """By the multiprocessors: all give the same bits."""
+    rng = np.random.default_rng(2)
+    k, n = 4100, 384
+    x, w = operand(rng, "int8:row", 17, k, layout="plain"), operand(rng, "int4:row", n, k, layout="mma64")
+    want = oracle.integer_path(x.matrix, w.matrix)
+    seen = set()
+    for sms in (1, 6, 64):
+        results: list[Tensor] = []
+        launches = grids(lambda sms=sms, to=results: to.append(gemm("scaled_gemm", x, w, n, k, sms=sms)))
+        assert_bits(results[0], want)
+        seen.add(launches[0][1])
+    assert seen == {1, 3, 5}
 
 
 @pytest.mark.parametrize("zeros", [("int", "int"), (None, "int"), (None, "float"), ("int", "float")], ids=str)
 @pytest.mark.parametrize("group", ["row", "g32", "g128", "g1024"])
-def test_zero_points_of_stripes_to_the_bit(group: str, zeros: tuple[str | None, str]) -> None:
-    """In bytes, which no part of a sum that the last stripe has overflows, and of 32 bits."""
-    rng = np.random.default_rng(1)
-    k = COLUMNS[0]
-    x = operand(rng, "uint8:row", 33, k, layout="plain", zero=zeros[0])
-    w = operand(rng, f"uint4:{group}", N, k, layout="mma64", zero=zeros[1])
-    small = [replace(o, zero=o.zero.to(torch.uint8)) if o.zero is not None and o.zero.dtype == torch.int32 else o
-             for o in (x, w)]  # fmt: skip
-    check_integers(*small, k, (33,))
-    check_integers(x, w, k, (33,))
+def test_zero_points_to_the_bit(group: str, zeros: tuple[str | None, str]) -> None:
+    rng = np.random.default_rng(3)
+    k = columns(f"uint4:{group}")
+    operands = [
+        operand(rng, "uint8:row", 17, k, layout="plain", zero=zeros[0]),
+        operand(rng, f"uint4:{group}", N, k, layout="mma64", zero=zeros[1]),
+    ]
+    whole = [o.zero is not None and o.zero.dtype == torch.int32 for o in operands]
+    x, w = (replace(o, zero=o.zero.to(torch.uint8)) if i else o for o, i in zip(operands, whole, strict=True))
+    check_integers(x, w, k)
 
 
 @pytest.mark.parametrize("group", ["row", "g64", "g24"])
 def test_zero_points_anywhere(group: str) -> None:
-    """Joined modulo 2^64."""
-    rng = np.random.default_rng(2)
-    k = COLUMNS[0]
+    """int32 ones, joined modulo 2^64; then stripe 0 leaves its parts too."""
+    rng = np.random.default_rng(4)
+    k = columns(f"uint4:{group}")
     x = with_zeros(rng, operand(rng, "int8:row", 17, k, layout="plain", zero="int"), FAR)
     w = with_zeros(rng, operand(rng, f"uint4:{group}", N, k, layout="mma64", zero="int"), FAR)
-    check_integers(x, w, k, (17,))
-    check_integers(x, operand(rng, f"uint4:{group}", N, k, layout="mma64", zero="float"), k, (17,))
+    check_integers(x, w, k)
+    check_integers(x, operand(rng, f"uint4:{group}", N, k, layout="mma64", zero="float"), k)
 
 
-def test_raw_sums_of_stripes() -> None:
-    rng = np.random.default_rng(3)
-    k = COLUMNS[0]
+def test_raw_sums() -> None:
+    rng = np.random.default_rng(5)
     for group in ("row", "g128", "g32"):
-        x, w = operand(rng, "uint8:row", 33, k, layout="plain"), operand(rng, f"uint4:{group}", N, k, layout="mma64")
-        got = striped(lambda x=x, w=w: gemm("scaled_gemm", x, w, N, k, dtype=torch.int32, sms=SMS[1]))
+        x = operand(rng, "uint8:row", 17, COLUMNS, layout="plain")
+        w = operand(rng, f"uint4:{group}", N, COLUMNS, layout="mma64")
+        got = striped(lambda x=x, w=w: gemm("scaled_gemm", x, w, N, COLUMNS, dtype=torch.int32, sms=SMS))
         assert torch.equal(got.long(), torch.from_numpy(oracle.raw_sum(x.matrix, w.matrix)))
 
 
-@pytest.mark.parametrize("planes", ["bipolar1", "uint2"])
-def test_bit_planes(planes: str) -> None:
-    """x in planes becomes bytes in front of the records in the workspace."""
-    rng = np.random.default_rng(4)
-    k = COLUMNS[0]
-    x, w = operand(rng, "uint5:row", 33, k), operand(rng, f"{planes}:g64", N, k)
-    want = oracle.integer_path(x.matrix, w.matrix)
-    for sms in (1, *SMS):
-        assert_bits(kernels.twice(lambda sms=sms: gemm("bitplane_gemm", x, w, N, k, sms=sms)), want)
+def test_bit_planes() -> None:
+    """x in planes becomes bytes, which lie in the workspace behind the records."""
+    rng = np.random.default_rng(6)
+    x, w = operand(rng, "uint5:row", 17, COLUMNS), operand(rng, "uint2:g64", N, COLUMNS)
+
+    def call() -> Tensor:
+        return gemm("bitplane_gemm", x, w, N, COLUMNS, sms=SMS)
+
+    assert any("join_stripes" in kernel for kernel, _ in grids(call))
+    assert_bits(kernels.twice(call), oracle.integer_path(x.matrix, w.matrix))
 
 
 # ---- floats
 
 
 def check_floats(
-    x: Operand | Tensor, w: Operand, k: int, arch: str | None = None, family: str = "dequant_gemm", **more: object
+    x: Operand | Tensor, w: Operand, k: int, arch: str | None = None, family: str = "dequant_gemm", **more: Any
 ) -> None:
     n = len(w.matrix.values)
     for mma in kernels.MODELS:
-
-        def run(sms: int, mma: str = mma) -> Tensor:
-            return gemm(family, x, w, n, k, arch, mma=mma, sms=sms, **more)  # type: ignore[arg-type]
-
-        want = run(1)
-        for sms in SMS:
-            assert kernels.same_bits(striped(lambda sms=sms: run(sms)), want)
+        want = gemm(family, x, w, n, k, arch, mma=mma, sms=1, **more)
+        got = striped(lambda mma=mma: gemm(family, x, w, n, k, arch, mma=mma, sms=SMS, **more))
+        assert kernels.same_bits(got, want)
 
 
-FLOAT_WEIGHTS = ["int4:row", "int4:g128", "uint4:g64", "uint4:g16", "int8:g40", "nf4:g64", "mxfp4", "nvfp4",
-                 "float8_e4m3fn:g1024"]  # fmt: skip
+def activations(rng: np.random.Generator, m: int, k: int, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(rng.standard_normal((m, k)).astype(np.float32)).to(dtype)
+
+
+FLOAT_WEIGHTS = [
+    ("int4:row", torch.bfloat16), ("int4:g128", torch.bfloat16), ("uint4:g64", torch.float16),
+    ("uint4:g16", torch.bfloat16), ("int8:g40", torch.bfloat16), ("nf4:g64", torch.float32), ("mxfp4", torch.float16),
+    ("nvfp4", torch.bfloat16), ("float8_e4m3fn:g1024", torch.float32),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
-@pytest.mark.parametrize("format", FLOAT_WEIGHTS)
-def test_stripes_of_floats(format: str, layout: str) -> None:
-    rng = np.random.default_rng(5)
-    kinds = (torch.bfloat16, torch.float32) if layout == "mma64" else (torch.float16,)
-    for m, k, dtype in zip((129, 33), COLUMNS, kinds, strict=False):
-        w = operand(rng, format, N, k, layout=layout, zero="int" if format[0] == "u" else None)
-        if w.zero is not None:
-            w = replace(w, zero=w.zero.to(torch.uint8))
-        x = torch.from_numpy(rng.standard_normal((m, k)).astype(np.float32)).to(dtype)
-        check_floats(x, w, k)
+@pytest.mark.parametrize(("format", "dtype"), FLOAT_WEIGHTS, ids=lambda v: str(v))
+def test_floats(format: str, dtype: torch.dtype, layout: str) -> None:
+    rng = np.random.default_rng(7)
+    k = columns(format)
+    w = operand(rng, format, N, k, layout=layout, zero="int" if format[0] == "u" else None)
+    if w.zero is not None:
+        w = replace(w, zero=w.zero.to(torch.uint8))
+    check_floats(activations(rng, 17, k, dtype), w, k)
 
 
-def test_what_a_weight_brings_along() -> None:
-    """Groups of two widths, outliers, a bias, complex weights, an output of 16 bits."""
-    rng = np.random.default_rng(6)
-    n, k = 20, 2112
-    x = torch.from_numpy(rng.standard_normal((33, k)).astype(np.float32)).to(torch.bfloat16)
-    bias = torch.linspace(-1, 1, n)
-    for layout, group in (("canonical", 64), ("mma64", 64), ("canonical", 192)):
-        w, extras = mixed(rng, "uint2", n, k, group, [0, 3, 4, 9], layout)
-        w, outliers = with_outliers(rng, w, 100, torch.float16)
-        check_floats(x, w, k, bias=bias, extras=extras | outliers, dtype=torch.bfloat16)
+@pytest.mark.parametrize(("layout", "group"), [("canonical", 64), ("mma64", 64), ("canonical", 192)])
+def test_two_widths_and_outliers(layout: str, group: int) -> None:
+    """And a bias, and an output of 16 bits. Windows of codes are those of no stripe."""
+    rng = np.random.default_rng(8)
+    w, extras = mixed(rng, "uint2", N, 1632, group, [0, 3, 4, 8], layout)
+    w, outliers = with_outliers(rng, w, 100, torch.float16)
+    x, bias = activations(rng, 17, 1632, torch.bfloat16), torch.linspace(-1, 1, N)
+    check_floats(x, w, 1632, bias=bias, extras=extras | outliers, dtype=torch.bfloat16)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("block", ["row", "g64", "g40"])
-def test_complex_weights(block: str, dtype: torch.dtype) -> None:
+COMPLEX = [("row", 1620, torch.bfloat16), ("g64", 1620, torch.bfloat16), ("g40", 3172, torch.bfloat16),
+           ("g40", 1620, torch.float32)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("block", "k", "dtype"), COMPLEX, ids=str)
+def test_complex_weights(block: str, k: int, dtype: torch.dtype) -> None:
     """Stripes go through both halves of K."""
     rng = np.random.default_rng(10)
-    w = complex_operand(rng, block, 10, COLUMNS[0] // 2, pair=True)
-    x = torch.from_numpy(rng.standard_normal((33, COLUMNS[0])).astype(np.float32)).to(dtype)
+    w = complex_operand(rng, block, 10, k, pair=True)
+    x = activations(rng, 17, 2 * k, dtype)
 
     def call(library: Any) -> Tensor:
         return library.dequant_gemm(x, w.codes, w.scale, None, w.format)
 
     want = emulated.run(call, sms=1)
-    for sms in SMS:
-        assert any("join_stripes" in kernel for kernel in emulated.kernels(call, sms=sms))
-        assert kernels.same_bits(emulated.run(call, sms=sms), want)
+    assert any("join_stripes" in kernel for kernel in emulated.kernels(call, sms=SMS))
+    assert kernels.same_bits(emulated.run(call, sms=SMS), want)
 
 
 @pytest.mark.parametrize(("formats", "arch"), [
@@ -195,46 +215,48 @@ def test_complex_weights(block: str, dtype: torch.dtype) -> None:
     (("mxfp6_e2m3", "mxfp6_e2m3"), "120f"),
 ])  # fmt: skip
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
-def test_stripes_of_pairs_of_minifloats(formats: tuple[str, str], arch: str, layout: str) -> None:
-    rng = np.random.default_rng(7)
-    for m, k in ((33, 2112), (65, 3100)):
-        check_floats(
-            operand(rng, formats[0], m, k), operand(rng, formats[1], N, k, layout=layout), k, arch, "scaled_gemm"
-        )
+def test_pairs_of_minifloats(formats: tuple[str, str], arch: str, layout: str) -> None:
+    rng = np.random.default_rng(9)
+    k = 3100
+    check_floats(operand(rng, formats[0], 17, k), operand(rng, formats[1], N, k, layout=layout), k, arch, "scaled_gemm")
 
 
-def test_every_architecture() -> None:
-    rng = np.random.default_rng(8)
-    k = COLUMNS[0]
-    x, w = operand(rng, "int8:row", 33, k, layout="plain"), operand(rng, "int4:g128", N, k, layout="mma64")
-    for arch in kernels.ARCHS:
-        check_integers(x, w, k, (33,), arch)
+@pytest.mark.parametrize("arch", kernels.ARCHS)
+def test_architectures(arch: str) -> None:
+    rng = np.random.default_rng(10)
+    x, w = operand(rng, "int8:row", 17, COLUMNS, layout="plain"), operand(rng, "int4:g128", N, COLUMNS, layout="mma64")
+    check_integers(x, w, COLUMNS, arch)
+    check_floats(activations(rng, 17, COLUMNS, torch.bfloat16), w, COLUMNS, arch)
 
 
 # ---- segments that int32 does not hold
 
 
-@pytest.mark.parametrize("format", ["int4:row", "uint4:row"])
-def test_long_segments_of_many_rows(format: str) -> None:
-    """Codes all alike: every product has the largest magnitude, their sum is beyond int32."""
-    rng = np.random.default_rng(9)
-    k = 131_072 + 70
-    x, w = operand(rng, "int8:row", 17, 64), operand(rng, format, 3, 64, layout="mma64", zero="int")
-    code = 15 if format[0] == "u" else 8
-    packed = torch.ops.lowbit.pack(torch.full((3, k), code, dtype=torch.uint8), format.split(":")[0])
-    zero = torch.zeros(3, 1, dtype=torch.uint8)
-    w = replace(
-        w,
-        codes=torch.ops.lowbit.prepack(packed, format.split(":")[0], k, layout="mma64"),
-        zero=zero if format[0] == "u" else None,
-        matrix=replace(w.matrix, values=np.full((3, k), 15.0 if format[0] == "u" else -8.0), zero=None,
-                       scale=np.repeat(w.matrix.scale[:, :1], k, 1)),
-    )  # fmt: skip
-    x = replace(
-        x,
-        format="int8:row@plain",
-        codes=torch.full((17, k), 128, dtype=torch.uint8),
-        matrix=replace(x.matrix, values=np.full((17, k), -128.0), scale=np.repeat(x.matrix.scale[:, :1], k, 1)),
+def alike(format: str, rows: int, k: int, code: int, value: float, zero: int | None = None) -> Operand:
+    """A matrix whose codes are all the same, one scale a row."""
+    name = format.split(":")[0]
+    codes = torch.full((rows, k), code, dtype=torch.uint8)
+    if format.endswith("@mma64"):
+        codes = torch.ops.lowbit.prepack(torch.ops.lowbit.pack(codes, name), name, k, layout="mma64")
+    scale = torch.linspace(0.5, 1, rows)[:, None].contiguous()
+    matrix = oracle.Matrix(
+        np.full((rows, k), value), 0, scale.numpy().repeat(k, 1), None if zero is None else np.full((rows, k), zero)
     )
-    got = gemm("scaled_gemm", x, w, 3, k, sms=1)
-    assert_bits(got, oracle.integer_path(x.matrix, w.matrix))
+    zeros = None if zero is None else torch.full((rows, 1), zero, dtype=torch.uint8)
+    return Operand(format, codes, scale, zeros, None, None, matrix)
+
+
+LONG = 131_072 + 70
+LONG_WEIGHTS = [("uint4:row@mma64", 0, 0.0, 255), ("int8:row@plain", 128, -128.0, None)]
+
+
+@pytest.mark.parametrize(("format", "code", "value", "zero"), LONG_WEIGHTS, ids=str)
+def test_long_segments(format: str, code: int, value: float, zero: int | None) -> None:
+    """Every product has the largest magnitude: their sum is beyond int32, that of a part is not."""
+    x, w = alike("int8:row@plain", 17, LONG, 128, -128.0), alike(format, 3, LONG, code, value, zero)
+    want = oracle.integer_path(x.matrix, w.matrix)
+    assert np.abs(oracle.raw_sum(x.matrix, w.matrix)).min() > 2**31
+    results: list[Tensor] = []
+    launches = grids(lambda: results.append(gemm("scaled_gemm", x, w, 3, LONG, sms=1)))
+    assert [name for name, _ in launches if "gemm_wide" in name]
+    assert_bits(results[0], want)
