@@ -22,7 +22,7 @@ class CGemm(Structure):
 def gemm(
     family: str, x: Operand | Tensor, w: Operand, n: int, k: int, arch: str | None = None, *,
     bias: Tensor | None = None, dtype: torch.dtype = torch.float32, extras: dict[str, Tensor] | None = None,
-    mma: str = "exact", **settings: object,
+    mma: str = "exact",
 ) -> Tensor:  # fmt: skip
     """x w^T of one family on an emulated device, all checkers silent. `extras`: what a weight may bring along."""
     weight = Weight(w, n, k, extras)
@@ -38,7 +38,7 @@ def gemm(
     if bias is not None:
         on_device = kernels.Device(bias)
         args.bias, args.bias_dtype = on_device.pointer, kernels.DTYPES[bias.dtype]
-    with kernels.on(arch, mma=mma, **settings):
+    with kernels.on(arch, mma=mma):
         workspace = kernels.workspace(f"lowbit_cuda_{family}_workspace", args)
         assert not kernels.Call(workspace).run(f"lowbit_cuda_{family}", args)
     return out.get()

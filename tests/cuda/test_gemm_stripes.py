@@ -1,5 +1,5 @@
-"""K of the wide loop shared by multiprocessors: no number of stripes changes a bit. Integers to the bits of the oracle,
-floats to those of one multiprocessor, where nothing is shared."""
+"""K of the wide loop shared by multiprocessors, which changes no bit: integers have those of the oracle, floats those
+of the narrow loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from oracle import gemm as oracle
 from torch import Tensor
 
 N = 24
-SMS = 64  # more than there are stripes: K is cut as often as the plan finds that it pays
 COLUMNS = 1620  # four stripes, the last of which is cut within a step
 MORE_COLUMNS = 4708  # of smaller parts, or faster multiplies, where it pays later: five
 
@@ -47,7 +46,7 @@ def striped(call: Callable[[], Tensor]) -> Tensor:
 def check_integers(x: Operand, w: Operand, k: int, arch: str | None = None) -> None:
     n = len(w.matrix.values)
     bias = np.linspace(-1, 1, n).astype(np.float32)
-    got = striped(lambda: gemm("scaled_gemm", x, w, n, k, arch, bias=torch.from_numpy(bias), sms=SMS))
+    got = striped(lambda: gemm("scaled_gemm", x, w, n, k, arch, bias=torch.from_numpy(bias)))
     assert_bits(got, oracle.integer_path(x.matrix, w.matrix, bias))
 
 
@@ -84,21 +83,6 @@ def test_rows(m: int) -> None:
         check_integers(x, operand(rng, f"int4:{group}", 130 if m == 129 else N, k, layout="mma64"), k)
 
 
-def test_numbers_of_stripes() -> None:
-    """By the multiprocessors: all give the same bits."""
-    rng = np.random.default_rng(2)
-    k, n = 4100, 384
-    x, w = operand(rng, "int8:row", 17, k, layout="plain"), operand(rng, "int4:row", n, k, layout="mma64")
-    want = oracle.integer_path(x.matrix, w.matrix)
-    seen = set()
-    for sms in (1, 6, 64):
-        results: list[Tensor] = []
-        launches = grids(lambda sms=sms, to=results: to.append(gemm("scaled_gemm", x, w, n, k, sms=sms)))
-        assert_bits(results[0], want)
-        seen.add(launches[0][1])
-    assert seen == {1, 3, 5}
-
-
 @pytest.mark.parametrize("zeros", [("int", "int"), (None, "int"), (None, "float"), ("int", "float")], ids=str)
 @pytest.mark.parametrize("group", ["row", "g32", "g128", "g1024"])
 def test_zero_points_to_the_bit(group: str, zeros: tuple[str | None, str]) -> None:
@@ -129,7 +113,7 @@ def test_raw_sums() -> None:
     for group in ("row", "g128", "g32"):
         x = operand(rng, "uint8:row", 17, COLUMNS, layout="plain")
         w = operand(rng, f"uint4:{group}", N, COLUMNS, layout="mma64")
-        got = striped(lambda x=x, w=w: gemm("scaled_gemm", x, w, N, COLUMNS, dtype=torch.int32, sms=SMS))
+        got = striped(lambda x=x, w=w: gemm("scaled_gemm", x, w, N, COLUMNS, dtype=torch.int32))
         assert torch.equal(got.long(), torch.from_numpy(oracle.raw_sum(x.matrix, w.matrix)))
 
 
@@ -139,7 +123,7 @@ def test_bit_planes() -> None:
     x, w = operand(rng, "uint5:row", 17, COLUMNS), operand(rng, "uint2:g64", N, COLUMNS)
 
     def call() -> Tensor:
-        return gemm("bitplane_gemm", x, w, N, COLUMNS, sms=SMS)
+        return gemm("bitplane_gemm", x, w, N, COLUMNS)
 
     assert any("join_stripes" in kernel for kernel, _ in grids(call))
     assert_bits(kernels.twice(call), oracle.integer_path(x.matrix, w.matrix))
@@ -153,9 +137,19 @@ def check_floats(
 ) -> None:
     n = len(w.matrix.values)
     for mma in kernels.MODELS:
-        want = gemm(family, x, w, n, k, arch, mma=mma, sms=1, **more)
-        got = striped(lambda mma=mma: gemm(family, x, w, n, k, arch, mma=mma, sms=SMS, **more))
-        assert kernels.same_bits(got, want)
+        few = [gemm(family, part, w, n, k, arch, mma=mma, **more) for part in (rows(x, 0, 16), rows(x, 16, 17))]
+        got = striped(lambda mma=mma: gemm(family, x, w, n, k, arch, mma=mma, **more))
+        assert kernels.same_bits(got, torch.cat(few))
+
+
+def rows(x: Operand | Tensor, begin: int, end: int) -> Operand | Tensor:
+    """Some rows; an operand's values are of single rows, or of all."""
+    if isinstance(x, Tensor):
+        return x[begin:end]
+    scale = x.scale if x.scale is None or len(x.scale) == 1 else x.scale[begin:end]
+    return replace(
+        x, codes=x.codes[begin:end], scale=scale, matrix=replace(x.matrix, values=x.matrix.values[begin:end])
+    )
 
 
 def activations(rng: np.random.Generator, m: int, k: int, dtype: torch.dtype) -> Tensor:
@@ -201,12 +195,12 @@ def test_complex_weights(block: str, k: int, dtype: torch.dtype) -> None:
     w = complex_operand(rng, block, 10, k, pair=True)
     x = activations(rng, 17, 2 * k, dtype)
 
-    def call(library: Any) -> Tensor:
+    def call(library: Any, x: Tensor = x) -> Tensor:
         return library.dequant_gemm(x, w.codes, w.scale, None, w.format)
 
-    want = emulated.run(call, sms=1)
-    assert any("join_stripes" in kernel for kernel in emulated.kernels(call, sms=SMS))
-    assert kernels.same_bits(emulated.run(call, sms=SMS), want)
+    few = [emulated.run(lambda library, part=part: call(library, part)) for part in (x[:16], x[16:])]
+    assert any("join_stripes" in kernel for kernel in emulated.kernels(call))
+    assert kernels.same_bits(emulated.run(call), torch.cat(few))
 
 
 @pytest.mark.parametrize(("formats", "arch"), [
