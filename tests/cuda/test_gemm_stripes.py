@@ -137,8 +137,10 @@ def check_floats(
 ) -> None:
     n = len(w.matrix.values)
     for mma in kernels.MODELS:
+        alone = gemm(family, x, w, n, k, arch, mma=mma, alone=True, **more)
         few = [gemm(family, part, w, n, k, arch, mma=mma, **more) for part in (rows(x, 0, 16), rows(x, 16, 17))]
         got = striped(lambda mma=mma: gemm(family, x, w, n, k, arch, mma=mma, **more))
+        assert kernels.same_bits(got, alone)
         assert kernels.same_bits(got, torch.cat(few))
 
 
