@@ -5,6 +5,9 @@
 // joins by itself. So the result depends on K, the formats and the layout of w, which orders K within a multiply, and
 // for any M, kernel and number of multiprocessors is the same.
 //
+// Either loop shares K among multiprocessors where tiles are few: parts then lie in the workspace and are joined in the
+// order of K as if they had not. So are those of integers under one scale that an int32 sum does not hold.
+//
 // Two loops: gemm_wide.cuh for many rows of x, gemm_narrow.cuh for few. Both read w in the layout mma64 straight from
 // memory to tensor cores, and any other layout, any group size, mixed widths and complex weights through registers.
 // All that is chosen from the arguments stands in plan_gemm (gemm_plan.cu), which needs no device.

@@ -30,7 +30,7 @@ struct GemmChoice {
   bool float_weights;  // and they are minifloats
   BlockScaled blocks;
   bool narrow;
-  int32_t stages, splits;  // splits of K: narrow only
+  int32_t stages, splits;  // splits of K
   dim3 grid, block;
   int64_t shared_bytes, workspace_bytes;
 };
@@ -42,7 +42,8 @@ Status choose_gemm(const char* op, const GemmArgs& args, const GroupedRows* grou
                    GemmChoice* choice);
 
 // The workspace that run_gemm needs for these arguments on a device.
-int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device, bool exact = false);
+int64_t gemm_workspace(const char* op, const GemmArgs& args, const Device& device, bool exact = false,
+                       const GroupedRows* grouped = nullptr);
 Status run_gemm(const char* op, const GemmArgs& args, const GroupedRows* grouped, const Call& call,
                 const Device& device, bool exact);
 // On the device of the call.

@@ -4,6 +4,7 @@
 
 #include "common/parallel.h"
 #include "cuda/gemm.h"
+#include "cuda/tile/stripes.cuh"
 
 namespace lowbit::cuda {
 namespace {
@@ -149,8 +150,8 @@ void add_cut(int64_t columns, int64_t k, int32_t first, GemmParams* p) {
   }
 }
 
-int32_t most_parts(const GemmParams& p, int32_t unit) {
-  int32_t parts = 1;
+int64_t most_parts(const GemmParams& p, int32_t unit) {
+  int64_t parts = 1;
   for (const int32_t cut : p.cuts) {
     if (cut > 0) parts += unit % cut == 0 ? unit / cut - 1 : unit / cut + 1;
   }
@@ -176,7 +177,7 @@ void cut_k(GemmEngine engine, GemmParams* p) {
   const int32_t narrowest = p->linear ? kStepSlots : 16;
   p->unit = multiplies_codes(engine) ? kFloat8Unit : kWidestUnit;
   while (p->unit > narrowest && most_parts(*p, p->unit) > 5) p->unit /= 2;
-  p->unit_parts = most_parts(*p, p->unit);
+  p->unit_parts = static_cast<int32_t>(most_parts(*p, p->unit));
   p->slots = 1;
   for (const int32_t cut : p->cuts) {
     if (cut > 0 && cut % kStepSlots != 0) p->slots = 4;
@@ -208,7 +209,8 @@ int64_t widest_value(const QMatrix& q) {
   return q.high == nullptr ? narrow : std::max(narrow, widest_difference(*q.high->format, q.zero));
 }
 
-// Columns of a segment up to which the wide loop is exact. It sums products of bytes in int32, lifted ones included
+// Columns of a segment up to which the wide loop is exact where it joins itself; longer ones are cut into parts that
+// are joined in 64 bits. It sums products of bytes in int32, lifted ones included
 // (weight_words.cuh), none above 128 * 128 in magnitude: hence kLongestSegment. Then it corrects the sum for offsets
 // and zero points modulo 2^32. What comes between may wrap; I = sum (cw - zw) (cx - zx) itself is right where it is an
 // int32, and |I| <= length max|cw - zw| max|cx - zx|. (Float zero points of w enter by a sum of their own, a smaller
@@ -340,13 +342,112 @@ void choose_terms(const GemmArgs& args, GemmEngine engine, GemmParams* p) {
   }
 }
 
+// Segments of a product and what they ask of a loop.
+struct Segments {
+  int32_t longest, unit;
+  bool integer;
+  bool far;      // integer zero points may lie anywhere
+  bool is_long;  // int32 does not hold the sum of one
+};
+
+// ---- stripes of K in the wide loop (tile/stripes.cuh)
+
+// What a product takes, in clocks, by the stripes that K is cut into. A step of a block is 8 clocks for each multiply
+// of a warp, the tensor cores' peak, and what the barrier and the loads behind it cost, unless a second block on the
+// multiprocessor hides that. A record is written by its block and read by all multiprocessors together, and the join is
+// a launch. So what splitting costs are 4 bytes an output and part: in groups of 128, M / 8 times the bytes of 4-bit
+// weights, in units of 512 columns M / 32 times. It pays where few tiles leave multiprocessors idle. 108 of them at N =
+// K = 4096, bfloat16 by groups of 128: M = 32 has 32 tiles of 64 steps, 46,000 clocks, or in three stripes 24 steps, 15
+// MB of records and the launch: 30,000. M = 128 has 64 tiles, two stripes of which would lie two on a multiprocessor.
+constexpr int64_t kMultiplyClocks = 8, kStepClocks = 200, kLaunchClocks = 3000;
+// Bytes a clock of a multiprocessor: of records that stay in the L2, which has 40 MB and more on most, and of more.
+constexpr int64_t kRecordRate = 32, kSlowRate = 12, kCachedBytes = int64_t{32} << 20;
+// Of a workspace, but where a segment is too long to do without.
+constexpr int64_t kMostStripeBytes = int64_t{64} << 20;
+// Stripes are multiples of kStepRing steps, of windows of codes and of units.
+constexpr int64_t kStripeColumns = 512;
+constexpr int64_t kLongUnit = 65536;  // where int32 does not hold the sum of a segment
+
+struct Stripes {
+  int64_t columns, count, parts, records, workspace_bytes;  // parts: most of one
+  int32_t unit;
+  bool first_joins;
+};
+
+int64_t greatest_common(int64_t a, int64_t b) { return b == 0 ? a : greatest_common(b, a % b); }
+
+// Stripes of about `columns` columns; K: one. Those of floats are whole units. Those of integers are whole segments or,
+// where these are longer, equal pieces of one, whose sums the join adds up.
+Stripes stripes_of(GemmParams p, const Segments& segments, int64_t tiles, int64_t columns) {
+  const bool integer = segments.integer, is_long = segments.is_long;
+  const int64_t least = p.segment, power = least & -least;
+  if (is_long) {
+    columns = round_up(columns, kLongUnit);
+  } else if (!integer || !p.even || least == 0) {
+    columns = round_up(columns, kStripeColumns);
+  } else if (least > columns && power >= kStripeColumns) {
+    int64_t piece = kStripeColumns;
+    while (piece < power && piece < columns) piece *= 2;
+    columns = piece;
+  } else {
+    columns = round_up(columns, least / greatest_common(least, kStripeColumns) * kStripeColumns);
+  }
+  columns = std::min<int64_t>(columns, p.k);
+  if (integer) {
+    p.unit = static_cast<int32_t>(is_long ? kLongUnit : columns);
+    even_parts(&p, true);
+  }
+  Stripes s{};
+  s.columns = columns, s.count = ceil_div(p.k, columns), s.unit = p.unit;
+  s.parts = p.even ? ceil_div(columns, p.part) : ceil_div(columns, p.unit) * most_parts(p, p.unit);
+  s.first_joins = !integer;
+  for (const int32_t cut : p.cuts) {
+    s.first_joins = s.first_joins || (cut > 0 && columns % cut == 0 && !is_long && !p.w.is_complex);
+  }
+  s.first_joins = s.first_joins && !segments.far;
+  if (p.raw) s.parts = 1, s.first_joins = false;
+  s.records = tiles * (s.parts * s.count - (s.first_joins ? s.parts - 1 : 0));
+  s.workspace_bytes = round_up(4 * tiles * s.count, 256) + s.records * StripeRecord::bytes(p.m);
+  return s;
+}
+
+int64_t clocks_of(const GemmParams& p, const Stripes& s, int64_t tiles, int64_t multiprocessors) {
+  int64_t pairs = 0;  // of terms
+  for (int32_t i = 0; i < p.w_terms; ++i) pairs += std::min(p.x_terms, kMaxTerms - i);
+  const int64_t multiplies = kWideTile / 16 * (kWideColumns / 8) / (kWideThreads / 32) * (kStepSlots / p.chunk) * pairs;
+  const int64_t blocks = tiles * s.count, resident = ceil_div(blocks, multiprocessors);
+  const int64_t step = resident * kMultiplyClocks * multiplies + ceil_div(resident, 2) * kStepClocks;
+  const int64_t steps = ceil_div(s.columns, kStepSlots) * step;
+  if (s.count == 1) return steps;
+  const int64_t rate = s.workspace_bytes > kCachedBytes ? kSlowRate : kRecordRate;
+  const int64_t written = s.workspace_bytes / rate;
+  return steps + written / std::min(blocks, multiprocessors) + written / multiprocessors + kLaunchClocks;
+}
+
+// A count of 1: K is not shared, but for its parts where `is_long`. What is estimated must be less by an eighth.
+Stripes choose_stripes(const GemmParams& p, const Segments& segments, int64_t tiles, int64_t multiprocessors) {
+  const Stripes whole = stripes_of(p, segments, tiles, p.k);
+  Stripes best = whole;
+  if (p.offs != nullptr) return best;  // how many tiles have rows is not known here
+  int64_t least = clocks_of(p, whole, tiles, multiprocessors) * 7 / 8;
+  const int64_t most = std::min(2 * multiprocessors / std::max<int64_t>(tiles, 1), ceil_div(p.k, kStripeColumns));
+  for (int64_t count = 2; count <= most; count += count / 4 + 1) {
+    const Stripes s = stripes_of(p, segments, tiles, ceil_div(p.k, count));
+    const int64_t clocks = clocks_of(p, s, tiles, multiprocessors);
+    if (s.count > most || s.workspace_bytes > kMostStripeBytes || clocks >= least) continue;
+    best = s, least = clocks;
+  }
+  return best;
+}
+
 // How weights and rows of x come to the tensor cores, which the loop has a say in. `far`: has_far_zeros of an operand.
 void choose_loads(const GemmArgs& args, bool far, int32_t longest, GemmPlan* plan) {
   GemmParams& p = plan->params;
   const bool integer = is_integer(plan->engine);
   p.w.bytes = integer ? byte_map(*args.w.codes.format) : ByteMap();
   plan->bits = 0, plan->float_weights = false, p.flip = 0;
-  p.far_zeros = far && !plan->narrow;  // the narrow loop joins in 64 bits whatever the zero points
+  // the narrow loop and stripes join in 64 bits whatever the zero points
+  p.far_zeros = far && !plan->narrow && p.stripe_parts == 0;
   p.x_async = copied_rows(args, plan->engine, p);
   const bool in_registers = !p.far_zeros && decode_in_registers(args, plan->engine, &p, &plan->float_weights);
   const bool nibbles = plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4;
@@ -379,21 +480,34 @@ int choose_stages(const Device& device, int least, int most, const Bytes& bytes)
   return stages;
 }
 
+int64_t tiles_of(const GemmParams& p, int64_t rows, int64_t columns) {
+  return ceil_div(p.n, rows) * (ceil_div(p.m, columns) + p.experts);
+}
+
 // Plans one of the two loops; false: it finds too little shared memory.
-bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* grouped, bool narrow, bool far,
-              int32_t longest, GemmPlan* plan) {
+bool fit_loop(const GemmArgs& args, const Device& device, bool narrow, const Segments& segments, GemmPlan* plan) {
   GemmParams& p = plan->params;
   const bool integer = is_integer(plan->engine);
   plan->narrow = narrow;
+  p.unit = segments.unit;
   even_parts(&p, !integer || narrow);
-  choose_loads(args, far, longest, plan);
-  plan->kernels = kernels_of(args, *plan);
   if (plan->engine == GemmEngine::kInt4 || plan->blocks >= BlockScaled::kMxFloat4) p.chunk = kStepSlots;
   const int64_t tile = narrow ? kNarrowTile : kWideTile, columns = narrow ? kNarrowColumns : kWideColumns;
-  const int64_t across = ceil_div(p.n, tile);
-  const int64_t tiles = across * (ceil_div(p.m, columns) + (grouped != nullptr ? grouped->experts : 0));
-  p.across = Divisor(across);
+  const int64_t tiles = tiles_of(p, tile, columns);
+  p.across = Divisor(ceil_div(p.n, tile));
   plan->splits = 1, plan->workspace_bytes = 0;
+  p.stripe = p.stripe_parts = 0;
+  if (!narrow) {
+    const Stripes s = choose_stripes(p, segments, tiles, device.multiprocessors);
+    if (s.count > 1 || segments.is_long) {
+      plan->splits = static_cast<int32_t>(s.count), plan->workspace_bytes = s.workspace_bytes;
+      p.stripe = static_cast<int32_t>(s.columns), p.stripe_parts = static_cast<int32_t>(s.parts), p.unit = s.unit;
+      p.first_joins = s.first_joins;
+      even_parts(&p, true);
+    }
+  }
+  choose_loads(args, segments.far, segments.longest, plan);
+  plan->kernels = kernels_of(args, *plan);
   if (narrow) {
     const int64_t units = ceil_div(p.k, p.unit);
     // no block with fewer units than warps
@@ -411,6 +525,8 @@ bool fit_loop(const GemmArgs& args, const Device& device, const GroupedRows* gro
   const bool rows = plan->bits == 0;
   p.w_tiles = rows && p.linear && steps_have(p, [](const CodeSource& s) { return s.mma64; });
   p.code_windows = rows && (!narrow || p.linear) && steps_have(p, [](const CodeSource& s) { return s.has_planes(); });
+  // of mixed widths a stripe would begin within windows
+  p.code_windows = p.code_windows && (narrow || plan->splits == 1 || p.w.high_groups == nullptr);
   const auto set_turn = [&] {  // a warp has the columns of a window of codes
     p.turn_units = narrow && p.code_windows ? std::max(kCodeColumns / p.unit, 1) : 1;
     if (!narrow) return;
@@ -477,16 +593,19 @@ Status plan_gemm(const char* op, const GemmArgs& args, const GroupedRows* groupe
   int32_t longest = p.k;
   for (const int32_t cut : p.cuts) longest = cut > 0 ? std::min(longest, cut) : longest;
   const bool far = integer && !p.raw && (has_far_zeros(args.w) || has_far_zeros(*args.xq));
-  const int64_t limit = integer ? longest_segment(args, p.raw || far) : INT32_MAX;
-  if (grouped != nullptr && longest > limit) {
-    return unsupported(op, ": K under one scale must be at most ", limit, ", got ", longest, "; use scales of groups");
+  const bool is_long = integer && longest > longest_segment(args, p.raw || far);
+  const Segments segments{longest, p.unit, integer, far, is_long};
+  bool narrow_first = grouped == nullptr && args.m <= kNarrowRows;
+  if (is_long && grouped == nullptr) {  // records of many rows would be large
+    const int64_t tiles = tiles_of(p, kWideTile, kWideColumns);
+    narrow_first = narrow_first || stripes_of(p, segments, tiles, p.k).workspace_bytes > kMostStripeBytes;
   }
-  const bool narrow_first = grouped == nullptr && (args.m <= kNarrowRows || longest > limit);
   const GemmParams before = p;
-  if (fit_loop(args, device, grouped, narrow_first, far, longest, plan)) return check_grid(op, *plan);
+  if (fit_loop(args, device, narrow_first, segments, plan)) return check_grid(op, *plan);
   p = before;
-  const bool other = narrow_first ? longest <= limit : grouped == nullptr;
-  if (other && fit_loop(args, device, grouped, !narrow_first, far, longest, plan)) return check_grid(op, *plan);
+  if (grouped == nullptr && fit_loop(args, device, !narrow_first, segments, plan)) {
+    return check_grid(op, *plan);
+  }
   return unsupported(op, ": the kernel must find ", plan->shared_bytes, " bytes of shared memory, got ",
                      device.shared_per_block, "; use groups of at least 16 columns or a 16-bit x");
 }

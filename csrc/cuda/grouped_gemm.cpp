@@ -19,6 +19,10 @@ Status check_grouped(const char* op, const GemmArgs& args, const GroupedRows& gr
 
 }  // namespace
 
+int64_t grouped_gemm_workspace(const GemmArgs& args, const GroupedRows& grouped, const Device& device) {
+  return gemm_workspace("grouped_gemm", args, device, false, &grouped);
+}
+
 Status grouped_gemm(const GemmArgs& args, const GroupedRows& grouped, const Call& call) {
   LOWBIT_RETURN_IF_ERROR(check_grouped("grouped_gemm", args, grouped));
   if (grouped.experts == 0 || args.m == 0) return Status();

@@ -12,6 +12,8 @@
 
 namespace lowbit::cuda {
 
+// The workspace is none but where integers under one scale are more columns than an int32 sum holds (cuda/gemm.h).
+int64_t grouped_gemm_workspace(const GemmArgs& args, const GroupedRows& grouped, const Device& device);
 Status grouped_gemm(const GemmArgs& args, const GroupedRows& grouped, const Call& call);
 // args as of dequant_gemm_input_grad (cuda/input_grad.h).
 Status grouped_gemm_input_grad(const GemmArgs& args, const GroupedRows& grouped, const Call& call);

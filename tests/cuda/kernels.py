@@ -53,7 +53,7 @@ class CValues(ctypes.Structure):
 class CCall(ctypes.Structure):
     _fields_ = [
         ("stream", c_void_p), ("workspace", c_void_p), ("workspace_bytes", c_int64), ("findings", c_void_p),
-        ("seed", c_void_p),
+        ("seed", c_void_p), ("multiprocessors", c_int64),
     ]  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cuda.emulated import ops
 from cuda.gemms import gemm
 from cuda.kernels import ARCHS
 from emu import emulator
@@ -85,10 +84,7 @@ def launch(name: str, arch: str, k: int) -> None:
     m = LOOPS[loop]
     if product == MIXED:
         w, more = mixed(rng, "uint2", 128, k, 64, list(range(1, k // 64, 2)), "canonical")
-        x = floats(rng, m, k, torch.bfloat16)
-        # tensors of torch's own begin at sectors, those of NumPy where they may
-        more = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in more.items()}
-        ops().dequant_gemm(x.clone(), w.codes.clone(), w.scale.clone(), None, w.format, **more)
+        gemm("dequant_gemm", floats(rng, m, k, torch.bfloat16), w, 128, k, arch, extras=more, alone=True)
         return
     case = PRODUCTS[product]
     w = operand(
@@ -98,10 +94,10 @@ def launch(name: str, arch: str, k: int) -> None:
     if w.zero is not None:
         w = replace(w, zero=w.zero.to(case.zero))
     if case.x in FLOATS:
-        gemm("dequant_gemm", floats(rng, m, k, FLOATS[case.x]), w, 128, k, arch)
+        gemm("dequant_gemm", floats(rng, m, k, FLOATS[case.x]), w, 128, k, arch, alone=True)
     else:
         layout = "plain" if case.x.startswith("int") else "canonical"
-        gemm("scaled_gemm", operand(rng, case.x, m, k, layout=layout), w, 128, k, arch)
+        gemm("scaled_gemm", operand(rng, case.x, m, k, layout=layout), w, 128, k, arch, alone=True)
 
 
 def floats(rng: np.random.Generator, m: int, k: int, dtype: torch.dtype) -> torch.Tensor:

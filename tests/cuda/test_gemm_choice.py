@@ -91,7 +91,7 @@ def choose(
 
 
 def of_formats(
-    x: str | torch.dtype, w: str, m: int, n: int = 256, k: int = 1024, device: str = "80", **more
+    x: str | torch.dtype, w: str, m: int, n: int = 256, k: int = 1024, device: CDevice | str = "80", **more
 ) -> CChoice:
     zeros = {name: more.pop(name, None) for name in ("x_zero", "w_zero")}
     rows = more.pop("shared_rows", False)
@@ -180,16 +180,14 @@ def test_binary_engine_of_operands():
 @pytest.mark.parametrize("arch", DEVICES)
 def test_loops_grids_and_workspaces(arch):
     """Up to 16 rows of x the narrow loop: tiles of 16 x 16, K split where they leave multiprocessors idle, by units of
-    512 columns, at least four to a block; then the wide one, tiles of 128 x 64."""
+    512 columns, at least four to a block; then the wide one, tiles of 128 x 64, whose stripes are below."""
     sms = DEVICES[arch].multiprocessors
     for m, n, k in product((1, 8, 9, 16, 17, 64, 65, 100_000), (1, 16, 17, 300, 70_000), (64, 4096, 70_000)):
         choice = of_formats(torch.bfloat16, "int4:g128@mma64", m, n, k, arch)
         assert choice.narrow == (m <= 16)
         assert choice.bits == 4
         if not choice.narrow:
-            assert (choice.grid_x, choice.grid_y) == (-(-n // 128) * -(-m // 64), 1)
-            assert choice.splits == 1
-            assert choice.workspace_bytes == 0
+            assert (choice.grid_x, choice.grid_y) == (-(-n // 128) * -(-m // 64), choice.splits)
             continue
         tiles, units = -(-n // 16) * -(-m // 16), -(-k // 512)
         splits = max(1, min(2 * sms // tiles, units // 4))
@@ -198,6 +196,58 @@ def test_loops_grids_and_workspaces(arch):
         # a counter a tile, and a record of 1,792 bytes for each of the four groups of a unit
         records = tiles * units * (4 if k > 128 else 1) * 1792
         assert choice.workspace_bytes == (0 if splits == 1 else -(-4 * tiles // 256) * 256 + records)
+
+
+STRIPES = [  # x, w, M, N, K, stripes on sm_80 and sm_90
+    (torch.bfloat16, "int4:g128@mma64", 32, 4096, 4096, (3, 8)),
+    (torch.bfloat16, "int4:g128@mma64", 64, 4096, 4096, (3, 4)),
+    (torch.bfloat16, "int4:g128@mma64", 128, 4096, 4096, (1, 1)),  # records of 36 MB
+    (torch.bfloat16, "int4:row@mma64", 128, 4096, 4096, (1, 4)),
+    (torch.bfloat16, "int4:g32@mma64", 32, 4096, 4096, (1, 1)),  # of 16 times the bytes of the weights
+    (torch.bfloat16, "int4:g128@mma64", 32, 14336, 4096, (1, 1)),  # 112 tiles
+    (torch.bfloat16, "int4:row@mma64", 32, 4096, 14336, (6, 4)),
+    (torch.bfloat16, "int4:g128@mma64", 256, 576, 1536, (3, 3)),
+    (torch.bfloat16, "int4:g128@mma64", 32, 576, 576, (1, 1)),  # nine steps, no more than a launch
+    ("int8:row@plain", "int4:row@mma64", 32, 4096, 4096, (3, 8)),
+    ("int8:row@plain", "int4:row@mma64", 128, 4096, 4096, (3, 4)),
+    ("int8:row@plain", "int4:row@mma64", 256, 4096, 4096, (1, 1)),  # 128 tiles
+]
+
+
+@pytest.mark.parametrize(("x", "w", "m", "n", "k", "stripes"), STRIPES, ids=str)
+def test_stripes_of_shapes(x, w, m, n, k, stripes):
+    """Where the wide loop shares K, by shapes of models; fewer the more rows and the smaller the groups."""
+    assert tuple(of_formats(x, w, m, n, k, arch).splits for arch in ("80", "90")) == stripes
+
+
+@pytest.mark.parametrize("arch", DEVICES)
+def test_stripes_and_their_workspaces(arch):
+    """No more blocks than two a multiprocessor; a counter a block, and a record for each part of all stripes but the
+    first, which leaves one, 64 MB at most."""
+    sms = DEVICES[arch].multiprocessors
+    split = 0
+    for m, n, k, group in product((17, 32, 64, 65, 256, 5000), (1, 300, 4096, 20_000), (64, 1088, 4096, 70_000),
+                                  (64, 128, 2048)):  # fmt: skip
+        choice = of_formats(torch.bfloat16, f"int4:g{group}@mma64", m, n, k, arch)
+        tiles = -(-n // 128) * -(-m // 64)
+        assert choice.grid_x == tiles
+        assert choice.grid_y == choice.splits
+        assert choice.splits == 1 or choice.splits * tiles <= 2 * sms
+        assert choice.workspace_bytes <= 64 << 20
+        if choice.splits == 1:
+            assert choice.workspace_bytes == 0
+            assert not (m <= 64 and n <= 300 and k == 4096 and group >= 128)
+            continue
+        split += 1
+        record = 2832 + 4096 * -(-min(m, 64) // 8)
+        left = choice.workspace_bytes - -(-4 * tiles * choice.splits // 256) * 256
+        records, rest = divmod(left, tiles * record)
+        assert rest == 0
+        of_stripe, rest = divmod(records - 1, choice.splits - 1)
+        assert rest == 0
+        assert (choice.splits - 1) * of_stripe < -(-k // min(group, 512)) <= choice.splits * of_stripe
+        assert of_stripe * min(group, 512) % 512 == 0
+    assert split >= 8
 
 
 SIZES = [1, 65535 * 8 + 1, 65535 * 64 + 1, 2**30 + 1, MOST_ROWS]
@@ -245,26 +295,33 @@ LONGEST = [
 
 @pytest.mark.parametrize(("x", "w", "zeros", "longest"), LONGEST, ids=lambda v: str(v) if v else "")
 def test_longest_segments(x, w, zeros, longest):
-    """The wide loop sums a segment in int32; a longer one goes to the narrow loop, which joins in int64."""
-    for k, narrow in ((longest, False), (longest + 1, True)):
-        assert of_formats(x, w, 100, 256, k, **zeros).narrow == narrow
+    """The wide loop sums a segment in int32; parts of a longer one, 65,536 columns each, go through the workspace and
+    are joined in int64. Many go to the narrow loop, which joins in shared memory, but for those of experts."""
+    one = CDevice(80, 0, 1, 163 << 10, 164 << 10)  # nothing is shared
     groups = w.replace(":row", ":g128")
-    assert not of_formats(x, groups, 100, 256, longest + 1, **zeros).narrow
-    with pytest.raises(KernelError, match=f"gemm: K under one scale must be at most {longest}, got {longest + 1}; "):
-        of_formats(x, w, 100, 256, longest + 1, experts=4, **zeros)
+    for k, parts in ((longest, 0), (longest + 1, -(-(longest + 1) // 65536))):
+        for experts in (0, 4):
+            choice = of_formats(x, w, 100, 256, k, one, experts=experts, **zeros)
+            assert (choice.narrow, choice.splits) == (0, 1)
+            tiles = 2 * (2 + experts)
+            assert choice.grid_x == tiles
+            assert choice.workspace_bytes == (256 + tiles * parts * (2832 + 8 * 4096) if parts else 0)
+            assert of_formats(x, groups, 100, 256, k, one, experts=experts, **zeros).workspace_bytes == 0
+    assert of_formats(x, w, 64 * 1024, 256, longest + 1, **zeros).narrow
+    assert not of_formats(x, w, 64 * 1024, 256, longest + 1, experts=4, **zeros).narrow
 
 
 def test_zero_points_of_32_bits():
     """May lie anywhere: the wide loop joins in 64 bits, which its kernel of weights through rows has; the narrow one
-    always does. A raw sum is one modulo 2^32 and needs none."""
+    always does, and so do records of stripes. A raw sum is one modulo 2^32 and needs none."""
     for zeros in ({"w_zero": torch.int32}, {"x_zero": torch.int32}):
         pair = ("int8:row@plain", "uint4:g128@mma64")
         assert of_formats(*pair, 100, **zeros).bits == 0
         assert not of_formats(*pair, 100, **zeros).narrow
         assert of_formats(*pair, 16, **zeros).bits == 4
         assert of_formats(*pair, 100, out=torch.int32, **zeros).bits == 4
-        assert of_formats("int8:row@plain", "uint4:row@mma64", 100, 256, 131_071, **zeros).narrow == 0
-        assert of_formats("int8:row@plain", "uint4:row@mma64", 100, 256, 131_072, **zeros).narrow == 1
+        split = of_formats("int8:row@plain", "uint4:row@mma64", 100, 256, 131_071, **zeros)
+        assert (split.narrow, split.splits > 1, split.bits) == (0, True, 4)
     assert of_formats("int8:row@plain", "uint4:g128@mma64", 100, w_zero=torch.uint8).bits == 4
 
 

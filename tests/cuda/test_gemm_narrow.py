@@ -92,6 +92,18 @@ def test_zero_points_of_any_value(group: str) -> None:
     check_integers(x, w, k)
 
 
+@pytest.mark.parametrize("group", ["row", "g1024", "g64"])
+def test_sums_of_x_beyond_32_bits(group: str) -> None:
+    """As those of 2^24 columns of bytes and more: float zero points of w take the sum of x less its zero point, which
+    has 64 bits from part to part and, of a segment of several windows, from window to window."""
+    rng = np.random.default_rng(9)
+    for k in (2368, 4612):  # streamed by one block, walked by two
+        x = operand(rng, "int8:row", ROWS[-1], k, layout="plain", zero="int")
+        x_zero = rng.choice([2**31 - 1, -(2**31), 2**30 + 7], tuple(x.zero.shape)).astype(np.int32)
+        x = replace(x, zero=torch.from_numpy(x_zero), matrix=replace(x.matrix, zero=np.repeat(x_zero, k, axis=1)))
+        check_integers(x, operand(rng, f"uint4:{group}", N, k, layout="mma64", zero="float"), k)
+
+
 @pytest.mark.parametrize("mma", ["exact", "hardware"])
 @pytest.mark.parametrize("k", COLUMNS)
 @pytest.mark.parametrize("format", FLOAT_WEIGHTS)

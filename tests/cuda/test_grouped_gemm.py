@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from compare import assert_bits
 from cuda import kernels
 from cuda.gemms import gemm
+from cuda.test_gemm_stripes import LONG, alike
 from cuda.test_input_grad import bound, exact_values, gradients, input_grad
 from cuda.weights import CGrouped, Weight
 from operands import Operand, operand
+from oracle import gemm as oracle
 from torch import Tensor
 
 OPS = torch.ops.lowbit
@@ -89,6 +92,29 @@ def test_integer_experts_have_the_bits_of_the_cpu(format, layout):
             )  # fmt: skip
             assert torch.equal(got[:end], want)
             assert torch.equal(got[end:], torch.full_like(got[end:], 7.0))
+
+
+def test_segments_that_int32_does_not_hold():
+    """As test_long_segments of test_gemm_stripes.py, for two experts: their parts go through the workspace."""
+    m, n, k = 20, 3, LONG
+    x, w = alike("int8:row@plain", m, k, 128, -128.0), alike("uint4:row@mma64", n, k, 0, 0.0, 255)
+    both = replace(
+        w, codes=torch.stack([w.codes] * 2), scale=torch.stack([w.scale, -w.scale]), zero=torch.stack([w.zero] * 2)
+    )
+    weight, given = Weight(both, n, k), Weight(x, m, k)
+    ends, out = kernels.Device(torch.tensor([17, m], dtype=torch.int32)), kernels.unwritten(torch.empty(m, n))
+    args = CGrouped(
+        w=weight.c, xq=ctypes.pointer(given.c), m=m, n=n, k=k, out=out.matrix(), offs=ends.pointer, experts=2,
+        w_step=step(both.codes), w_scale_step=step(both.scale), w_zero_step=step(both.zero),
+    )  # fmt: skip
+    with kernels.on():
+        with pytest.raises(kernels.KernelError, match=r"grouped_gemm: workspace must have \d+ bytes, got 0; ask the"):
+            kernels.Call(0).run("lowbit_cuda_grouped_gemm", args)
+        workspace = kernels.workspace("lowbit_cuda_grouped_gemm_workspace", args)
+        kernels.Call(workspace).run("lowbit_cuda_grouped_gemm", args)
+    want = oracle.integer_path(x.matrix, w.matrix)
+    want[17:] *= -1
+    assert_bits(out.get(), want)
 
 
 @pytest.mark.parametrize("offs", [

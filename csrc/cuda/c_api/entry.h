@@ -38,6 +38,7 @@ struct CCall {
   int64_t workspace_bytes;
   int32_t* findings;
   const int64_t* seed;
+  int64_t multiprocessors;  // of the GEMM families: plan as for so many, 0: as for those of the device
 
   Call call() const { return {static_cast<cudaStream_t>(stream), workspace, workspace_bytes, findings, seed}; }
 };

@@ -21,7 +21,14 @@ int64_t workspace(const char* op, Workspace function, const cuda::CGemm& c) {
 int run(const char* op, Run function, const cuda::CGemm& c, const cuda::CCall& call, char* error, int64_t size) {
   cuda::GemmOperands a;
   Status status = a.read(op, c);
-  if (status.ok()) status = function(a.args, call.call());
+  cuda::Call given = call.call();
+  cuda::Device device;
+  if (status.ok() && call.multiprocessors > 0) {
+    status = cuda::current_device(op, &device);
+    device.multiprocessors = static_cast<int>(call.multiprocessors);
+    given.device = &device;
+  }
+  if (status.ok()) status = function(a.args, given);
   return cuda::answer(status, error, size);
 }
 

@@ -4,6 +4,7 @@
 // columns of one segment (ref/gemm_args.h), from its first slot on, the rest are zeros; where all segments begin at
 // multiples of `chunk` (`linear`), slot and column are the same. Floats are also cut at multiples of `unit`, and each
 // part joins by itself: so a sum in the tensor core has at most `unit` terms, whatever the format, M or the kernel.
+// Integers are cut there in the narrow loop, and in the wide one where it shares K.
 #pragma once
 
 #include "cuda/tile/operand.cuh"
@@ -54,12 +55,17 @@ struct GemmParams {
   int32_t experts;
   int64_t w_step, w_scale_step, w_second_step, w_zero_step, bias_step;
 
-  // split: K is shared by gridDim.y blocks, which leave their parts in `parts`; the last of a tile, by `arrivals`,
-  // joins
+  // split: K is shared by gridDim.y blocks, which leave their parts in `parts`. Narrow loop: the last of a tile, by
+  // `arrivals`, joins.
   void* parts;
   int32_t* arrivals;
   int32_t unit_parts;  // most parts of a unit
   int32_t turn_units;  // tile/narrow_walk.cuh: units that a warp takes side by side
+  // Wide loop (tile/stripes.cuh), stripe_parts > 0: each block has `stripe` columns, a multiple of 512, and at most so
+  // many parts; stripe 0 joins its own parts (`first_joins`).
+  int32_t stripe, stripe_parts;
+  bool first_joins;
+  int32_t* counts;
 };
 
 // Whether the narrow loop of mma64 weights (tile/narrow_stream.cuh) has the product: parts of a unit or of whole units,

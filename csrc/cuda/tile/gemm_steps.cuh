@@ -32,6 +32,20 @@ static_assert(sizeof(Piece) == 16);
 struct Step {
   Piece pieces[4];
   int32_t slot_column[4];  // a column under each set of scales; -1: unused
+
+  // Behind the last column.
+  __device__ __forceinline__ int32_t end() const {
+    int32_t end = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (pieces[i].length != 0) end = pieces[i].column + pieces[i].length;
+    }
+    return end;
+  }
+  // The last of the columns whose scales it takes, -1: none.
+  __device__ __forceinline__ int32_t last_scales() const {
+    return max(max(slot_column[0], slot_column[1]), max(slot_column[2], slot_column[3]));
+  }
 };
 
 struct Walker {

@@ -9,52 +9,16 @@
 // a sector of every row at a time (value_window.cuh), a step ahead of the weights; those of the next step are decoded
 // (their second level included) after a step is multiplied. Codes of block scales are multiplied from where they came.
 //
+// Where tiles are few, blocks share K: each has a stripe of it and leaves what stripes.cuh says.
+//
 // Floors of a 128 x 64 x 64 step, bytes: 128 multiplies of 16 x 8 x 32; kBits KB of weights and 4 KB of x from L2 or
 // DRAM; kBits KB read once and 4 KB read four times from shared memory.
 #pragma once
 
 #include "cuda/tile/expert_rows.cuh"
-#include "cuda/tile/gemm_shape.h"
-#include "cuda/tile/gemm_steps.cuh"
+#include "cuda/tile/stripe_parts.cuh"
 
 namespace lowbit::cuda {
-
-struct Wide {
-  static constexpr int kThreads = kWideThreads, kRowsW = kWideTile, kRowsX = kWideColumns;
-};
-
-// Scales of one segment in a step (p.even: of one part).
-struct WideScales {
-  float w[Wide::kRowsW];
-  float w_zero[Wide::kRowsW];  // float engines; of byte engines where it is a float
-  int32_t w_int[Wide::kRowsW];
-  float x[Wide::kRowsX];
-  int32_t x_int[Wide::kRowsX];
-};
-
-// Shared memory: this, the stages (weights, rows of x), the scales in use and the next ones, the windows that they come
-// by. The output tile of fp32 takes the place of the stages.
-template <class E, int kBits>
-struct WideShared {
-  Step steps[kStepRing];
-  Walker walker;  // of thread 0; in registers it would be everybody's
-  Tables<E> tables;
-  float last_scale[Wide::kRowsX];
-  int32_t x_sums[Wide::kRowsX];
-  int32_t expert, m0, row_end;  // the rows of x, from there up to there, are of this one
-
-  static constexpr int weights(int terms) {
-    return kBits > 0 ? Wide::kRowsW / 16 * 128 * kBits : Wide::kRowsW * E::kRowBytes * terms;
-  }
-  static constexpr int rows(int terms) { return Wide::kRowsX * E::kRowBytes * terms; }
-  static constexpr int64_t header() { return (static_cast<int64_t>(sizeof(WideShared)) + 127) / 128 * 128; }
-  static int64_t bytes(const GemmParams& p, int stages) {
-    const int64_t ring = int64_t{stages} * (weights(p.w_terms) + rows(p.x_terms)) +
-                         2 * p.slots * static_cast<int64_t>(sizeof(WideScales)) + WideWindows::bytes(p);
-    const int64_t tile = int64_t{4} * Wide::kRowsX * (Wide::kRowsW + 4);
-    return header() + (ring > tile ? ring : tile);
-  }
-};
 
 template <class E, int kBits>
 class WideGemm {
@@ -63,16 +27,24 @@ class WideGemm {
 
  public:
   __device__ __forceinline__ WideGemm(const GemmParams& params, Shared* s)
-      : p(params), shared(*s), data(reinterpret_cast<uint4*>(reinterpret_cast<uint8_t*>(s) + Shared::header())) {}
+      : p(params),
+        shared(*s),
+        data(reinterpret_cast<uint4*>(reinterpret_cast<uint8_t*>(s) + Shared::header())),
+        end(params.k) {}
 
   __device__ __forceinline__ void run() {
     const auto block = static_cast<int32_t>(blockIdx.x), row_tile = p.across(block);
     n0 = (block - row_tile * p.across.size) * Wide::kRowsW;
     if (!place(row_tile)) return;
+    if (shares_k(p)) {
+      begin = static_cast<int32_t>(blockIdx.y) * p.stripe;
+      end = begin + min(p.stripe, p.k - begin);
+    }
+    const int32_t first = begin / kStepSlots;  // a multiple of kStepRing
     const int thread = static_cast<int>(threadIdx.x);
     if (thread == 0 && !p.even) {
-      shared.walker.start(p, 0, p.k, !E::kInteger);
-      for (int i = 0; i <= max(p.stages, 2); ++i) shared.walker.next(p, !E::kInteger, &shared.steps[i]);
+      shared.walker.start(p, begin, end, cuts_units());
+      for (int i = 0; i <= max(p.stages, 2); ++i) shared.walker.next(p, cuts_units(), &shared.steps[i]);
     }
     fill_tables<kBits>(p, &shared.tables, thread, Wide::kThreads);
     clear_sums();
@@ -82,50 +54,54 @@ class WideGemm {
     }
     const bool alone = kOneStage && p.stages == 1;  // what is brought in a turn is multiplied in it
     const int lead = alone ? 2 : p.stages;          // steps from s on whose windows come
-    bring_windows(p.even ? 0 : last_column(shared.steps[0]));
-    bring_codes(p.even ? 0 : end_column(shared.steps[0]) - 1);
+    bring_windows(p.even ? begin : shared.steps[0].last_scales());
+    bring_codes(p.even ? begin : shared.steps[0].end() - 1);
     ptx::cp_async_commit_group();
     int32_t left = 0;  // columns of the part behind this step, p.even
     // of steps s and s + stages - 1; stage 1 - stages + stages = 1
     int stage = alone ? 0 : 1;
 #pragma unroll 1
-    for (int32_t s = 1 - lead;; ++s) {
-      // steps before 0 only fill; the last of them needs the windows of step 0
+    for (int32_t s = first + 1 - lead;; ++s) {
+      // steps before the first only fill; the last of them needs the windows of the first
       const int32_t a = s + p.stages - 1;
       const Step& step = shared.steps[s & (kStepRing - 1)];
       const Step& ahead = shared.steps[a & (kStepRing - 1)];
-      if (s >= -1) {
+      if (s >= first - 1) {
         wait_stages(p.stages - 2);
         __syncthreads();
-        if (s >= 0 && (p.even ? !exists(s) : step.pieces[0].length == 0)) break;  // the same for all
+        if (s >= first && (p.even ? !exists(s) : step.pieces[0].length == 0)) break;  // the same for all
         // seen by all behind the next barrier; nobody reads its place before
-        if (s >= 0 && thread == 0 && !p.even)
-          shared.walker.next(p, !E::kInteger, &shared.steps[(s + lead + 1) & (kStepRing - 1)]);
+        if (s >= first && thread == 0 && !p.even)
+          shared.walker.next(p, cuts_units(), &shared.steps[(s + lead + 1) & (kStepRing - 1)]);
       }
       const Step& next = shared.steps[(s + 1) & (kStepRing - 1)];
-      if (s >= 0) left = (left <= 0 ? p.part : left) - kStepSlots;
-      const int32_t column = s >= -1 ? first_scales(next, s, left) : -1;
+      if (s >= first) left = (left <= 0 ? p.part : left) - kStepSlots;
+      const int32_t column = s >= first - 1 ? first_scales(next, s, left, s < first) : -1;
       scales_load(column);
-      if ((!kOneStage || a >= 0) && (p.even ? exists(a) : ahead.pieces[0].length != 0))
+      if ((!kOneStage || a >= first) && (p.even ? exists(a) : ahead.pieces[0].length != 0))
         fill(ahead, a, stage == 0 ? p.stages - 1 : stage - 1);
       if (p.even) {
         if (exists(s + lead)) bring_windows((s + lead) * kStepSlots);
         if (exists(a + 1)) bring_codes((a + 1) * kStepSlots);
       } else {
-        bring_windows(last_column(shared.steps[(s + lead) & (kStepRing - 1)]));
-        bring_codes(end_column(shared.steps[(a + 1) & (kStepRing - 1)]) - 1);
+        bring_windows(shared.steps[(s + lead) & (kStepRing - 1)].last_scales());
+        bring_codes(shared.steps[(a + 1) & (kStepRing - 1)].end() - 1);
       }
       ptx::cp_async_commit_group();
       if (alone) {
         ptx::cp_async_wait_group<0>();
         __syncthreads();
       }
-      if (s >= 0) compute(step, s, stage, left);
-      scales_store(next, column, s);
+      if (s >= first) compute(step, s, stage, left);
+      scales_store(next, column, s, s < first);
       stage = stage + 1 == p.stages ? 0 : stage + 1;
     }
     ptx::cp_async_wait_group<0>();
-    write();
+    if (shares_k(p)) {
+      leave();
+    } else {
+      write();
+    }
   }
 
  private:
@@ -183,8 +159,10 @@ class WideGemm {
     }
   }
 
-  // Whether K has step s, p.even.
-  __device__ __forceinline__ bool exists(int32_t s) const { return s * kStepSlots < p.k; }
+  __device__ __forceinline__ bool cuts_units() const { return !E::kInteger || shares_k(p); }
+
+  // Whether the stripe has step s, p.even.
+  __device__ __forceinline__ bool exists(int32_t s) const { return s * kStepSlots < end; }
 
   // Brings the windows up to the values of column c, those of a step that will be multiplied `stages` steps from now.
   __device__ __forceinline__ void bring_windows(int32_t c) {
@@ -202,7 +180,7 @@ class WideGemm {
   __device__ __forceinline__ void bring(const ValueWindow& window, const void* values, int64_t step, int32_t c,
                                         int32_t row0, int32_t end, uint32_t* to) {
     if (window.ring == 0) return;
-    int32_t index = brought_at < 0 ? 0 : brought_at / window.span + 1;
+    int32_t index = brought_at < 0 ? begin / window.span : brought_at / window.span + 1;
 #pragma unroll 1
     for (; index <= c / window.span; ++index) {
       window.copy<kRows, Wide::kThreads>(values, step, index, row0, end, to, this_thread());
@@ -215,7 +193,7 @@ class WideGemm {
     if constexpr (kBits == 0) {
       constexpr int kColumns = CodeWindows<Wide::kRowsW>::kColumns;
       if (!p.code_windows || c <= codes_at) return;
-      int32_t index = codes_at < 0 ? 0 : codes_at / kColumns + 1;
+      int32_t index = codes_at < 0 ? begin / kColumns : codes_at / kColumns + 1;
       codes_at = c;
       int source = 0;
       if (p.w.high_groups != nullptr) {
@@ -230,25 +208,12 @@ class WideGemm {
       }
     }
   }
-  // Behind the last column of a step.
-  static __device__ __forceinline__ int32_t end_column(const Step& step) {
-    int32_t end = 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (step.pieces[i].length != 0) end = step.pieces[i].column + step.pieces[i].length;
-    }
-    return end;
-  }
-  // The last of the columns whose scales a step takes, -1: none.
-  static __device__ __forceinline__ int32_t last_column(const Step& step) {
-    return max(max(step.slot_column[0], step.slot_column[1]), max(step.slot_column[2], step.slot_column[3]));
-  }
   // The column whose scales are stored after step s, for the step behind it; -1: those that are there serve. Then
-  // `left` columns of the part are left.
-  __device__ __forceinline__ int32_t first_scales(const Step& next, int32_t s, int32_t left) const {
+  // `left` columns of the part are left. `fills`: s is a step before the first.
+  __device__ __forceinline__ int32_t first_scales(const Step& next, int32_t s, int32_t left, bool fills) const {
     if (!p.even) return next.slot_column[0];
     bool needed = left <= 0;
-    if constexpr (E::kBlocks > 0) needed = s < 0 || p.w.scale_window.ring == 0 || p.x.scale_window.ring == 0;
+    if constexpr (E::kBlocks > 0) needed = fills || p.w.scale_window.ring == 0 || p.x.scale_window.ring == 0;
     return needed && exists(s + 1) ? (s + 1) * kStepSlots : -1;
   }
 
@@ -318,21 +283,21 @@ class WideGemm {
     return window.words<kRows>(from, j)[this_thread()] >> window.shift(j);
   }
   // Those of the step behind s.
-  __device__ __forceinline__ void scales_store(const Step& next, int32_t c, int32_t s) {
+  __device__ __forceinline__ void scales_store(const Step& next, int32_t c, int32_t s, bool fills) {
     if (c < 0) return;
     WideScales* to = scales(p.even && E::kBlocks == 0 ? set : (s + 1) & 1);
     const int thread = this_thread();
     if constexpr (E::kBlocks > 0) {
       to->w_int[thread] = loaded.w_int;
       if (thread < Wide::kRowsX) to->x_int[thread] = loaded.x_int;
-      if (s >= 0) return;
+      if (!fills) return;
       to->w[thread] = loaded.w;
       if (thread < Wide::kRowsX) to->x[thread] = loaded.x;
       return;
     }
     const float w_unit = E::kInteger ? power_of_two(-p.w.bytes.shift) : 1.0f;
     const float x_unit = E::kInteger ? power_of_two(-p.x.bytes.shift) : 1.0f;
-    const bool far = kFarZeros && p.far_zeros;  // `corrected` shifts in 64 bits
+    const bool far = (kFarZeros && p.far_zeros) || leaves_parts(p);  // their join shifts in 64 bits
 #pragma unroll 1
     for (int i = 0;; ++i, ++to) {
       to->w[thread] = loaded.w * w_unit;
@@ -504,7 +469,7 @@ class WideGemm {
         } else {
           multiply_step<false>(words, length, zeros, codes, stage);
         }
-        joins = left <= 0 || (s + 1) * kStepSlots >= p.k;
+        joins = left <= 0 || (s + 1) * kStepSlots >= end;
         joined = p.part - left - kStepSlots + length;
         set ^= joins;
         over = true;
@@ -525,6 +490,13 @@ class WideGemm {
         over = ++piece == kStepSlots / p.chunk;
       }
       if (!joins) continue;
+      if (leaves_parts(p)) {
+        const int32_t to = (s + 1) * kStepSlots;  // p.even: behind the part
+        const bool closes = kEvenOnly<E> || p.even ? to >= p.k || (p.segment != 0 && to % p.segment == 0)
+                                                   : step.pieces[piece - 1].segment != 0;
+        leave_part(joined, closes, *of, sums);
+        continue;
+      }
       if constexpr (kFarZeros) {
         if (p.far_zeros) {
           join_far(joined, *of, lane, warp);
@@ -738,6 +710,35 @@ class WideGemm {
     }
   }
 
+  // ---- stripes
+
+  // The part that ends here.
+  __device__ __forceinline__ void leave_part(int32_t length, bool closes, const WideScales& of, bool sums) {
+    StripeRecord* to = record_behind(p, own_records(p), parts_left++);
+    const int thread = this_thread();
+    leave_values<E>(p, to, of, thread);
+    if constexpr (E::kInteger) {
+      if (thread == 0) to->length = length, to->closes = closes;
+      if (sums) leave_sums(to, kLifted, thread, w_sums, x_sums);
+    }
+    leave_words(to, row_end() - m0(), thread, sum, [this](Sum v) {
+      if constexpr (E::kInteger) {
+        return static_cast<uint32_t>((v - first_sum()) >> kLifted);
+      } else {
+        return to_bits(v);
+      }
+    });
+    clear_sums();
+  }
+  // The end of the stripe.
+  __device__ __forceinline__ void leave() {
+    if (!leaves_parts(p)) {
+      leave_words(own_records(p), row_end() - m0(), this_thread(), result, [](float v) { return to_bits(v); });
+    } else if (threadIdx.x == 0) {
+      p.counts[int64_t{blockIdx.x} * gridDim.y + blockIdx.y] = parts_left;
+    }
+  }
+
   // Through shared memory: neighbouring threads then write neighbouring columns of the output, and the rest of the
   // arithmetic stands once.
   __device__ __forceinline__ void write() {
@@ -770,6 +771,8 @@ class WideGemm {
   Shared& shared;
   uint4* data;
   int32_t n0;
+  int32_t begin = 0, end;  // columns
+  int32_t parts_left = 0;
   int set = 0;  // of scales of the part, p.even
   // Columns whose windows are there or on the way: of w's scales and zeros, x's scales and zeros, the least of these;
   // of w's codes.
