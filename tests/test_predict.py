@@ -45,6 +45,20 @@ def test_every_figure_is_labelled_predicted() -> None:
     shown = console.export_text()
     assert "predicted from counts and published rates, not measured" in shown
     assert "predicted us" in shown
+    assert "gemm" in shown
+
+
+def test_an_op_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run(["bench", "--op", "pack"]) == commands.ERROR
+    assert "--op must come with --predict" in capsys.readouterr().err
+
+
+def test_parts_of_ops() -> None:
+    weights, activations = ["int4:g64", "int8:row"], ["bf16", "int8:row", "fp32"]
+    assert len(predict.parts(["gemm"], weights, activations)) == 6
+    assert predict.parts(["hadamard"], weights, activations) == [("hadamard", "", "bf16"), ("hadamard", "", "fp32")]
+    assert predict.parts(["pack"], weights, activations) == [("pack", w, "") for w in weights]
+    assert len(predict.parts(["quantize", "dequantize"], weights, activations)) == 8
 
 
 @pytest.mark.parametrize(

@@ -125,15 +125,21 @@ __global__ void __launch_bounds__(256) in_lanes(const Transform t, const Tiling 
   t.store({p.r, 0}, p.c, valid, v);
 }
 
-// The place of word x in shared memory: eight threads that each move 16 bytes at a stride of 32 meet eight different
-// groups of banks, and so do 32 threads that move consecutive words.
-__device__ __forceinline__ int32_t place(int32_t x) { return x ^ (x >> 3 & 4); }
+// The place of word x in shared memory, 16 bytes staying together. With the first term eight threads that each move 16
+// bytes at a stride of 32 meet eight different groups of banks, and so do 32 threads that move consecutive words. The
+// second is for blocks of less than a warp (SharedPlan); what it adds to the group of 16 bytes is a multiple of 2 there
+// or constant over two rows of banks, so that the first keeps its effect.
+struct Swizzle {
+  int shift = 0, mask = 0;
 
-__device__ __forceinline__ void put_vector(float* shared, int32_t x, const float (&v)[kVector]) {
+  __device__ __forceinline__ int32_t operator()(int32_t x) const { return x ^ (x >> 3 & 4) ^ (x >> shift & mask); }
+};
+
+__device__ __forceinline__ void put_vector(float* shared, const Swizzle& place, int32_t x, const float (&v)[kVector]) {
   *reinterpret_cast<float4*>(shared + place(x)) = make_float4(v[0], v[1], v[2], v[3]);
   *reinterpret_cast<float4*>(shared + place(x + 4)) = make_float4(v[4], v[5], v[6], v[7]);
 }
-__device__ __forceinline__ void get_vector(const float* shared, int32_t x, float (&v)[kVector]) {
+__device__ __forceinline__ void get_vector(const float* shared, const Swizzle& place, int32_t x, float (&v)[kVector]) {
   const float4 a = *reinterpret_cast<const float4*>(shared + place(x));
   const float4 b = *reinterpret_cast<const float4*>(shared + place(x + 4));
   v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
@@ -142,6 +148,7 @@ __device__ __forceinline__ void get_vector(const float* shared, int32_t x, float
 // Butterflies of bits low .. low + kBits - 1 of the index among `count` words, low >= 8.
 template <int kBits>
 __device__ __forceinline__ void butterflies_of_bits(float* shared, int32_t count, int low) {
+  const Swizzle place;
   for (auto q = static_cast<int32_t>(threadIdx.x); q < count >> kBits; q += static_cast<int32_t>(blockDim.x)) {
     const int32_t base = (q >> low << (low + kBits)) | (q & ((1 << low) - 1));
     float v[1 << kBits];
@@ -176,40 +183,81 @@ __device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint
   for (int i = 0; i < kOutputs; ++i) sum[i] += from_bits(to_bits(v) ^ (bits << (31 - i) & 0x80000000u));
 }
 
-// `group` blocks of m * 2^log2 columns in shared memory, `stride` words from one to the next: whole vectors, and for
-// the additions of H_m, where a warp reaches from one block to the next, their columns in different banks. An item is
-// 12 rows of H_m and one of 2^log2 columns, `per_block` of them. Where 2^log2 columns are less than a sector the sums
-// are `staged`: they go to memory of their own after the blocks, and leave in vectors.
+// How `group` blocks of m * 2^log2 columns lie in shared memory, one behind the other in whole vectors of eight, and
+// how lanes share the sums of H_m. An item is twelve rows of H_m and one of 2^log2 columns; a warp takes those of
+// 2^log2_blocks blocks, 2^log2_tiles tiles of rows and all columns, where these are less than a warp. Of its lanes the
+// blocks must meet different banks: a stride of 2^e * odd groups of 16 bytes lets 2^(3 - e) blocks do so, and the
+// others lie an odd number of rows of banks away, or 2^(e - 3) times that, which the swizzle makes other banks of.
+// Where 2^log2 columns are less than a sector the sums are `staged`: they go to memory of their own after the blocks,
+// and leave in vectors.
+struct SharedPlan {
+  int log2 = 0, group = 1, stride = 0;
+  int log2_blocks = 0, log2_tiles = 0;
+  Swizzle swizzle;
+  Divisor vectors;      // of a block
+  Divisor block_slabs;  // groups of 2^log2_blocks blocks
+  bool staged = false;
+
+  __host__ __device__ int span() const { return log2 + log2_tiles + log2_blocks; }  // log2 of the items of a slab
+  int64_t shared_bytes() const { return int64_t{staged ? 8 : 4} * group * stride; }
+
+  // `blocks` of m * 2^log2 = n columns; `output_bytes` of an element.
+  SharedPlan(int64_t n, int m, int log2_, int64_t blocks, int output_bytes)
+      : log2(log2_), vectors(ceil_divide(n, kVector)) {
+    constexpr int64_t kMostStaged = kMaxShared / 2;  // two blocks of threads an SM
+    stride = vectors.size * kVector;
+    group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(blocks, 256 / vectors.size)));
+    if (m > 1 && log2 < 5) {
+      // two columns or one are half of 16 bytes or less: two or four tiles fill the rest
+      log2_blocks = std::min(3, 5 - log2);
+      const auto fits = [&](int log) { return (8 * int64_t{stride} << log) <= kMostStaged && 1 << log < 2 * blocks; };
+      while (log2_blocks > 0 && !fits(log2_blocks)) --log2_blocks;
+      log2_tiles = 5 - log2 - log2_blocks;
+      const int unit = 1 << log2_blocks;
+      group = static_cast<int>(std::min<int64_t>(blocks, std::max(unit, group / unit * unit)));
+      swizzle = swizzle_of(__builtin_ctz(static_cast<unsigned>(stride / 4)), std::max(0, log2 - 2));
+    }
+    block_slabs = Divisor(ceil_divide(group, 1 << log2_blocks));
+    staged = m > 1 && (output_bytes << log2) < 32 && 8 * int64_t{group} * stride <= kMostStaged;
+  }
+
+ private:
+  // Strides of 2^e groups of 16 bytes, times an odd number, that 2^c groups move over at once.
+  static Swizzle swizzle_of(int e, int c) {
+    const int bits = e < 3 ? (1 << e) - 1 : 8 - (1 << c), shift = e < 3 ? 3 : e - c;
+    return {shift, 4 * (shift == 3 ? bits & ~1 : bits)};  // at a shift of 3 the lowest is swizzled for vectors already
+  }
+};
+
 template <bool kTensor>
-__global__ void __launch_bounds__(kMaxThreads)
-    in_shared(const Transform t, const int log2, const int group, const int stride, const Divisor vectors,
-              const Divisor per_block, const bool staged, const Signs signs) {
+__global__ void __launch_bounds__(kMaxThreads) in_shared(const Transform t, const SharedPlan plan, const Signs signs) {
   extern __shared__ float4 memory[];
   auto* const shared = reinterpret_cast<float*>(memory);
-  const int32_t all = group * vectors.size, power = 1 << log2;
+  const int32_t group = plan.group, stride = plan.stride, all = group * plan.vectors.size, power = 1 << plan.log2;
   const int32_t first = static_cast<int32_t>(blockIdx.x) * group;
   const auto thread = static_cast<int32_t>(threadIdx.x), threads = static_cast<int32_t>(blockDim.x);
+  const Swizzle place = kTensor ? Swizzle() : plan.swizzle;  // tensor cores take 32 columns and more
   float* const sums = shared + group * stride;
-  auto* const bits = reinterpret_cast<uint16_t*>(staged ? sums + group * stride : sums);
+  auto* const bits = reinterpret_cast<uint16_t*>(plan.staged ? sums + group * stride : sums);
   for (int32_t i = thread; i < signs.order * signs.tiles; i += threads) bits[i] = signs.bits[i];
 #pragma unroll 1
   for (int32_t from = 0; from < all; from += threads) {  // all lanes of a warp shuffle
-    const int32_t u = from + thread, g = vectors(u), at = (u - g * vectors.size) * kVector;
+    const int32_t u = from + thread, g = plan.vectors(u), at = (u - g * plan.vectors.size) * kVector;
     float v[kVector];
     const bool valid = u < all && first + g < t.blocks;
     load_transformed<kTensor>(t, valid ? t.block(first + g) : Transform::Block{0, 0}, at, valid, power, v);
-    if (u < all) put_vector(shared, g * stride + at, v);
+    if (u < all) put_vector(shared, place, g * stride + at, v);
     // the words past the block are read with the last of its sums
-    if (staged && u < all && at + kVector > t.size) put_vector(sums, g * stride + at, v);
+    if (plan.staged && u < all && at + kVector > t.size) put_vector(sums, place, g * stride + at, v);
   }
-  butterflies_of_block(shared, all * kVector, log2);
+  butterflies_of_block(shared, all * kVector, plan.log2);
   const auto store_vectors = [&](const float* from_shared) {
 #pragma unroll 1
     for (int32_t from = 0; from < all; from += threads) {
-      const int32_t u = from + thread, g = vectors(u), at = (u - g * vectors.size) * kVector;
+      const int32_t u = from + thread, g = plan.vectors(u), at = (u - g * plan.vectors.size) * kVector;
       const bool valid = u < all && first + g < t.blocks;
       float v[kVector] = {};
-      if (valid) get_vector(from_shared, g * stride + at, v);
+      if (valid) get_vector(from_shared, place, g * stride + at, v);
       t.store(valid ? t.block(first + g) : Transform::Block{0, 0}, at, valid, v);
     }
   };
@@ -217,22 +265,27 @@ __global__ void __launch_bounds__(kMaxThreads)
     store_vectors(shared);
     return;
   }
-  const int32_t items = min(group, t.blocks - first) * per_block.size;
+  const int32_t tile_slabs = (signs.tiles + (1 << plan.log2_tiles) - 1) >> plan.log2_tiles;
+  const int32_t items = plan.block_slabs.size * tile_slabs << plan.span(), left = min(group, t.blocks - first);
 #pragma unroll 1
   for (int32_t item = thread; item < items; item += threads) {
-    const int32_t g = per_block(item), rest = item - g * per_block.size;
-    const int32_t tile = rest >> log2, column = rest & (power - 1);
+    const int32_t slab = item >> plan.span(), tile_slab = plan.block_slabs(slab);
+    const int32_t column = item & (power - 1);
+    const int32_t tile = (tile_slab << plan.log2_tiles) + (item >> plan.log2 & ((1 << plan.log2_tiles) - 1));
+    const int32_t g = ((slab - tile_slab * plan.block_slabs.size) << plan.log2_blocks) +
+                      (item >> (plan.log2 + plan.log2_tiles) & ((1 << plan.log2_blocks) - 1));
+    if (g >= left || tile >= signs.tiles) continue;
     float sum[kOutputs] = {};
 #pragma unroll 4
     for (int32_t a = 0; a < signs.order; ++a) {
-      add_signed(sum, shared[place(g * stride + (a << log2) + column)], bits[a * signs.tiles + tile]);
+      add_signed(sum, shared[place(g * stride + (a << plan.log2) + column)], bits[a * signs.tiles + tile]);
     }
     const Transform::Block b = t.block(first + g);
 #pragma unroll
     for (int i = 0; i < kOutputs; ++i) {
-      const int32_t at = ((i * signs.tiles + tile) << log2) + column;
+      const int32_t at = ((i * signs.tiles + tile) << plan.log2) + column;
       if (at >= t.size) break;
-      if (staged) {
+      if (plan.staged) {
         sums[place(g * stride + at)] = sum[i];
       } else {
         store_value(t.out.data, t.out.dtype, b.r * t.out.row_stride + (b.c + at) * t.out.col_stride,
@@ -240,7 +293,7 @@ __global__ void __launch_bounds__(kMaxThreads)
       }
     }
   }
-  if (!staged) return;
+  if (!plan.staged) return;
   __syncthreads();
   store_vectors(sums);
 }
@@ -250,6 +303,7 @@ template <bool kTensor>
 __global__ void __launch_bounds__(kMaxThreads) in_halves(const Transform t) {
   extern __shared__ float4 memory[];
   auto* const shared = reinterpret_cast<float*>(memory);
+  const Swizzle place;
   const Transform::Block b = t.block(static_cast<int32_t>(blockIdx.x));
   const auto thread = static_cast<int32_t>(threadIdx.x);
   constexpr int kTurns = kHalf / (kMaxThreads * kVector);
@@ -262,17 +316,18 @@ __global__ void __launch_bounds__(kMaxThreads) in_halves(const Transform t) {
       const int32_t at = (k * kMaxThreads + thread) * kVector;
       float v[kVector];
       load_transformed<kTensor>(t, b, half * static_cast<int32_t>(kHalf) + at, true, kWarpBlock, v);
-      put_vector(shared, at, v);
+      put_vector(shared, place, at, v);
     }
     butterflies_of_block(shared, kHalf, 14);
 #pragma unroll
-    for (int k = 0; k < kTurns && half == 0; ++k) get_vector(shared, (k * kMaxThreads + thread) * kVector, low[k]);
+    for (int k = 0; k < kTurns && half == 0; ++k)
+      get_vector(shared, place, (k * kMaxThreads + thread) * kVector, low[k]);
   }
 #pragma unroll
   for (int k = 0; k < kTurns; ++k) {
     const int32_t at = (k * kMaxThreads + thread) * kVector;
     float high[kVector];
-    get_vector(shared, at, high);
+    get_vector(shared, place, at, high);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
       const float a = low[k][i], c = high[i];
@@ -386,21 +441,13 @@ Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Ca
   signs.tiles = plan.tiles;
   for (int i = 0; i < signs.count(); ++i)
     signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
-  const int64_t vectors = ceil_divide(t.size, kVector);
-  int group = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(t.blocks, 256 / vectors)));
-  if (vectors % 2 != 0 && group > 1) group -= group % 2;  // groups begin with a sector of 16-bit elements
-  const int64_t all = group * vectors;
-  // only blocks that lie one behind the other (power >= 32) have butterflies beyond a warp
-  const int power = 1 << plan.log2;
-  const bool skewed = plan.m > 1 && group > 1 && power >= 8 && power < 32;
-  const int64_t stride = vectors * kVector + (skewed ? (32 + power - vectors * kVector % 32) % 32 : 0);
-  const bool staged = plan.m > 1 && power * size_of(t.out.dtype) < 32 && 8 * group * stride <= kMaxShared / 2;
+  const SharedPlan shared(t.size, plan.m, plan.log2, t.blocks, size_of(t.out.dtype));
+  const int64_t all = int64_t{shared.group} * shared.vectors.size;
   const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
   const auto kernel = on_tensor_cores(t, int64_t{1} << plan.log2) ? in_shared<true> : in_shared<false>;
-  return launch(kOp, kernel, dim3(static_cast<unsigned>(ceil_divide(t.blocks, group))),
-                dim3(static_cast<unsigned>(threads)),
-                (staged ? 8 : 4) * group * stride + round_up(2 * signs.count(), 4), call.stream, t, plan.log2, group,
-                static_cast<int>(stride), Divisor(vectors), Divisor(int64_t{plan.tiles} << plan.log2), staged, signs);
+  return launch(kOp, kernel, dim3(static_cast<unsigned>(ceil_divide(t.blocks, shared.group))),
+                dim3(static_cast<unsigned>(threads)), shared.shared_bytes() + round_up(2 * signs.count(), 4),
+                call.stream, t, shared, signs);
 }
 
 Status run_two_passes(const Transform& t, const Plan& plan, bool transpose, const Call& call) {

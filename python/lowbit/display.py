@@ -71,7 +71,7 @@ def report_table(report: "Report") -> Table:
 def timings_table(timings: Sequence["Timing"]) -> Table:
     """The rows of `lowbit bench`."""
     table = Table()
-    for heading in ("M x N x K", "weight", "activation", "kernel"):
+    for heading in ("op", "M x N x K", "weight", "activation", "kernel"):
         table.add_column(heading, no_wrap=True)
     _numbers(table, "us", "F.linear fp32", "bf16", "fp32 / this", "GB/s", "GOP/s")
     shape = None
@@ -99,14 +99,15 @@ def predictions_table(predictions: Sequence["Prediction"]) -> Table:
     table = Table(title="predicted from counts and published rates, not measured", title_justify="left")
     for heading in ("M x N x K", "weight", "activation", "arch", "bound by"):
         table.add_column(heading, no_wrap=True)
-    _numbers(table, "predicted us", "instructions", "mma", "least bytes", "accessed bytes")
+    _numbers(table, "predicted us", "instructions", "mma", "least bytes", "accessed bytes", "wavefronts")
     shape = None
     for p in predictions:
-        if shape is not None and shape != (p.m, p.n, p.k):
+        if shape is not None and shape != (p.op, p.m, p.n, p.k):
             table.add_section()
-        shape = (p.m, p.n, p.k)
+        shape = (p.op, p.m, p.n, p.k)
         table.add_row(
-            f"{p.m} x {p.n} x {p.k}",
+            p.op,
+            " x ".join(str(size) for size in (p.m, p.n, p.k) if size),
             p.weight,
             p.activation,
             p.arch,
@@ -116,6 +117,7 @@ def predictions_table(predictions: Sequence["Prediction"]) -> Table:
             f"{sum(p.tensor.values()):,}",
             f"{p.least_bytes:,}",
             f"{p.sector_bytes:,}",
+            f"{p.wavefronts:,}",
         )
     return table
 

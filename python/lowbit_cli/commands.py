@@ -186,8 +186,16 @@ def _shape(context: click.Context, option: click.Parameter, values: tuple[str, .
     "--arch",
     "archs",
     multiple=True,
-    type=click.Choice(["80", "86", "89", "90", "120"]),
+    type=click.Choice(["80", "86", "89", "90", "120", "121"]),
     help="Compute capability to predict for; may be given many times.  [default: those that were built]",
+)
+@click.option(
+    "--op",
+    "names",
+    multiple=True,
+    type=click.Choice(["gemm", "hadamard", "quantize", "dequantize", "stochastic_round", "pack"]),
+    help="What to predict; may be given many times. hadamard is of the activation [M, K], all after it of the weight "
+    "[N, K].  [default: gemm]",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to this file as well.")
 @_threads
@@ -200,6 +208,7 @@ def bench(
     canonical: bool,
     predict: bool,
     archs: tuple[str, ...],
+    names: tuple[str, ...],
     out: Path | None,
     threads: int | None,
     as_json: bool,
@@ -217,8 +226,10 @@ def bench(
 
     _set_threads(threads)
     if predict:
-        _predict(shapes, weights, activations, archs, not canonical, out, as_json)
+        _predict(names, shapes, weights, activations, archs, not canonical, out, as_json)
         return
+    if names:
+        raise ValueError("bench: --op must come with --predict, got it alone; add --predict")
     if archs:
         raise ValueError("bench: --arch must come with --predict, got it alone; add --predict")
     shapes = shapes or list(microbench.SHAPES)
@@ -244,6 +255,7 @@ def _write(result: dict[str, Any], out: Path | None) -> None:
 
 
 def _predict(
+    names: tuple[str, ...],
     shapes: list[tuple[int, int, int]],
     weights: tuple[str, ...],
     activations: tuple[str, ...],
@@ -259,9 +271,11 @@ def _predict(
     weights = weights or predict.WEIGHTS
     activations = activations or predict.ACTIVATIONS
     archs = archs or predict.devices()
+    names = names or predict.OPS[:1]
+    count = len(predict.parts(names, weights, activations)) * len(shapes) * len(archs)
     rows = []
-    with bar("predict", len(shapes) * len(weights) * len(activations) * len(archs)) as advance:
-        for row in predict.run(shapes, weights, activations, archs, prepacked=prepacked):
+    with bar("predict", count) as advance:
+        for row in predict.run(shapes, weights, activations, archs, prepacked=prepacked, names=names):
             rows.append(row)
             advance(1)
     result = {"predicted": True, "rows": [row.to_dict() for row in rows]}

@@ -1,20 +1,14 @@
 """Sectors of global memory and wavefronts of shared memory that the kernels bound by memory take, as the emulator
-counts them, against the least there can be. `accesses.json` keeps them: sectors, their least, wavefronts, theirs.
-
-LOWBIT_UPDATE_ACCESSES=1 writes the file anew.
-"""
+counts them, against the least there can be: rows of `counts.csv`."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from cuda import kernels, test_pack
+from cuda import counts, kernels, test_pack
 from cuda.kernels import ARCHS
 from cuda.test_hadamard import hadamard, signs
 from cuda.test_quantize import SEED, dequantize, quantize
@@ -24,12 +18,6 @@ from emu import emulator
 from lowbit import ops
 from torch import Tensor
 
-TABLE = Path(__file__).with_name("accesses.json")
-MOST = 1.02
-# Wavefronts where blocks of less than a warp lie in shared memory with words left out between them, so that the columns
-# of H_m lie in different banks: eight vectors that reach from one block to the next then meet two of the same bank.
-MOST_WAVEFRONTS = {80: 1.2, 96: 1.2, 112: 1.2, 160: 1.2, 344: 1.03}
-KINDS = ("sectors", "sectors_least", "wavefronts", "wavefronts_least")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 Case = Callable[[str], object]
 
@@ -40,9 +28,9 @@ def draw(rows: int, cols: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 
 def hadamards(dtype: torch.dtype) -> dict[str, Case]:
     blocks = {  # rows, columns
-        16: (8, 512), 80: (4, 1280), 96: (4, 768), 112: (4, 896), 128: (8, 1024), 160: (4, 640), 344: (10, 688),
-        576: (4, 576), 1536: (2, 1536), 2048: (2, 2048), 8192: (1, 8192), 11008: (1, 11008), 32768: (1, 32768),
-        65536: (1, 65536),
+        16: (8, 512), 56: (8, 448), 80: (4, 1280), 96: (4, 768), 112: (4, 896), 128: (8, 1024), 160: (4, 640),
+        192: (4, 768), 224: (4, 896), 344: (16, 688), 576: (4, 576), 688: (8, 688), 1536: (2, 1536), 2048: (2, 2048),
+        8192: (1, 8192), 11008: (1, 11008), 32768: (1, 32768), 65536: (1, 65536),
     }  # fmt: skip
     found: dict[str, Case] = {}
     for block, (rows, cols) in blocks.items():
@@ -154,36 +142,13 @@ EVERYWHERE = {
 }  # fmt: skip
 
 
-def counted(case: str, arch: str) -> list[int]:
-    total = [0, 0, 0, 0]
+RUNS = [(case, arch) for case in CASES for arch in (ARCHS if case in EVERYWHERE else ("80",))]
+
+
+@pytest.mark.parametrize(("case", "arch"), RUNS)
+def test_accesses(case: str, arch: str) -> None:
     # what one call counts lies between its start, which clears the counts, and its end
     with emulator.listed_instructions(), kernels.once():
         CASES[case](arch)
-        for launch in emulator.counts():
-            for instruction in launch["instructions"]:
-                for i, kind in enumerate(KINDS):
-                    total[i] += instruction[kind]
-    return total
-
-
-def write(table: dict[str, dict[str, list[int]]]) -> None:
-    rows = ",\n".join(f" {json.dumps(case)}: {json.dumps(table[case], sort_keys=True)}" for case in sorted(table))
-    TABLE.write_text(f"{{\n{rows}\n}}\n")
-
-
-@pytest.mark.parametrize(("case", "arch"), [(c, a) for c in CASES for a in (ARCHS if c in EVERYWHERE else ("80",))])
-def test_accesses(case: str, arch: str) -> None:
-    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    found = counted(case, arch)
-    if os.environ.get("LOWBIT_UPDATE_ACCESSES") == "1":
-        table.setdefault(case, {})[arch] = found
-        write(table)
-    assert found == table[case][arch]
-    sectors, sectors_least, wavefronts, wavefronts_least = found
-    assert 0 < sectors <= MOST * sectors_least
-    block = int(case.split()[1].rstrip(",")) if case.startswith("hadamard") else 0
-    assert wavefronts <= MOST_WAVEFRONTS.get(block, MOST) * wavefronts_least
-
-
-def test_the_table_has_these_cases_alone() -> None:
-    assert set(json.loads(TABLE.read_text())) == set(CASES)
+        found = counts.Counts.of(emulator.counts())
+    counts.check((case, arch), found)

@@ -1,29 +1,19 @@
 """What the GEMM loops take on the emulator: sectors of global memory and wavefronts of shared memory against the least
-there can be, instructions a multiply. The counts are those of 1,024 columns of K more, so of the main loops alone.
-`counts.json` keeps them.
-
-LOWBIT_UPDATE_COUNTS=1 writes the file anew.
-"""
+there can be, instructions a multiply. The counts are those of 1,024 columns of K more, so of the main loops alone:
+rows of `counts.csv`."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cuda import counts
 from cuda.gemms import gemm
 from cuda.kernels import ARCHS
 from emu import emulator
 from operands import mixed, operand
-
-TABLE = Path(__file__).with_name("counts.json")
-MOST = 1.02
-KINDS = ("sectors", "sectors_least", "wavefronts", "wavefronts_least", "warp_instructions", "multiplies")
 
 
 @dataclass(frozen=True)
@@ -104,40 +94,17 @@ def floats(rng: np.random.Generator, m: int, k: int, dtype: torch.dtype) -> torc
     return torch.from_numpy(rng.standard_normal((m, k)).astype(np.float32)).to(dtype)
 
 
-def count(name: str, arch: str, k: int) -> dict[str, int]:
-    total = dict.fromkeys(KINDS, 0)
+def count(name: str, arch: str, k: int) -> counts.Counts:
     with emulator.settings(sms=1, arch=arch), emulator.listed_instructions():
         emulator.clear()
         launch(name, arch, k)
-        found: list[dict[str, Any]] = emulator.counts()
+        found = counts.Counts.of(emulator.counts())
         emulator.clear()
-    for each in found:
-        for instruction in each["instructions"]:
-            for kind in KINDS[:4]:
-                total[kind] += instruction[kind]
-            total["warp_instructions"] += instruction["warps"]
-        total["multiplies"] += sum(each["tensor"].values())
-    return total
-
-
-def main_loop(name: str, arch: str) -> dict[str, int]:
-    short, long = count(name, arch, 1024), count(name, arch, 2048)
-    return {kind: long[kind] - short[kind] for kind in KINDS}
+    return found
 
 
 @pytest.mark.parametrize(("name", "arch"), RUNS)
 def test_main_loops(name: str, arch: str) -> None:
-    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    found = main_loop(name, arch)
-    if os.environ.get("LOWBIT_UPDATE_COUNTS") == "1":
-        table.setdefault(name, {})[arch] = found
-        TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
-    assert found == table[name][arch]
-    assert found["multiplies"] > 0
-    assert found["wavefronts"] <= MOST * found["wavefronts_least"]
-    assert found["sectors"] <= MOST * found["sectors_least"]
-
-
-def test_the_table_has_no_other_rows() -> None:
-    table = json.loads(TABLE.read_text())
-    assert {(name, arch) for name in table for arch in table[name]} == set(RUNS)
+    found = count(name, arch, 2048) - count(name, arch, 1024)
+    assert found.multiplies > 0
+    counts.check((name, arch), found)

@@ -184,7 +184,7 @@ def test_rows_far_apart():
     rng = np.random.default_rng(10)
     w, dy = operand(rng, "int4:g32", 40, 64), gradients(rng, 2, 40, torch.bfloat16)
     stride = 2**31 + 64
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
     memory = mmap.mmap(-1, 2 * stride + 4096, flags=flags)
     whole = np.frombuffer(memory, np.uint8)
     rows = [whole[2 * stride * r : 2 * stride * r + 80] for r in range(2)]

@@ -6,8 +6,22 @@ import ctypes
 import mmap
 
 import numpy as np
+import pytest
 import torch
-from cuda.kernels import Call, CHadamard, CMatrix, CQuantize, CValues, Device, on, unwritten, workspace
+from cuda.kernels import (
+    Call,
+    CDequantize,
+    CHadamard,
+    CMatrix,
+    CQuantize,
+    CUpdate,
+    CValues,
+    CWeight,
+    Device,
+    on,
+    unwritten,
+    workspace,
+)
 from cuda.weights import CGrouped, Weight
 from emu import emulator
 from lowbit import ops
@@ -19,7 +33,7 @@ STRIDE = 2**31 + 64  # elements between two rows: 4.3 GB of bfloat16
 
 def sparse(size: int) -> np.ndarray:
     """Bytes of zeros that take memory where they are written."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
     return np.frombuffer(mmap.mmap(-1, size, flags=flags), np.uint8)
 
 
@@ -98,3 +112,75 @@ def test_product_of_rows_far_apart() -> None:
         assert np.array_equal(got, oracle.integer_path(x.matrix, w.matrix))
         for o in outs:
             o[:] = 255
+
+
+def test_dequantize_of_rows_far_apart() -> None:
+    """Rows of 2^26 of them: planes, scales and rows of out more than 2^31 elements apart."""
+    k, many, ids = 1024, 2**26 + 5, [0, 2**26 + 4, 2**26 - 1]
+    x = torch.randn(3, k, generator=torch.Generator().manual_seed(3))
+    near_codes, near_scale, _, _ = ops.quantize(x, "int4:g32")
+    words, groups = k // 32, k // 32
+    codes, scales, outs = sparse(16 * many * words), sparse(4 * many * groups), sparse(6 * STRIDE)
+    pieces = []
+    for i, r in enumerate(ids):
+        for plane in range(4):
+            at = 4 * (plane * many + r) * words
+            pieces.append(codes[at : at + 4 * words])
+            pieces[-1][:] = near_codes[plane, i].view(torch.uint8).numpy()
+        pieces.append(scales[4 * r * groups : 4 * (r + 1) * groups])
+        pieces[-1][:] = near_scale[i].view(torch.uint8).numpy()
+    got = [outs[2 * STRIDE * i : 2 * STRIDE * i + 2 * k] for i in range(3)]
+    none = CValues(None, 0)
+    weight = CWeight(b"int4:g32", None, codes.ctypes.data, CValues(scales.ctypes.data, 0), none, none, none, many, k, 0)
+    chosen = Device(torch.tensor(ids))
+    out = CMatrix(outs.ctypes.data, 1, 3, k, STRIDE, 1)
+    args = CDequantize(weight, chosen.pointer, out, None, None, None, 0, None, None, None, 0, 0, 0)
+    with emulator.mapped(*pieces, *got), on("90"):
+        assert not Call(0).run("lowbit_cuda_dequantize", args)
+    want = ops.dequantize(near_codes, near_scale, None, "int4:g32", k).to(torch.bfloat16)
+    assert torch.equal(torch.stack([torch.from_numpy(row.view(np.int16)) for row in got]).view(torch.bfloat16), want)
+
+
+def test_stochastic_round_of_rows_far_apart() -> None:
+    """Bits are drawn by the position in the logical tensor, not in memory."""
+    x = torch.randn(3, 256, generator=torch.Generator().manual_seed(4)).to(torch.bfloat16)
+    far_x, far_out = sparse(6 * STRIDE), sparse(6 * STRIDE)
+    rows = [far_x[2 * STRIDE * r : 2 * STRIDE * r + 512] for r in range(3)]
+    outs = [far_out[2 * STRIDE * r : 2 * STRIDE * r + 512] for r in range(3)]
+    for r in range(3):
+        rows[r][:] = x[r].view(torch.uint8).numpy()
+    matrices = [CMatrix(memory.ctypes.data, 1, 3, 256, STRIDE, 1) for memory in (far_x, far_out)]
+    with emulator.mapped(*rows, *outs), on("90"):
+        call = Call(0)
+        assert not call.run("lowbit_cuda_stochastic_round", *matrices, b"int4", ctypes.c_int64(7), ctypes.c_int64(9))
+    got = torch.stack([torch.from_numpy(row.view(np.int16)) for row in outs]).view(torch.bfloat16)
+    assert torch.equal(got, ops.stochastic_round(x, "int4", torch.tensor([7, 9])))
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_update_of_rows_far_apart(rescale: bool) -> None:
+    """Rows of dw far apart, of a part of a tensor whose first element is number 2^40."""
+    k, first = 256, 2**32
+    generator = torch.Generator().manual_seed(5)
+    codes, scale, _, _ = ops.quantize(torch.randn(2, k, generator=generator), "int4:g64")
+    dw = 0.1 * torch.randn(2, k, generator=generator)
+    want_codes, want_scale = codes.clone(), scale.clone()
+    # eight elements to a counter
+    drawn = torch.tensor([7, 9 + first * k // 8])
+    ops.stochastic_round_update_(want_codes, want_scale, None, dw, "int4:g64", drawn, rescale=rescale)
+    far = sparse(8 * STRIDE)
+    rows = [far[4 * STRIDE * r : 4 * STRIDE * r + 4 * k] for r in range(2)]
+    for r in range(2):
+        rows[r][:] = dw[r].view(torch.uint8).numpy()
+    w, scales, none = Device(codes), Device(scale), CValues(None, 0)
+    weight = CWeight(b"int4:g64", None, w.pointer, scales.values(), none, none, none, 2, k, 0)
+    args = CUpdate(weight, CMatrix(far.ctypes.data, 0, 2, k, STRIDE, 1), none, none, 7, 9, first, int(rescale))
+    if rescale:
+        new = unwritten(scale)
+        args.new_scale = new.values()
+    with emulator.mapped(*rows), on("90"):
+        size = workspace("lowbit_cuda_update_workspace", args)
+        assert not Call(size).run("lowbit_cuda_update", args)
+    assert torch.equal(w.get(), want_codes)
+    if rescale:
+        assert torch.equal(new.get(), want_scale)

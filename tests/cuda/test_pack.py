@@ -167,7 +167,7 @@ def test_whole_sectors_are_moved(name):
 def test_rows_far_apart():
     codes = random_codes("int4", 2, 256)
     stride = 2**31 + 64
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
     memory = mmap.mmap(-1, stride + 4096, flags=flags)
     whole = np.frombuffer(memory, np.uint8)
     rows = [whole[stride * r : stride * r + 256] for r in range(2)]

@@ -257,8 +257,8 @@ F, A, B = "{f0,f1,f2,f3}", "{a0,a1,a2,a3}", "{b0,b1}"
 @pytest.mark.parametrize(
     ("arch", "text", "why"),
     [
-        ("80", f"m16n8k32.row.col.f32.e4m3.e4m3.f32 {F},{A},{B},{F}", "needs sm_89"),
-        ("90", f"m16n8k32.row.col.kind::f8f6f4.f32.e4m3.e2m1.f32 {F},{A},{B},{F}", "needs sm_120"),
+        ("80", f"m16n8k32.row.col.f32.e4m3.e4m3.f32 {F},{A},{B},{F}", "needs .target sm_89 or later"),
+        ("90", f"m16n8k32.row.col.kind::f8f6f4.f32.e4m3.e2m1.f32 {F},{A},{B},{F}", "needs .target sm_120a or sm_120f"),
         ("80", f"m16n8k8.row.col.s32.s8.s8.s32 {A},{{a0,a1}},{{b0}},{A}", "no shape"),
         ("80", f"m8n8k4.row.col.f32.f16.f16.f32 {F},{A},{B},{F}", "m16n8k8 or m16n8k16"),
         ("80", f"m16n8k16.row.col.f32.f16.f16.f32 {F},{{a0,a1,a2}},{B},{F}", "vector of 4"),

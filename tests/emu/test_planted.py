@@ -42,6 +42,8 @@ BUGS = (
     Bug("block_race", "accumulate", "race", 719, ("ld.global", "st.global"), 4, 32, other=True),
     Bug("endless_spin", "wait", "endless_spin", 702, ("",), 2, 32),
     Bug("endless_barrier_spin", "look", "endless_spin", 702, ("",), 1, 96),
+    Bug("counting_spin", "wait", "endless_spin", 702, ("",), 2, 32),
+    Bug("counting_barrier_spin", "look", "endless_spin", 702, ("",), 1, 96),
 )
 SOURCES = sorted(path.stem for path in FOLDER.glob("*.cu"))
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from emu import emulator
 from emu.engine_kernel import kernel, line_of, run, words
 
 # ---- waiting by spinning
@@ -204,18 +205,68 @@ def test_warps_that_compute_in_turn_are_no_spin(seed):
     np.testing.assert_array_equal(out, 3000)
 
 
-def test_a_spin_that_counts_its_turns_ends():
-    source = kernel("""
+COUNTED = """
   mov.u32 %r6, 0;
 WAIT:
   add.u32 %r6, %r6, 1;
-  ld.relaxed.gpu.global.u32 %r5, [%rd1];
+  {inside}
+  ld.relaxed.gpu.global.u32 %r5, [%rd1+4096];
   setp.eq.u32 %p2, %r5, 0;
+  {rest}
   @%p2 bra WAIT;
+  st.global.u32 [%rd2], %r6;
+  ret;
+"""
+
+
+@pytest.mark.parametrize("inside", ["", "bar.sync 0;", WITH_REDUCTION, "shfl.sync.idx.b32 %r6, %r6, 0, 31, -1;"])
+def test_a_spin_that_counts_its_turns_is_found_within_the_limit(inside):
+    source, limit = kernel(COUNTED.format(inside=inside, rest="")), 20_000
+    emulator.clear()
+    (report,) = run(source, 1, 96, words(1100), spin_limit=limit)
+    assert report["finding"] == "endless_spin"
+    assert line_of(source, "WAIT:") <= report["line"] <= line_of(source, "bra WAIT")
+    steps = sum(of["warps"] for launch in emulator.counts() for of in launch["classes"].values())
+    assert limit < steps < 3 * limit  # by its length it would be 64 times the limit
+
+
+# The count of turns decides: by itself, through a shuffle, and as an address that comes to a word that is set.
+DECIDING = {
+    "timeout": "setp.lt.and.u32 %p2, %r6, 3000, %p2;",
+    "shuffled": "shfl.sync.idx.b32 %r7, %r6, 0, 31, -1; setp.lt.and.u32 %p2, %r7, 3000, %p2;",
+    "selected": "selp.u32 %r7, 1, 0, %p2; setp.ge.u32 %p3, %r6, 3000; @%p3 mov.u32 %r7, 0; setp.ne.u32 %p2, %r7, 0;",
+}
+
+
+@pytest.mark.parametrize("inside", ["", "bar.sync 0;"])
+@pytest.mark.parametrize("rest", DECIDING)
+def test_a_count_that_decides_is_no_spin(rest, inside):
+    out = words(1100)
+    assert run(kernel(COUNTED.format(inside=inside, rest=DECIDING[rest])), 1, 96, out, spin_limit=2_000) == []
+    assert (out[:96] >= 3000).all()
+
+
+def test_a_clock_that_decides_is_no_spin():
+    until = "mov.u32 %r7, %clock; setp.lt.and.u32 %p2, %r7, 20000, %p2; mov.u32 %r7, 0;"
+    assert run(kernel(COUNTED.format(inside="", rest=until)), 1, 96, words(1100), spin_limit=2_000) == []
+
+
+def test_a_walk_over_memory_is_no_spin():
+    source = kernel("""
+  mul.wide.u32 %rd4, %r1, 0;
+WALK:
+  add.u64 %rd4, %rd4, 4;
+  add.u64 %rd5, %rd1, %rd4;
+  ld.relaxed.gpu.global.u32 %r5, [%rd5];
+  setp.eq.u32 %p2, %r5, 0;
+  bar.sync 0;
+  @%p2 bra WALK;
+  st.global.u32 [%rd2], %r5;
   ret;
 """)
-    (report,) = run(source, 1, 32, words(32), spin_limit=1000)
-    assert report["finding"] == "endless_spin"
+    out = words(4096)
+    out[3000] = 7
+    assert run(source, 1, 64, out, spin_limit=500) == []
 
 
 # ---- seeds and host threads

@@ -198,7 +198,7 @@ bool is_allowed(const Plan& p, bool has_result) {
   switch (p.operation) {
     case kAdd: return u32 || s32 || u64 || s64 || t == Type::kF32 || t == Type::kF64 || half;
     case kMin:
-    case kMax: return u32 || s32 || u64 || s64 || half;
+    case kMax: return u32 || s32 || u64 || s64;
     case kAnd:
     case kOr:
     case kXor: return b32 || b64;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "emu/exec/special.h"
+#include "emu/exec/targets.h"
 
 namespace emu {
 namespace {
@@ -228,6 +229,7 @@ void Linker::decode_statement(const Statement& st) {
   decode(d);
   std::string why = d.failed() ? d.error_ : d.leftover();
   if (why.empty() && d.instr.run == nullptr) why = "no form of '" + st.opcode + "' has these modifiers";
+  if (why.empty()) why = missing_target(st, module_.target);
   if (!why.empty()) throw LinkError(sentence(st, st.opcode + ": " + why));
   Instr guarded;
   if (!st.guard.empty()) {
@@ -320,9 +322,17 @@ void Linker::run(const std::string& kernel) {
   auto entry = [this](const std::string& name) {
     return use_.functions[static_cast<std::size_t>(layout_.index.at(name))].first;
   };
-  for (const auto& [instr, name] : calls_) code_.instrs[instr].target = entry(name);
+  std::vector<CallEdge> calls;
+  for (const auto& [instr, name] : calls_) {
+    code_.instrs[instr].target = entry(name);
+    calls.push_back({instr, entry(name)});
+  }
   for (auto& [call, names] : indirect_calls_) {
     for (const std::string& name : names) call->entries.push_back({function_address(module_, name), entry(name)});
+    for (uint32_t i = 0; i < code_.instrs.size(); ++i) {
+      if (code_.instrs[i].plan != call) continue;
+      for (const Call::Entry& e : call->entries) calls.push_back({i, e.target});
+    }
   }
   for (const char* bound : {"maxntid", "reqntid"}) {
     const auto& directives = layout_.functions[0].function->directives;
@@ -332,6 +342,7 @@ void Linker::run(const std::string& kernel) {
     for (const uint64_t n : found->second) threads *= n;
     code_.max_threads = std::min(code_.max_threads, static_cast<uint32_t>(threads));
   }
+  find_loops(use_, calls, code_);
   pack_registers(use_, code_);
   gather_operands();
 }

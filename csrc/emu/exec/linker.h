@@ -43,8 +43,16 @@ struct RegisterUse {
   std::vector<std::pair<uint32_t, uint32_t>> functions;  // [begin, end) of their instructions
   std::vector<Successors> successors;                    // one an instruction
 };
+// The call at `instr` runs the function that begins at `entry`, and comes back behind itself.
+struct CallEdge {
+  uint32_t instr, entry;
+};
+// Fills Code::loops and Code::loop_of. The units of a loop are the first ones of registers, until these are packed.
+void find_loops(const RegisterUse& use, const std::vector<CallEdge>& calls, Code& code);
+
 // Gives registers that are never alive together the same units (liveness of one thread: threads that diverge keep their
-// own lanes of a unit). Rewrites the operands, the fills and Code::units.
+// own lanes of a unit). Rewrites the operands, the fills, the
+// loops and Code::units.
 void pack_registers(const RegisterUse& use, Code& code);
 
 // Where everything that has a name lies, before any statement is decoded.

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <string>
 
-#include "emu/config.h"
 #include "emu/exec/decoder.h"
 #include "emu/exec/mma_layout.h"
 
@@ -44,11 +43,6 @@ struct Names {
   const Shape* shape = nullptr;
   Type d = Type::kNone, a = Type::kNone, b = Type::kNone, c = Type::kNone, scale = Type::kNone;
 };
-
-void need_arch(Decoder& d, int least, const char* what) {
-  if (arch_number(config().arch) >= least) return;
-  d.fail(std::string("mma: ") + what + " needs sm_" + std::to_string(least) + ", the device is sm_" + config().arch);
-}
 
 // The vectors of a, b, c and d as sources and destinations.
 void take_operands(Decoder& d, const MmaPlan& p, Type element, Type accumulator) {
@@ -118,7 +112,6 @@ void decode_double(Decoder& d, const Names& n, MmaPlan p, int rounding) {
   if (n.b != Type::kF64 || n.c != Type::kF64 || n.d != Type::kF64) return d.fail("mma: all types must be f64");
   const bool exists = p.m == 8 ? p.k == 4 : (p.k == 4 || p.k == 8 || p.k == 16);
   if (!exists) return d.fail(std::string("mma: no shape ") + n.shape->name + " of f64");
-  if (p.m == 16) need_arch(d, 90, "m16n8 of f64");
   p.rounding = rounding;
   p.registers_a = p.m * p.k / 32;
   p.registers_b = 8 * p.k / 32;
@@ -133,7 +126,6 @@ void decode_float(Decoder& d, const Names& n, MmaPlan p) {
   bool half_allowed = true;
   if (n.kind == Kind::kF8F6F4) {
     if (!is_f8f6f4(n.a) || !is_f8f6f4(n.b)) return d.fail("mma: kind::f8f6f4 is of e4m3, e5m2, e3m2, e2m3 and e2m1");
-    need_arch(d, 120, "kind::f8f6f4");
     p.operand = MmaOperand::kF8F6F4;
     bits = 8;
   } else if (n.a == Type::kF16 && n.b == Type::kF16) {
@@ -148,7 +140,6 @@ void decode_float(Decoder& d, const Names& n, MmaPlan p) {
     bits = 32;
     half_allowed = false;
   } else if (is_f8(n.a) && is_f8(n.b)) {
-    need_arch(d, 89, "FP8");
     p.operand = MmaOperand::kF8;
     bits = 8;
   } else {
@@ -169,7 +160,6 @@ void decode_float(Decoder& d, const Names& n, MmaPlan p) {
 }
 
 void decode_scaled(Decoder& d, const Names& n, MmaPlan p) {
-  need_arch(d, 120, "block_scale");
   if (n.c != Type::kF32 || n.d != Type::kF32) return d.fail("mma: block-scaled accumulators must be f32");
   const bool mxf8 = n.kind == Kind::kMxF8F6F4;
   if (mxf8 ? !(is_f8f6f4(n.a) && is_f8f6f4(n.b)) : !(is_e2m1(n.a) && is_e2m1(n.b))) {

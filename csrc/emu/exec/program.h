@@ -120,6 +120,14 @@ struct Filled {
 // A value that stands for the function in mov, initializers and indirect calls: no address of memory.
 uint64_t function_address(const ptx::Module& module, const std::string& name);  // 0: no such function
 
+// Instructions that lead back to each other. Where its lanes go, and what they do to memory, is decided by these units
+// alone and by what loads give: a register that only counts the turns is not among them.
+struct Loop {
+  std::vector<Unit> decisive;
+  bool has_clock = false;  // nor by them: a decision comes from a clock or from what else no register holds
+};
+inline constexpr uint32_t kNoLoop = ~uint32_t{0};
+
 // All code that one kernel can reach: its own body, then those of the functions it calls.
 struct Code {
   std::string name;
@@ -127,7 +135,9 @@ struct Code {
   std::vector<const ptx::Statement*> statements;
   uint32_t units = 0;  // of the register file
   std::vector<Filled> filled;
-  uint64_t param_bytes = 0;  // of the kernel
+  std::vector<Loop> loops;
+  std::vector<uint32_t> loop_of;  // an instruction: index of its loop, or kNoLoop
+  uint64_t param_bytes = 0;       // of the kernel
   std::vector<Place> parameters;
   uint64_t shared_bytes = 0;  // static
   uint64_t shared_align = 16;

@@ -215,6 +215,13 @@ class Packer {
       if (i.member_mask != kNoUnit) i.member_mask = moved_[i.member_mask];
     }
     for (Filled& f : code_.filled) f.unit = moved_[f.unit];
+    for (Loop& loop : code_.loops) {
+      std::vector<Unit> units;
+      for (const Unit u : loop.decisive) {
+        for (uint32_t k = 0; k < use_.registers[register_of_[u]].units; ++k) units.push_back(moved_[u] + k);
+      }
+      loop.decisive = std::move(units);
+    }
     code_.units = units_;
   }
 

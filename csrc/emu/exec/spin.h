@@ -4,8 +4,10 @@
 // do so for ever, whatever the others do, since a barrier only makes it wait (and a reduction that gives what it gave
 // before tells it nothing). So when a launch has gone long without progress, the states of its warps are kept and
 // compared with later ones; an endless spin is reported when in every block of the window each warp has come back to an
-// earlier state, or stands at a barrier that got no nearer to completion while the others did. A long computation does
-// not, since its counters do not. A spin that counts its turns is found by its length alone, unless it passes barriers.
+// earlier state, or stands at a barrier that got no nearer to completion while the others did. A state is what decides
+// where the warp goes and what it does to memory (Loop): a spin that only counts its turns comes back to it, a long
+// computation does not, since its counters decide when it ends. One that counts its turns in local memory is found by
+// its length alone, unless it passes barriers.
 #pragma once
 
 #include <cstddef>
