@@ -529,21 +529,23 @@ bool has_encoder(const QuantizeArgs& a) {
   const ElementFormat& f = *a.scaling.spec.element;
   if (f.kind == Kind::kInt) return f.rule != kComplex;
   if (f.kind == Kind::kFloat) return f.specials != kPower;
-  return !a.stochastic;
+  return true;
 }
 
-// The midpoints of a table, rounded down to float32.
-void middles(const ElementFormat& f, const float* codebook, float* out) {
-  float values[256];
-  ref::decode_table(f, codebook, values);
+void make_steps(const ElementFormat& f, const float* codebook, TableSteps* t) {
+  ref::decode_table(f, codebook, t->values);
   const int count = 1 << f.bits;
-  for (int i = 0; i + 1 < count; ++i) {
-    const double middle = (static_cast<double>(values[i]) + static_cast<double>(values[i + 1])) * 0.5;
+  for (int i = 0; i < 256; ++i) {
+    t->middles[i] = t->above[i] = INFINITY;
+    t->per_step[i] = 0;
+    if (i + 1 >= count) continue;
+    const double low = t->values[i], high = t->values[i + 1], middle = (low + high) * 0.5;
     auto m = static_cast<float>(middle);
     if (static_cast<double>(m) > middle) m = nextafterf(m, -INFINITY);
-    out[i] = m;
+    t->middles[i] = m;
+    t->above[i] = t->values[i + 1];
+    t->per_step[i] = 65536.0 / (high - low);
   }
-  for (int i = count - 1; i < 256; ++i) out[i] = INFINITY;
 }
 
 }  // namespace
@@ -572,9 +574,9 @@ Status quantize(const QuantizeArgs& a, const Parallel& parallel) {
   } else if (f.kind == Kind::kFloat) {
     good = quantize_with(job, FloatEncoder(f), parallel);
   } else {
-    alignas(64) float m[256];
-    middles(f, a.scaling.codebook, m);
-    good = quantize_rows<TableEncoder, false>(job, TableEncoder(f, m), parallel);
+    TableSteps steps;
+    make_steps(f, a.scaling.codebook, &steps);
+    good = quantize_with(job, TableEncoder(f, steps), parallel);
   }
   if (!good) return ref::quantize(a, parallel);
   cpu::ran(LOWBIT_KERNEL("quantize"));
