@@ -216,12 +216,16 @@ def test_transform_and_codec_rows(limits: Limits) -> None:
     assert by_op["unpack"].of_limit == pytest.approx(by_op["unpack"].copy_us / by_op["unpack"].us)
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.1])
-def test_transforms_of_others_are_checked(limits: Limits, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    """A peer that is right is timed in its place, one that is wrong is named; 16-bit rows have none."""
+@pytest.mark.parametrize("factor", [1.0, 1.1, None])
+def test_transforms_of_others_are_checked(
+    limits: Limits, monkeypatch: pytest.MonkeyPatch, factor: float | None
+) -> None:
+    """A peer that is right is timed in its place, one that is wrong or fails is named; 16-bit rows have none."""
     module = ModuleType("peers.other")
 
     def call(x: torch.Tensor) -> torch.Tensor:
+        if factor is None:
+            raise RuntimeError("no such size")
         return factor * torch.ops.lowbit.hadamard(x, scale=1.0)
 
     module.transforms = lambda n, threads: iter([peers.Transform("other", False, call)])  # type: ignore[attr-defined]
