@@ -1,22 +1,30 @@
-// The Walsh-Hadamard transform. A block of n = m * 2^k is m rows of 2^k: butterflies along the rows, H_m across them.
+// The Walsh-Hadamard transform. A block of n = m * 2^k is m rows of 2^k: H_m across them, butterflies along the rows.
 //
-// Floors: copying x to out, and n k additions (two vectors of them a cycle) for the butterflies; H_m adds about
-// n (m / 4 + 4). Passes over a block, all loads and stores of whole vectors; a set is 16 registers of neighbours, 256
-// with AVX-512 and 128 with AVX2, and s the log2 of that:
+// Floors: a copy of x to out, and n log2(n) additions, two vectors of them a cycle. Beside the additions of the
+// butterflies an element costs a shuffle for each stage within the lanes that no load does, the product with the scale,
+// and in 16 bits four or five instructions of conversion. H_m adds about n (m / 4 + 3): 5 to 9 an element for m = 12,
+// 20, 28, but 46 for m = 172 where log2(m) is 7.4, so that 11008 = 172 * 64 stays at a quarter of that floor.
+//
+// Passes over a block, all loads and stores of whole vectors; a set is 16 registers of neighbours, 256 with AVX-512 and
+// 128 with AVX2, and s the log2 of that. The first pass reads x and does the stage of distance 1, the last one writes
+// out, in order; sums between them stand in the workspace.
 //
 //   lanes  s stages on a set: those within the lanes by a shuffle and an fma(x, +-1, shuffled x), the others between
-//          registers. Blocks of n <= 2^s are this pass alone, several to a set.
+//          registers. Blocks of n <= 2^s are this pass alone, several to a set. The stage of distance 1, or of half a
+//          vector, needs no shuffle where it is done as data is loaded: loads repeat either partner.
 //   cross  up to 4 stages (16 rows in 16 registers) at a stride of 2^s, 2^(s + 4), ...
 //   base   H_m over columns of one or two vectors: the 16 signed sums of every 4 rows stand in a table, an output adds
 //          one of them for every 4 inputs (the method of four Russians); for m = 12, 20, 28 the matrix is a constant
-//          and the sums stay in registers
+//          and the sums stay in registers. It comes first: what it reads in m streams is asked for by prefetches while
+//          the block before is finished, and what is written goes in order.
 //
-//   k <= s:      lanes                                  k <= s + 4:  cross at 2^s, lanes
+//   k <= s:      (base,) lanes                          k <= s + 4:  cross at 2^s, lanes; base, cross, lanes
 //   above:       cross over up to 16 parts, then each part so
 //
 // Rows shorter than a vector (m > 1) go kLanes blocks at a time, transposed into a panel [n][kLanes]. Data whose
 // columns are not neighbours, or whose dtype changes, is staged in fp32, kLanes rows at a time where the rows are
-// neighbours. A product by +-1 is exact, so the fma rounds as an addition does.
+// neighbours. Large results that are not in place go past the caches. A product by +-1 is exact, so the fma rounds as an
+// addition does.
 #include "cpu/simd/hadamard.h"
 
 #include <algorithm>
