@@ -20,7 +20,8 @@ SCALED = (
     ("float8_e4m3fn:b128x128", "float8_e4m3fn:g128"),
     *((block, block) for block in BLOCKS),
 )
-TRANSFORMS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 1536, 5120, 11008, 14336)
+TRANSFORMS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 576, 1536, 5120, 11008, 13824, 14336)
+ROUNDED = ("bfloat16", "float8_e4m3fn", "int8")
 
 
 def integer(bits: int) -> str:
@@ -68,7 +69,7 @@ def products(full: bool) -> Iterator[Product]:
 
 
 def transforms(full: bool) -> tuple[tuple[int, str], ...]:
-    sizes = TRANSFORMS if full else (64, 128, 1024, 4096, 16384, 5120, 14336)
+    sizes = TRANSFORMS if full else (64, 128, 1024, 4096, 16384, 1536, 5120, 11008, 14336)
     return tuple((n, dtype) for n in sizes for dtype in ("float32", "bfloat16"))
 
 

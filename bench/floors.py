@@ -86,10 +86,17 @@ def _planes(text: str) -> int:
     return int(spec.bits)
 
 
-def transform(n: int, elements: int, copy_seconds: float, rates: dict[str, dict[int, float]], threads: int) -> Floor:
+def transform(
+    n: int,
+    elements: int,
+    copy_seconds: float,
+    rates: dict[str, dict[int, float]],
+    threads: int,
+    isa: str = "avx512",
+) -> Floor:
     """Of a Hadamard transform: a copy of the same bytes from where they lie, or log2(n) additions an element. An FMA
     counts two operations, an addition one of the same issue slots."""
     additions = elements * math.log2(n)
-    name = available("fp32_fma", rates, "avx512")
+    name = available("fp32_fma", rates, isa)
     compute = additions / (rates[name][threads] / 2)
     return Floor(copy_seconds, "memory") if copy_seconds >= compute else Floor(compute, name)

@@ -8,10 +8,14 @@ the end or on Ctrl-C, with what was measured until then.
 
 import argparse
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ import products
 import torch
 import transforms
 from ceilings import Ceilings, thread_counts
-from lowbit import microbench
+from lowbit import _C, microbench
 from lowbit.progress import bar
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,12 +62,11 @@ def tasks(
             held[n, k] = torch.randn(n, k, generator=torch.Generator().manual_seed(0))
         return held[n, k]
 
-    for n, dtype in cases.transforms(full):
-        for t in threads:
-            yield "transforms", f"hadamard {n} {dtype}", t, partial(transforms.hadamard, n, dtype, ceilings, t)
-    for text in cases.codecs(full):
-        for t in threads:
-            yield "transforms", f"codes {text}", t, partial(transforms.codecs, text, ceilings, t)
+    for t in threads:
+        for name, measure in transforms.listed(full, ceilings, t):
+            yield "transforms", name, t, measure
+    if _C.isa() != "avx2":
+        yield "transforms", "transforms on avx2", threads[0], partial(elsewhere, "avx2", ceilings, threads[0])
     cache = products.PeerCache()
     listed = list(cases.products(full))
     for shape in dict.fromkeys((case.n, case.k) for case in listed):
@@ -74,6 +77,28 @@ def tasks(
             for case in of_shape:
                 name = f"{case.n} x {case.k} {case.weight} with {', '.join(case.activations)}"
                 yield "products", name, t, lambda c=case, t=t: products.measure(c, dense(c.n, c.k), ceilings, t, cache)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row that another process measured."""
+
+    row: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.row
+
+
+def elsewhere(isa: str, ceilings: Ceilings, threads: int) -> Rows:
+    """The quick selection of transforms on another instruction set; a process reads LOWBIT_ISA once."""
+    given = {"rates": ceilings.rates, "threads": threads, "full": False}
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench" / "transforms.py"], input=json.dumps(given), capture_output=True, text=True,
+        env=os.environ | {"LOWBIT_ISA": isa},
+    )  # fmt: skip
+    if done.returncode:
+        raise ValueError(f"bench: transforms on {isa} must be measured, got {(done.stderr or '-').splitlines()[-1]}")
+    return [Measured(row) for row in json.loads(done.stdout)]
 
 
 def run(full: bool, minutes: float, threads: tuple[int, ...], ceilings: Ceilings) -> dict[str, Any]:
@@ -126,7 +151,8 @@ def main() -> None:
     out.write_text(json.dumps(result, indent=1) + "\n")
     rows = len(result["products"]) + len(result["transforms"])
     print(f"{out}: {rows} rows in {result['minutes']} minutes, {len(result['not_measured'])} not measured")
-    missing = result["missing"] | {k: v for row in result["products"] for k, v in row["refused"].items()}
+    measured = result["products"] + result["transforms"]
+    missing = result["missing"] | {k: v for row in measured for k, v in row["refused"].items()}
     for name, why in missing.items():
         print(f"not timed: {name}: {why}")
     if result["wrong"]:

@@ -24,7 +24,7 @@ relative to the same weight with exact activations. \\* marks a spread above 15 
 """
 
 TRANSFORMS = """
-## Transforms and codes, {threads}
+## Transforms and codes, {isa}, {threads}
 
 "Of limit": the time of a copy of the bytes read and written, or of the additions, over the time taken.
 
@@ -63,7 +63,7 @@ def ceilings(result: Row, file: str) -> str:
 
 def _untimed(result: Row) -> str:
     named = dict(result["missing"])
-    for row in result["products"]:
+    for row in result["products"] + result["transforms"]:
         named |= row["refused"]
     lines = [f"- {name}: {' '.join(why.split())}\n" for name, why in sorted(named.items())]
     lines += [f"- {name}: not measured in time\n" for name in result["not_measured"]]
@@ -113,19 +113,19 @@ def products(result: Row) -> str:
 
 def transforms(result: Row) -> str:
     out = ""
-    for threads in sorted({row["threads"] for row in result["transforms"]}):
-        body = [
-            [
-                row["op"],
-                row["what"],
-                _time(row),
-                f"{row['copy_us']:.4g}",
-                f"{row['of_limit']:.2f}",
-                f"{row['error']:.1e}",
-            ]
-            for row in result["transforms"]
-            if row["threads"] == threads
-        ]
-        out += TRANSFORMS.format(threads=in_words(threads))
-        out += table(("op", "of", "us", "copy us", "of limit", "error"), body)
+    rows = result["transforms"]
+    for isa, threads in dict.fromkeys((row["isa"], row["threads"]) for row in rows):
+        body = []
+        for row in rows:
+            if (row["isa"], row["threads"]) != (isa, threads):
+                continue
+            beside = [row["peer"], f"{row['peer_us'] / row['us']:.2f}"] if row["peer"] else ["-"] * 2
+            body.append(
+                [
+                    row["op"], row["what"], _time(row), f"{row['copy_us']:.4g}", f"{row['of_limit']:.2f}", row["bound"],
+                    f"{row['error']:.1e}", *beside,
+                ]
+            )  # fmt: skip
+        out += TRANSFORMS.format(isa=isa, threads=in_words(threads))
+        out += table(("op", "of", "us", "copy us", "of limit", "bound", "error", "peer", "times as fast"), body)
     return out

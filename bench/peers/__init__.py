@@ -1,8 +1,9 @@
-"""The libraries that products are compared with, one file each.
+"""The libraries that products and transforms are compared with, one file each.
 
 A file has `candidates(problem)`, which yields what the library offers for a weight; it imports its library
 there, so that one that is not installed is an ImportError which `collect` names. A candidate says the weight it
-computes with, as float32: its result is compared with that before it is timed.
+computes with, as float32: its result is compared with that before it is timed. A file of TRANSFORMS has
+`transforms(n, threads)` instead, which yields Hadamard transforms of rows of n floats.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from lowbit import microbench
 from torch import Tensor
 
 FILES = ("torch_ops", "onnxruntime", "openvino", "bitsandbytes", "zentorch", "torchao")
+TRANSFORMS = ("ffht",)
 # the turn of the call whose result is compared; its time does not count
 CHECK = -1
 
@@ -53,6 +55,29 @@ class Candidate:
 class Found:
     candidates: list[Candidate] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)  # name of a peer or candidate: why it is not timed
+
+
+@dataclass(frozen=True)
+class Transform:
+    """call(x) transforms the rows of a contiguous float32 matrix, unscaled, in natural order; in place: x itself."""
+
+    name: str
+    in_place: bool
+    call: Callable[[Tensor], Tensor]
+
+
+def collect_transforms(
+    n: int, threads: int, files: tuple[str, ...] = TRANSFORMS
+) -> tuple[list[Transform], dict[str, str]]:
+    """All transforms of rows of n, and why files have none."""
+    found: list[Transform] = []
+    missing = {}
+    for file in files:
+        try:
+            found += import_module(f"peers.{file}").transforms(n, threads)
+        except Exception as error:  # of foreign code
+            missing[file] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return found, missing
 
 
 def collect(problem: Problem, files: tuple[str, ...] = FILES) -> Found:

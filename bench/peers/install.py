@@ -18,9 +18,11 @@ from pathlib import Path
 # onnx writes the models that onnxruntime reads
 ZENTORCH = f"zentorch=={'.'.join(version('torch').split('.')[:2])}.*"  # built for one torch
 PACKAGES = ("onnxruntime", "onnx", "openvino", "bitsandbytes", "torchao", ZENTORCH)
+# built from source against the numpy and pybind11 of the environment; their build files do not name what they need
+FROM_SOURCE = ("ffht-unofficial",)
 BUILD_SECONDS = 900
 # peers of the field that this suite does not call
-NO_ADAPTER = {"llama.cpp": "no adapter", "ik_llama.cpp": "no adapter", "FFHT": "no adapter"}
+NO_ADAPTER = {"llama.cpp": "no adapter", "ik_llama.cpp": "no adapter"}
 
 
 def create(folder: Path) -> Path:
@@ -40,6 +42,8 @@ def create(folder: Path) -> Path:
 def install(python: Path, package: str, constraints: Path) -> str | None:
     """Why it did not install; None: it did."""
     command = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "-c", constraints, package]
+    if package in FROM_SOURCE:
+        command.insert(-1, "--no-build-isolation")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
     except subprocess.TimeoutExpired:
@@ -56,7 +60,7 @@ def main() -> None:
     constraints = folder / "constraints.txt"
     constraints.write_text(f"torch=={version('torch')}\nnumpy=={version('numpy')}\n")
     missing = dict(NO_ADAPTER)
-    for package in sys.argv[2:] or PACKAGES:
+    for package in sys.argv[2:] or (*PACKAGES, *FROM_SOURCE):
         why = install(python, package, constraints)
         print(f"{package}: {'installed' if why is None else f'not installed: {why}'}", flush=True)
         if why is not None:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lowbit import microbench, ops
+from lowbit import _C, microbench, ops
 from lowbit.microbench import Sample
 
 import cases  # isort: skip
@@ -216,6 +216,53 @@ def test_transform_and_codec_rows(limits: Limits) -> None:
     assert by_op["unpack"].of_limit == pytest.approx(by_op["unpack"].copy_us / by_op["unpack"].us)
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.1, None])
+def test_transforms_of_others_are_checked(
+    limits: Limits, monkeypatch: pytest.MonkeyPatch, factor: float | None
+) -> None:
+    """A peer that is right is timed in its place, one that is wrong or fails is named; 16-bit rows have none."""
+    module = ModuleType("peers.other")
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        if factor is None:
+            raise RuntimeError("no such size")
+        return factor * torch.ops.lowbit.hadamard(x, scale=1.0)
+
+    module.transforms = lambda n, threads: iter([peers.Transform("other", False, call)])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "peers.other", module)
+    monkeypatch.setattr(peers.collect_transforms, "__defaults__", (("other", "not_there"),))
+    apart, inside = transforms.hadamard(64, "float32", limits, 1, rows=8, seconds=0)
+    assert "not_there" in apart.refused
+    assert (apart.peer, inside.peer) == (("other", "") if factor == 1 else ("", ""))
+    assert (apart.peer_us > 0) == (factor == 1)
+    assert ("other out of place" in apart.refused) == (factor != 1)
+    assert [r.refused for r in transforms.hadamard(64, "bfloat16", limits, 1, rows=8, seconds=0)] == [{}, {}]
+
+
+def test_stochastic_round_row(limits: Limits) -> None:
+    (row,) = transforms.stochastic_round("int8", limits, 1, (64, 64), 0)
+    assert row.bytes == 2 * 64 * 64 * 4
+    assert row.error < 0.01
+
+
+def test_rows_of_another_process(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is given the rates and says its instruction set; one that fails is an error with its last line."""
+    asked: dict[str, Any] = {}
+
+    def child(command: list[str], **options: Any) -> Any:
+        asked.update(options)
+        return SimpleNamespace(returncode=asked.get("fails", 0), stdout='[{"op": "hadamard"}]', stderr="a\nboom")
+
+    monkeypatch.setattr(run.subprocess, "run", child)
+    (row,) = run.elsewhere("avx2", limits, 1)
+    assert row.to_dict() == {"op": "hadamard"}
+    assert asked["env"]["LOWBIT_ISA"] == "avx2"
+    assert json.loads(asked["input"])["rates"]["fp32_fma"]["1"] == limits.rates["fp32_fma"][1]
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stdout="", stderr="boom"))
+    with pytest.raises(ValueError, match="transforms on avx2 must be measured, got boom"):
+        run.elsewhere("avx2", limits, 1)
+
+
 def test_wrong_transform_is_refused(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(microbench, "relative_error", lambda got, want: 0.5)
     with pytest.raises(ValueError, match="hadamard of size 64 must be right to be timed"):
@@ -239,6 +286,8 @@ def suite(limits: Limits, monkeypatch: pytest.MonkeyPatch, minutes: float) -> di
     monkeypatch.setattr(cases, "products", lambda full: case)
     monkeypatch.setattr(cases, "transforms", lambda full: ((64, "float32"),))
     monkeypatch.setattr(cases, "codecs", lambda full: ())
+    monkeypatch.setattr(cases, "ROUNDED", ())
+    monkeypatch.setattr(run, "elsewhere", lambda isa, limits, threads: [])
     monkeypatch.setattr(peers, "FILES", ("torch_ops",))
     monkeypatch.setattr(products.PeerCache.__init__, "__defaults__", (("torch_ops",),))
     return run.run(False, minutes, (1,), limits)
@@ -265,7 +314,7 @@ def test_run_and_what_is_shown_of_it(limits: Limits, monkeypatch: pytest.MonkeyP
 def test_run_names_what_time_left_out(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
     result = suite(limits, monkeypatch, 0)
     assert result["products"] == result["transforms"] == []
-    assert len(result["not_measured"]) == 3
+    assert len(result["not_measured"]) == 3 + (_C.isa() != "avx2")
 
 
 def test_run_tells_wrong_results_and_goes_on(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:

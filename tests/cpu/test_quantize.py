@@ -62,6 +62,43 @@ def test_quantize_has_the_bits_of_the_reference(tuned, format, layout):
             assert same(here, there), (shape, kwargs)
 
 
+@pytest.mark.parametrize(
+    "format",
+    ["int8:g128", "int4:g64", "uint4:g32", "float8_e4m3fn:row", "float4_e2m1fn:g32", "nf4:g64", "mxfp4", "nvfp4"],
+)
+@pytest.mark.parametrize("power", [-130, -75, -40, 0, 40, 70])
+def test_quotients_are_rounded_as_those_of_a_division(tuned, format, power):
+    """Halves and quarters of steps of scales with many bits, -0, and scales on both sides of what reciprocals serve."""
+    g = torch.Generator().manual_seed(power)
+    steps = torch.randint(-60, 61, (6, 2048), generator=g) / 4
+    x = steps * torch.rand(6, 1, generator=g).exp() * 2.0**power
+    x = torch.where(torch.rand(6, 2048, generator=g) < 0.05, torch.tensor(-0.0), x)
+    x[:, ::512] *= 1 + 2.0**-20
+    for kwargs in [{}, {"rounding": "stochastic", "seed": SEED}]:
+        kwargs |= {"asymmetric": format.startswith("uint")}
+        here, there = with_reference(lambda k=kwargs: ops.quantize(x, format, **k), tuned)
+        assert same(here, there), kwargs
+
+
+def test_results_past_the_caches_are_the_same(tuned):
+    """From 32 MiB on results are streamed: the same as row by row, where lines begin at rows and where they do not."""
+    x = torch.randn(2051, 4096, generator=torch.Generator().manual_seed(0))
+    codes, scale, *_ = ops.quantize(x, "int8:g128")
+    whole = ops.dequantize(codes, scale, None, "int8:g128", 4096)
+    some = slice(1000, 1020)
+    of_some = ops.quantize(x[some], "int8:g128")
+    assert torch.equal(ops.dequantize(of_some[0], of_some[1], None, "int8:g128", 4096), whole[some])
+    for out in (
+        torch.empty(2051, 4096),
+        torch.empty(2051, 4097)[:, 1:],
+        torch.empty(2051 * 4096 + 1)[1:].view(2051, -1),
+    ):
+        for block in (64, 4096):
+            torch.ops.lowbit.hadamard.out(x, block=block, out=out)
+            assert torch.equal(out[some], torch.ops.lowbit.hadamard(x[some], block=block))
+            assert torch.equal(out[-1:], torch.ops.lowbit.hadamard(x[-1:], block=block))
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 def test_dequantize_has_the_bits_of_the_reference(tuned, format, layout):
@@ -128,6 +165,8 @@ def test_the_code_of_this_isa_ran(isa):
     assert _C.last_kernel() == f"dequantize:{vectors_of(isa)}"
     ops.embedding(torch.tensor([1]), codes, scale, None, "int8", 128)
     assert _C.last_kernel() == f"dequantize:{vectors_of(isa)}"
+    ops.quantize(x, "nf4:g64", rounding="stochastic", seed=SEED)
+    assert _C.last_kernel() == f"quantize:{vectors_of(isa)}"
     ops.stochastic_round(x, "bfloat16", SEED)
     assert _C.last_kernel() == f"stochastic_round:{vectors_of(isa)}"
     codes, scale, _, _ = ops.quantize(x, "int8")

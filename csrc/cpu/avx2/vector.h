@@ -55,6 +55,14 @@ LOWBIT_INLINE Floats load(const float* p, int64_t n) {
 LOWBIT_INLINE void store(float* p, int64_t n, Floats v) {
   n >= kLanes ? _mm256_storeu_ps(p, v) : _mm256_maskstore_ps(p, lanes_below(n), v);
 }
+// Loads that repeat each float of an even (odd) lane, or the low (high) half of the vector: no shuffle is needed.
+LOWBIT_INLINE Floats load_even_twice(const float* p) { return _mm256_moveldup_ps(_mm256_loadu_ps(p)); }
+LOWBIT_INLINE Floats load_odd_twice(const float* p) { return _mm256_movehdup_ps(_mm256_loadu_ps(p)); }
+LOWBIT_INLINE Floats load_low_twice(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
+LOWBIT_INLINE Floats load_high_twice(const float* p) { return load_low_twice(p + 4); }
+// Past the caches: p at a multiple of the vector; others see it after stream_fence.
+LOWBIT_INLINE void stream(float* p, Floats v) { _mm256_stream_ps(p, v); }
+LOWBIT_INLINE void stream_fence() { _mm_sfence(); }
 LOWBIT_INLINE Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }

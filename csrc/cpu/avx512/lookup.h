@@ -68,5 +68,24 @@ void with_lookup(const float (&values)[256], int bits, F f) {
   two ? f(ManyValues<2>(values)) : f(ManyValues<4>(values));
 }
 
+// (x - low[code]) * per_step[code] to nearest even, in float64; *tie: some lane lies so close to a tie that only the
+// quotient itself tells.
+inline __m512i steps_above(__m512 x, __m512i code, const float* low, const double* per_step, bool* tie) {
+  const __m512 from = _mm512_i32gather_ps(code, low, 4);
+  const auto half = [&](__m256 xs, __m256 lows, __m256i codes, __m256i* steps) {
+    const __m512d distance = _mm512_sub_pd(_mm512_cvtps_pd(xs), _mm512_cvtps_pd(lows));
+    const __m512d t = _mm512_mul_pd(distance, _mm512_i32gather_pd(codes, per_step, 8));
+    const __m512d whole = _mm512_roundscale_pd(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    *steps = _mm512_cvtpd_epi32(whole);
+    const __m512d off = _mm512_abs_pd(_mm512_sub_pd(t, whole));
+    return _mm512_cmp_pd_mask(off, _mm512_set1_pd(0.5 - 0x1p-30), _CMP_GT_OQ) != 0;
+  };
+  __m256i steps[2];
+  *tie = half(_mm512_castps512_ps256(x), _mm512_castps512_ps256(from), _mm512_castsi512_si256(code), &steps[0]);
+  *tie |= half(_mm512_extractf32x8_ps(x, 1), _mm512_extractf32x8_ps(from, 1), _mm512_extracti64x4_epi64(code, 1),
+               &steps[1]);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(steps[0]), steps[1], 1);
+}
+
 }  // namespace
 }  // namespace lowbit::avx512

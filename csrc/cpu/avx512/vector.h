@@ -52,6 +52,14 @@ LOWBIT_INLINE Floats load(const float* p) { return _mm512_loadu_ps(p); }
 LOWBIT_INLINE void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
 LOWBIT_INLINE Floats load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(lanes_below(n), p); }
 LOWBIT_INLINE void store(float* p, int64_t n, Floats v) { _mm512_mask_storeu_ps(p, lanes_below(n), v); }
+// Loads that repeat each float of an even (odd) lane, or the low (high) half of the vector: no shuffle is needed.
+LOWBIT_INLINE Floats load_even_twice(const float* p) { return _mm512_moveldup_ps(_mm512_loadu_ps(p)); }
+LOWBIT_INLINE Floats load_odd_twice(const float* p) { return _mm512_movehdup_ps(_mm512_loadu_ps(p)); }
+LOWBIT_INLINE Floats load_low_twice(const float* p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
+LOWBIT_INLINE Floats load_high_twice(const float* p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p + 8)); }
+// Past the caches: p at a multiple of the vector; others see it after stream_fence.
+LOWBIT_INLINE void stream(float* p, Floats v) { _mm512_stream_ps(p, v); }
+LOWBIT_INLINE void stream_fence() { _mm_sfence(); }
 LOWBIT_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }

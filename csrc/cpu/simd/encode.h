@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "cpu/simd/lookup.h"
 #include "cpu/simd/vector.h"
 #include "formats/format.h"
 
@@ -167,21 +168,55 @@ struct FloatEncoder {
   }
 };
 
-// Tables: the code is the count of midpoints below y; each midpoint is kept as the largest float not above it.
+// What a table is searched by, its last entries repeated or infinite to 256.
+struct TableSteps {
+  alignas(64) float values[256];
+  alignas(64) float middles[256];    // the largest floats not above the midpoints; the last of no use
+  alignas(64) float above[256];      // the next value
+  alignas(64) double per_step[256];  // 2^16 over the step to the next value, 0 after the last
+};
+
+// Tables: the code is the count of midpoints below y.
 struct TableEncoder {
   int bits;
-  const float* middles;  // 2^bits of them, the last of no use; at least 16 floats
-  SixteenFloats few;     // they themselves, of at most 16
+  const TableSteps& table;
+  SixteenFloats few_middles, few_above;  // they themselves, of at most 16
 
-  TableEncoder(const ElementFormat& f, const float* m) : bits(f.bits), middles(m), few(m) {}
-  Ints nearest(Floats y) const {
+  TableEncoder(const ElementFormat& f, const TableSteps& t)
+      : bits(f.bits), table(t), few_middles(t.middles), few_above(t.above) {}
+
+  Ints count_below(Floats y, const SixteenFloats& few, const float* all) const {
     Ints code = no_ints();
     for (int step = 1 << (bits - 1); step > 0; step /= 2) {
       const Ints at = add(code, ints(step - 1));
-      const Floats middle = bits <= 4 ? few(at) : gather(middles, at);
-      code = select(less(middle, y), add(code, ints(step)), code);
+      const Floats border = bits <= 4 ? few(at) : gather(all, at);
+      code = select(less(border, y), add(code, ints(step)), code);
     }
     return code;
+  }
+  Ints nearest(Floats y) const { return count_below(y, few_middles, table.middles); }
+  // The value below y, or the next one: the distance in steps is the header's p. A y below all has none, or a negative
+  // one.
+  Ints stochastic(Floats y, Ints random) const {
+    const Ints low = count_below(y, few_above, table.above);
+    bool tie = false;
+    Ints p = steps_above(y, low, table.values, table.per_step, &tie);
+    if (__builtin_expect(tie, 0)) p = divided(y, low);
+    return add_one(low, less(random, p));
+  }
+
+ private:
+  Ints divided(Floats y, Ints low) const {
+    alignas(64) float x[kLanes];
+    alignas(64) int32_t code[kLanes], p[kLanes];
+    store(x, y);
+    store_ints(code, low);
+    for (int i = 0; i < kLanes; ++i) {
+      const double a = table.values[code[i]], b = table.above[code[i]];
+      const double steps = (static_cast<double>(x[i]) - a) / (b - a) * 65536.0;
+      p[i] = table.per_step[code[i]] == 0 ? 0 : _mm_cvtsd_si32(_mm_set_sd(steps));
+    }
+    return load_ints(p);
   }
 };
 

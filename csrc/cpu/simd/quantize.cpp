@@ -1,7 +1,8 @@
-// quantize. A row is read in spans of up to 4096 columns (a buffer in the first-level cache): once for the extents of
-// its blocks, once for its codes. Where blocks lie within a row, with float or E8M0 scales, a row is finished before
-// the next (what an engine calls for its activations: no allocation, one read of memory). Else the extents of the whole
-// matrix come first and the reference makes the scales.
+// quantize. Floor: a copy of the bytes read and written; scales of scales (nvfp4) read x twice. A row is read in spans
+// of up to 4096 columns (a buffer in the first-level cache): once for the extents of its blocks, once for its codes.
+// Where blocks lie within a row, with float or E8M0 scales, a row is finished before the next (what an engine calls for
+// its activations: no allocation, one read of memory). Else the extents of the whole matrix come first and the
+// reference makes the scales.
 //
 // What fails (values that are not finite, scales that overflow) is only noticed here: the reference then tells.
 #include "cpu/simd/quantize.h"
@@ -59,6 +60,12 @@ void transform(float* t, int64_t n, int64_t size) {
   for (int64_t i = 0; i < n; i += kLanes) store(t + i, mul(load(t + i), scale));
 }
 
+// Elements of `size` bytes that will be read.
+struct Ahead {
+  const char* data = nullptr;
+  int64_t size = 0;
+};
+
 // The row being worked on, as floats.
 class Row {
  public:
@@ -79,6 +86,14 @@ class Row {
     }
     *n = first + count - c;
     return span_ + (c - first);
+  }
+
+  // Where columns c .. of the next row lie, which are asked for vector by vector while this one is encoded: the passes
+  // over a row read memory in its first one alone, and would wait for it there.
+  Ahead ahead(int64_t r, int64_t c) const {
+    if (a_.x.col_stride != 1 || r + 1 >= a_.rows) return {};
+    const int64_t size = a_.x.dtype == DType::kF32 ? 4 : 2;
+    return {static_cast<const char*>(a_.x.data) + ((r + 1) * a_.x.row_stride + c) * size, size};
   }
 
  private:
@@ -132,6 +147,24 @@ void see_columns(Row* row, int64_t r, int64_t c, int64_t end, Extremes* e) {
   }
 }
 
+// The magnitudes of kLanes blocks of kLanes * `vectors` elements each, which follow each other.
+Ints block_magnitudes(const float* t, int64_t vectors) {
+  const Ints sign = ints(0x7fffffff);
+  Ints m[kLanes];
+  LOWBIT_UNROLL
+  for (int i = 0; i < kLanes; ++i) {
+    m[i] = bit_and(as_ints(load(t)), sign);
+    t += kLanes;
+    for (int64_t j = 1; j < vectors; ++j, t += kLanes) m[i] = max_unsigned(m[i], bit_and(as_ints(load(t)), sign));
+  }
+  transpose(m);
+  LOWBIT_UNROLL
+  for (int h = kLanes / 2; h > 0; h /= 2) {
+    for (int i = 0; i < h; ++i) m[i] = max_unsigned(m[i], m[i + h]);
+  }
+  return m[0];
+}
+
 int floor_log2(float v) {  // of a positive finite float
   const uint32_t b = as_bits(v);
   return b >> 23 ? static_cast<int>(b >> 23) - 127 : 31 - __builtin_clz(b) - 149;
@@ -149,6 +182,27 @@ struct BlockScaler {
         unit_extent(extent_of_unit_scale(scaling)),
         power(scaling.spec.scale != nullptr),
         power_bias(power ? scaling.spec.scale->bias - floor_log2(unit_extent * scaling.spec.unit) : 0) {}
+
+  // kLanes blocks at a time, symmetric ones. False when one fails, or is not simple.
+  bool store(Ints magnitudes, int64_t block) const {
+    const Floats extent = as_floats(magnitudes);
+    const Mask some = less(no_floats(), extent);
+    if (any(less(ints(kInfinity - 1), magnitudes))) return false;
+    if (power) {
+      if (any(both(some, less(extent, as_floats(ints(0x00800000)))))) return false;
+      const Ints exponent = add(shift_right(magnitudes, 23), ints(power_bias - 127));
+      Ints code = select(some, exponent, ints(s.spec.scale->bias));
+      code = select(less(code, no_ints()), no_ints(), code);
+      code = select(less(ints(254), code), ints(254), code);
+      store_low_bytes(static_cast<uint8_t*>(s.scale.data) + block, code);
+      return true;
+    }
+    const Floats v = div(extent, floats(unit_extent));
+    if (s.scale.dtype != DType::kF32) return false;
+    lowbit::LOWBIT_ISA_NAMESPACE::store(static_cast<float*>(s.scale.data) + block,
+                                        select(equal(v, no_floats()), floats(1.0f), v));
+    return true;
+  }
 
   // False when it fails.
   bool store(const Extremes& e, int64_t block) const {
@@ -198,11 +252,49 @@ void encode_run(const Encoder& encoder, const float* t, int64_t n, const Steps& 
   }
 }
 
+// The same of whole chunks whose blocks are whole vectors, the scales made of these values. Division is by the
+// reciprocal with two corrections, the last of which makes the rounded quotient (Markstein 1990) of all that matter:
+// scales lie within 2^-60 and 2^60, so what it would round else is below 2^-36 and no code of its own.
+template <class Encoder, bool kZero, bool kRandom>
+void encode_blocks(const Encoder& encoder, const float* t, int64_t n, const BlockRun& scale, const float* inverse,
+                   const BlockRun& zero, const uint16_t* random, const Ahead& ahead, uint8_t* out) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    if (ahead.data) _mm_prefetch(ahead.data + i * ahead.size, _MM_HINT_T0);
+    const int64_t block = scale.index(i);
+    const Floats s = floats(scale.values[block]), by = floats(inverse[block]), x = load(t + i);
+    Floats y = mul(x, by);
+    y = fma(fnma(y, s, x), by, y);
+    y = fma(fnma(y, s, x), by, y);
+    y = as_floats(bit_or(as_ints(y), bit_and(as_ints(x), ints(INT32_MIN))));  // -0 stays so
+    if (kZero) y = add(y, floats(zero.values[zero.index(i)]));
+    Ints code;
+    if constexpr (kRandom) {
+      code = encoder.stochastic(y, widen(load_halves(random + i)));
+    } else {
+      code = encoder.nearest(y);
+    }
+    store_low_bytes(out + i, code);
+  }
+}
+
+// The reciprocals of scales, 0 for 0. False when one is not within 2^-60 and 2^60.
+bool invert(const float* scale, int64_t count, float* out) {
+  Mask bad = none();
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats s = load(scale + i, count - i), a = abs(s);
+    const Mask some = less(no_floats(), a);
+    bad = either(bad, both(some, either(less(a, floats(0x1p-60f)), less(floats(0x1p60f), a))));
+    store(out + i, count - i, keep(some, div(floats(1.0f), s)));
+  }
+  return !any(bad);
+}
+
 struct Job {
   const QuantizeArgs& a;
   Codes codes;
   Canonical kind;
   bool fused;  // a row's scales are made with its codes
+  bool quick;  // encode_blocks serves
   BlockValues scale, zero, second;
 
   explicit Job(const QuantizeArgs& args) : a(args) {
@@ -227,6 +319,9 @@ struct Job {
     }
     fused = a.scaling.scale.data != nullptr && spec.block.rows == 1 &&
             (spec.scale == nullptr || (spec.scale->specials == kPower && !spec.scale_has_scale));
+    const int64_t wide = scale.block.cols;
+    quick = a.scaling.scale.data != nullptr && (wide == 0 || (wide % kLanes == 0 && wide <= kBlock * kBlock)) &&
+            (wide & (wide - 1)) == 0 && f.bits <= 8 && (f.kind != Kind::kFloat || f.bias + f.mantissa <= 19);
   }
 };
 
@@ -236,24 +331,38 @@ bool encode_row(const Job& job, const Encoder& encoder, Row* row, Spread* scale,
   const QuantizeArgs& a = job.a;
   static const float kOne[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};  // kLanes at most
   alignas(64) uint8_t encoded[kBlock];
+  float inverse[kBlock];
   RandomRun random;
   Extremes seen;
   for (int64_t c = 0; c < a.cols; c += kBlock) {
     const int64_t n = std::min(kBlock, a.cols - c);
     int64_t left = 0;
     const float* t = row->at(r, c, &left);
+    const Ahead ahead = row->ahead(r, c);
     if (!a.scaling.scale.data) seen.see<false>(t, n);
-    Steps s = {kOne, nullptr, 0, 0};
-    if (job.scale.data != nullptr) s.scale = scale->at(r, c, n, &s.scale_step);
-    if (job.zero.data != nullptr) s.zero = zero->at(r, c, n, &s.zero_step);
     const uint16_t* bits =
         kRandom ? random.fill(a.random, static_cast<uint64_t>((a.first_row + r) * a.cols + c), n) : nullptr;
     const bool plain = a.layout == Layout::kPlain;
     uint8_t* out = plain ? static_cast<uint8_t*>(a.codes) + r * a.cols + c : encoded;
-    if (s.zero != nullptr) {
-      encode_run<Encoder, true, kRandom>(encoder, t, n, s, bits, out);
-    } else {
-      encode_run<Encoder, false, kRandom>(encoder, t, n, s, bits, out);
+    bool done = false;
+    if (job.quick && n % kChunk == 0) {
+      const BlockRun blocks = scale->blocks(r, c, n);
+      done = invert(blocks.values, blocks.count, inverse);
+      if (done && job.zero.data != nullptr) {
+        encode_blocks<Encoder, true, kRandom>(encoder, t, n, blocks, inverse, zero->blocks(r, c, n), bits, ahead, out);
+      } else if (done) {
+        encode_blocks<Encoder, false, kRandom>(encoder, t, n, blocks, inverse, blocks, bits, ahead, out);
+      }
+    }
+    if (!done) {
+      Steps s = {kOne, nullptr, 0, 0};
+      if (job.scale.data != nullptr) s.scale = scale->at(r, c, n, &s.scale_step);
+      if (job.zero.data != nullptr) s.zero = zero->at(r, c, n, &s.zero_step);
+      if (s.zero != nullptr) {
+        encode_run<Encoder, true, kRandom>(encoder, t, n, s, bits, out);
+      } else {
+        encode_run<Encoder, false, kRandom>(encoder, t, n, s, bits, out);
+      }
     }
     if (plain) continue;
     Run v;
@@ -265,11 +374,29 @@ bool encode_row(const Job& job, const Encoder& encoder, Row* row, Spread* scale,
   return seen.magnitude < kInfinity;
 }
 
+// Calls body(magnitudes, first block) for kLanes blocks of `wide` columns at a time, as far as they lie together in a
+// row; returns the columns that it went through. body returns false to end.
+template <class F>
+int64_t by_lanes(Row* row, int64_t r, int64_t cols, int64_t wide, const F& body) {
+  if (wide % kLanes != 0) return 0;
+  int64_t c = 0;
+  for (; cols - c >= wide * kLanes; c += wide * kLanes) {
+    int64_t n = 0;
+    const float* t = row->at(r, c, &n);
+    if (n < wide * kLanes || !body(block_magnitudes(t, wide / kLanes), c / wide)) break;
+  }
+  return c;
+}
+
 template <bool kRange>
 bool scale_row(const Job& job, const BlockScaler& scaler, Row* row, int64_t r) {
   const int64_t cols = job.a.cols, wide = job.a.scaling.spec.block.cols == 0 ? cols : job.a.scaling.spec.block.cols;
-  int64_t block = r * job.a.scaling.scale.cols;
-  for (int64_t c = 0; c < cols; c += wide, ++block) {
+  int64_t block = r * job.a.scaling.scale.cols, done = 0;
+  if constexpr (!kRange) {
+    done = by_lanes(row, r, cols, wide, [&](Ints m, int64_t i) { return scaler.store(m, block + i); });
+    block += done / wide;
+  }
+  for (int64_t c = done; c < cols; c += wide, ++block) {
     Extremes e;
     see_columns<kRange>(row, r, c, std::min(c + wide, cols), &e);
     if (!scaler.store(e, block)) return false;
@@ -328,8 +455,16 @@ bool extents(const QuantizeArgs& a, const FloatArray& of_rows, const FloatArray&
   parallel(a.rows, row_grain(a.cols), [&](int64_t begin, int64_t end) {
     Row row(a);
     for (int64_t r = begin; r < end; ++r) {
-      int64_t i = r * s.cols;
-      for (int64_t c = 0; c < a.cols; c += wide, ++i) {
+      int64_t i = r * s.cols, c = 0;
+      if (!range) {
+        c = by_lanes(&row, r, a.cols, wide, [&](Ints m, int64_t block) {
+          if (any(less(ints(kInfinity - 1), m))) return false;
+          store(of_rows.get() + i + block, as_floats(m));
+          return true;
+        });
+        i += c / wide;
+      }
+      for (; c < a.cols; c += wide, ++i) {
         Extremes e;
         range ? see_columns<true>(&row, r, c, std::min(c + wide, a.cols), &e)
               : see_columns<false>(&row, r, c, std::min(c + wide, a.cols), &e);
@@ -394,21 +529,23 @@ bool has_encoder(const QuantizeArgs& a) {
   const ElementFormat& f = *a.scaling.spec.element;
   if (f.kind == Kind::kInt) return f.rule != kComplex;
   if (f.kind == Kind::kFloat) return f.specials != kPower;
-  return !a.stochastic;
+  return true;
 }
 
-// The midpoints of a table, rounded down to float32.
-void middles(const ElementFormat& f, const float* codebook, float* out) {
-  float values[256];
-  ref::decode_table(f, codebook, values);
+void make_steps(const ElementFormat& f, const float* codebook, TableSteps* t) {
+  ref::decode_table(f, codebook, t->values);
   const int count = 1 << f.bits;
-  for (int i = 0; i + 1 < count; ++i) {
-    const double middle = (static_cast<double>(values[i]) + static_cast<double>(values[i + 1])) * 0.5;
+  for (int i = 0; i < 256; ++i) {
+    t->middles[i] = t->above[i] = INFINITY;
+    t->per_step[i] = 0;
+    if (i + 1 >= count) continue;
+    const double low = t->values[i], high = t->values[i + 1], middle = (low + high) * 0.5;
     auto m = static_cast<float>(middle);
     if (static_cast<double>(m) > middle) m = nextafterf(m, -INFINITY);
-    out[i] = m;
+    t->middles[i] = m;
+    t->above[i] = t->values[i + 1];
+    t->per_step[i] = 65536.0 / (high - low);
   }
-  for (int i = count - 1; i < 256; ++i) out[i] = INFINITY;
 }
 
 }  // namespace
@@ -437,9 +574,9 @@ Status quantize(const QuantizeArgs& a, const Parallel& parallel) {
   } else if (f.kind == Kind::kFloat) {
     good = quantize_with(job, FloatEncoder(f), parallel);
   } else {
-    alignas(64) float m[256];
-    middles(f, a.scaling.codebook, m);
-    good = quantize_rows<TableEncoder, false>(job, TableEncoder(f, m), parallel);
+    TableSteps steps;
+    make_steps(f, a.scaling.codebook, &steps);
+    good = quantize_with(job, TableEncoder(f, steps), parallel);
   }
   if (!good) return ref::quantize(a, parallel);
   cpu::ran(LOWBIT_KERNEL("quantize"));

@@ -19,6 +19,15 @@ struct Steps {
   int64_t scale_step, zero_step;
 };
 
+// The values of the blocks that a run meets: that of its element i stands at index(i). Blocks of 2^shift elements.
+struct BlockRun {
+  const float* values;
+  int64_t count, head;  // elements of the first block before the run
+  int shift;
+
+  int64_t index(int64_t i) const { return (head + i) >> shift; }
+};
+
 // Values of blocks, spread over the elements of runs.
 class Spread {
  public:
@@ -47,6 +56,15 @@ class Spread {
       for (int64_t i = begin; i < end; i += kLanes) store(out_ + i, end - i, v);
     }
     return out_;
+  }
+
+  // The same, not spread, for blocks of a power of two (0: of a row).
+  BlockRun blocks(int64_t r, int64_t c, int64_t n) {
+    const int64_t wide = v_.block.cols;
+    const int shift = wide == 0 ? 62 : __builtin_ctzll(static_cast<unsigned long long>(wide));
+    const int64_t first = wide == 0 ? 0 : c >> shift, count = wide == 0 ? 1 : ((c + n - 1) >> shift) - first + 1;
+    read_blocks(v_, r, first, count, blocks_);
+    return {blocks_, count, wide == 0 ? 0 : c - (first << shift), shift};
   }
 
  private:

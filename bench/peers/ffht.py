@@ -1,0 +1,25 @@
+"""FFHT: AVX butterflies in fp32 over rows of 2^k, those of a matrix one after the other."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from peers import Transform
+
+
+def transforms(n: int, threads: int) -> Iterator[Transform]:
+    import ffht
+
+    if n & (n - 1):
+        return
+
+    def out_of_place(x: Tensor) -> Tensor:
+        return torch.from_numpy(ffht.fht(x.numpy(), threads))
+
+    def in_place(x: Tensor) -> Tensor:
+        ffht.fht_(x.numpy(), threads)
+        return x
+
+    yield Transform("FFHT", False, out_of_place)
+    yield Transform("FFHT", True, in_place)
