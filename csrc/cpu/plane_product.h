@@ -29,13 +29,10 @@ struct PlaneProduct {
   int words() const { return x_bits + (exclusive ? 1 : 0); }
 };
 
-// The engines of avx512 that counts compete with.
-enum class Rival : uint8_t { kVnni, kTiles };
+// The product of `args` by planes, when that is possible and quicker on `isa`. Sums that may leave int32 are not.
+bool find_plane_product(const GemmArgs& args, const char* isa, PlaneProduct* product);
 
-// The product of `args` by planes, when that is possible and quicker. Sums that may leave int32 are not.
-bool find_plane_product(const GemmArgs& args, Rival rival, PlaneProduct* product);
-
-// The most rows of x for which counts of p planes of w with q of x are quicker than `rival`; 0: never.
-int64_t plane_rows(Rival rival, int p, int q);
+// The most rows of x for which `isa` counts p planes of w with q of x; 0: never.
+LOWBIT_EXPORT int64_t plane_rows(const char* isa, int p, int q);
 
 }  // namespace lowbit::cpu

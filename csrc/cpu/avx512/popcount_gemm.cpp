@@ -130,15 +130,19 @@ struct Counts {
   LOWBIT_INLINE void add(const PlaneProduct& product, int i, const Ints (&w)[kTiles], const char* x) {
     LOWBIT_UNROLL
     for (int r = 0; r < kR; ++r) {
-      int32_t words[kWords];
-      std::memcpy(words, x + 4 * kWords * r, sizeof(words));
+      const auto word = [&](int j) __attribute__((always_inline)) {
+        int32_t w;  // broadcast by its load: from a register, that takes the port of vpopcntb
+        std::memcpy(&w, x + 4 * (kWords * r + j), 4);
+        return ints(w);
+      };
+      const Ints inside = kExclusive ? word(kQ) : no_ints();
       LOWBIT_UNROLL
       for (int j = 0; j < kQ; ++j) {
         constexpr int kDiffer = 0x28;  // (a ^ b) & c
-        const Ints plane = ints(words[j]), weight = ints(product.weight[i][j]);
+        const Ints plane = word(j), weight = ints(product.weight[i][j]);
         LOWBIT_UNROLL
         for (int t = 0; t < kTiles; ++t) {
-          const Ints ones = kExclusive ? _mm512_ternarylogic_epi32(w[t], plane, ints(words[kQ]), kDiffer)
+          const Ints ones = kExclusive ? _mm512_ternarylogic_epi32(w[t], plane, inside, kDiffer)
                                        : bit_and(w[t], plane);
           sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], _mm512_popcnt_epi8(ones), weight);
         }
@@ -167,14 +171,20 @@ void run_panel(const BlockArgs& a) {
       x += 4 * C::kWords * kR;
       panel += 64 * kP * kTiles;
     }
-    join<kTiles, kR>(a, p, counts.sum[0]);
+    Ints sums[kR][kTiles];  // not `counts`: what has an address would be stored in every turn
+    LOWBIT_UNROLL
+    for (int r = 0; r < kR; ++r) {
+      LOWBIT_UNROLL
+      for (int t = 0; t < kTiles; ++t) sums[r][t] = counts.sum[r][t];
+    }
+    join<kTiles, kR>(a, p, sums[0]);
   }
 }
 
 // Weights straight from tile16 codes.
 template <int kP, int kQ, bool kExclusive, int kR>
 void run_direct(const BlockArgs& a) {
-  constexpr int kTiles = cpu::kDirectTiles, kStep = kR == 1 ? kTiles : kTiles / 2;
+  constexpr int kTiles = cpu::kDirectTiles, kStep = 2;
   using C = Counts<kP, kQ, kExclusive, kStep, kR>;
   using Decoder = UnitDecoder<kP>;
   const Decoder decoder(*a.codes->format);
@@ -199,7 +209,7 @@ void run_direct(const BlockArgs& a) {
           Ints planes[kP];
           LOWBIT_UNROLL
           for (int i = 0; i < kP; ++i) {
-            _mm_prefetch(reinterpret_cast<const char*>(tile) + 64 * i + kDirectAhead, _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char*>(tile) + 64 * i + kAhead, _MM_HINT_T0);
           }
           decoder(tile, left, planes);
           LOWBIT_UNROLL
@@ -393,22 +403,21 @@ constexpr cpu::Engine engine() {
           pack_planes<kQ, kExclusive>};
 }
 
-// [p - 1][q - 1][exclusive]
-constexpr cpu::Engine kEngines[cpu::kMaxPlanesOfW][cpu::kMaxPlanesOfX][2] = {
-    {{engine<1, 1, false>(), engine<1, 1, true>()},
-     {engine<1, 2, false>(), engine<1, 2, true>()},
-     {engine<1, 3, false>(), engine<1, 3, true>()},
-     {engine<1, 4, false>(), engine<1, 4, true>()}},
-    {{engine<2, 1, false>(), engine<2, 1, true>()},
-     {engine<2, 2, false>(), engine<2, 2, true>()},
-     {engine<2, 3, false>(), engine<2, 3, true>()},
-     {engine<2, 4, false>(), engine<2, 4, true>()}},
-};
+template <int kP, int kQ>
+constexpr cpu::Engine kEngines[2] = {engine<kP, kQ, false>(), engine<kP, kQ, true>()};
 
 }  // namespace
 
+// Those of the table of cpu/plane_product.cpp.
 const cpu::Engine* popcount_engine(const PlaneProduct& product) {
-  return &kEngines[product.w_bits - 1][product.x_bits - 1][product.exclusive ? 1 : 0];
+  const int x_bits = product.x_bits, exclusive = product.exclusive ? 1 : 0;
+  if (product.w_bits == 2) return x_bits == 1 ? &kEngines<2, 1>[exclusive] : &kEngines<2, 2>[exclusive];
+  switch (x_bits) {
+    case 1: return &kEngines<1, 1>[exclusive];
+    case 2: return &kEngines<1, 2>[exclusive];
+    case 3: return &kEngines<1, 3>[exclusive];
+    default: return &kEngines<1, 4>[exclusive];
+  }
 }
 
 }  // namespace lowbit::avx512

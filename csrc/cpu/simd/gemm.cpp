@@ -20,17 +20,11 @@ bool is_native(const GemmArgs& a) {
          (!a.xq->codes.format->is_complex() && a.xq->high == nullptr && a.w.outliers.offsets == nullptr);
 }
 
-#ifdef __AMX_INT8__
-constexpr cpu::Rival kRival = cpu::Rival::kTiles;
-#else
-constexpr cpu::Rival kRival = cpu::Rival::kVnni;
-#endif
-
 // Counts of bit planes where they are quicker: the sums are the same.
 Status run(const char* name, const char* by_planes, const GemmArgs& args, const Parallel& parallel) {
   cpu::GemmIsa isa = gemm_isa(args.m);
 #ifdef __AVX512F__
-  if (cpu::find_plane_product(args, kRival, &isa.planes)) {
+  if (cpu::find_plane_product(args, LOWBIT_ISA_STRING(LOWBIT_ISA_NAMESPACE), &isa.planes)) {
     isa.engines[static_cast<int>(cpu::Numbers::kPlanes)] = avx512::popcount_engine(isa.planes);
     name = by_planes;
   }
