@@ -3,7 +3,8 @@
 //
 // With u = sum_i 2^i W_i, value(w) = multiply * u - offset (CodeTables: u8 = multiply * u), and X_j the planes of x:
 //   two's complement and unsigned x   sum u x = sum_ij 2^i weight(j) |W_i & X_j|
-//   bipolar x                         sum u x = sum_ij 2^(i + j) |W_i ^ ~X_j| + (2^p - 1) (sum x - columns (2^q - 1)) / 2
+//   bipolar x                         sum u x = sum_ij 2^(i + j) |W_i ^ ~X_j| + (2^p - 1) (sum x - columns (2^q - 1)) /
+//   2
 // since u and x are -u' / 2 + const and -x' of bits -1 and 1. Neither needs the sum of the weights.
 #pragma once
 

@@ -2,10 +2,8 @@
 #include "cpu/simd/gemm.h"
 
 #include "cpu/dispatch.h"
-#ifdef __AVX512F__
-#include "cpu/avx512/popcount_gemm.h"
-#endif
 #include "cpu/simd/gemm_engines.h"
+#include "cpu/simd/popcount_gemm.h"
 #include "cpu/simd/vector.h"
 #include "ref/bitplane_gemm.h"
 #include "ref/dequant_gemm.h"
@@ -23,12 +21,10 @@ bool is_native(const GemmArgs& a) {
 // Counts of bit planes where they are quicker: the sums are the same.
 Status run(const char* name, const char* by_planes, const GemmArgs& args, const Parallel& parallel) {
   cpu::GemmIsa isa = gemm_isa(args.m);
-#ifdef __AVX512F__
   if (cpu::find_plane_product(args, LOWBIT_ISA_STRING(LOWBIT_ISA_NAMESPACE), &isa.planes)) {
-    isa.engines[static_cast<int>(cpu::Numbers::kPlanes)] = avx512::popcount_engine(isa.planes);
+    isa.engines[static_cast<int>(cpu::Numbers::kPlanes)] = popcount_engine(isa.planes);
     name = by_planes;
   }
-#endif
   cpu::ran(name);
   return cpu::blocked_gemm(args, isa, parallel);
 }
