@@ -257,8 +257,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         }
         const int32_t zero = plan.x_zero ? int_at(xq->zero, m, p.column) : 0;
         const int32_t offset = plan.x->s8_offset - zero * (1 << plan.x->shift);
-        const int32_t codes_sum =
-            plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns);
+        const int32_t codes_sum = plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns);
         const int32_t sum = codes_sum + offset * p.columns;
         out.sum[at] = sum;
         out.start[at] =

@@ -40,7 +40,8 @@ struct Window {
 inline constexpr int32_t kBlockPieces = 64;    // most pieces of a block,
 inline constexpr int32_t kWindowPieces = 128;  // of a window
 
-// kInt16: integers of 8 bits whose products an instruction set adds exactly as 16-bit numbers only. kPlanes: bit planes.
+// kInt16: integers of 8 bits whose products an instruction set adds exactly as 16-bit numbers only. kPlanes: bit
+// planes.
 enum class Numbers : uint8_t { kInt8, kBF16, kF32, kInt16, kPlanes };
 inline constexpr int kNumbers = 5;
 constexpr bool is_integer(Numbers n) { return n != Numbers::kBF16 && n != Numbers::kF32; }

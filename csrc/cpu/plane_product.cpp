@@ -18,8 +18,8 @@ struct IsaRows {
 constexpr IsaRows kTable[] = {
     {"amx", {{96, 32, 16, 15}, {24, 15, 0, 0}}},  // fewer rows than 16 meet vpdpbusd
     {"avx512", {{kAny, kAny, kAny, 24}, {kAny, 16, 0, 0}}},
-    {"avxvnni", {{kAny, kAny, kAny, kAny}, {kAny, kAny, 0, 0}}},
-    {"avx2", {{kAny, kAny, kAny, kAny}, {kAny, kAny, 0, 0}}},
+    {"avxvnni", {{kAny, 16, 4, 1}, {8, 2, 0, 0}}},
+    {"avx2", {{kAny, 32, 4, 1}, {8, 2, 0, 0}}},
 };
 
 bool is_real_integer(const ElementFormat& f) { return f.is_int() && !f.is_complex(); }

@@ -55,8 +55,8 @@ def rows_of(x: Operand, m: int) -> Operand:
 @pytest.mark.parametrize("isa", COUNTING)
 @pytest.mark.parametrize(("w_name", "x_name"), list(pairs_of(W, X)))
 def test_every_pair_of_codes(isa: str, w_name: str, x_name: str) -> None:
-    """Weights straight from tiles (few rows), by panels; whole words of columns and a last one that nothing follows; one
-    scale a row, and groups that end within a word and within a quad, of either side."""
+    """Weights straight from tiles (few rows), by panels; whole words of columns and a last one with nothing behind it;
+    one scale a row, and groups that end within a word and within a quad, of either side."""
     rng = np.random.default_rng(len(w_name) + len(x_name))
     n = 150  # one block of eight tiles, and a panel of two with an odd row
     most = _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
@@ -126,7 +126,8 @@ def test_sums_at_their_largest(isa: str, pair: tuple[str, str]) -> None:
             torch.tensor(ends, dtype=torch.uint8)[torch.arange(count) % 2][:, None].expand(count, k).contiguous()
         )
     dense = [
-        torch.tensor(values[name], dtype=torch.float64)[codes.long()] for name, codes in zip((x_name, w_name), rows, strict=True)
+        torch.tensor(values[name], dtype=torch.float64)[codes.long()]
+        for name, codes in zip((x_name, w_name), rows, strict=True)
     ]
     op = torch.ops.lowbit
     before = _C.isa()

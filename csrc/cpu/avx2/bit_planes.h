@@ -1,5 +1,5 @@
-// Bit planes in registers: 32 columns of 16 rows of w in an operand of two vectors, a lane for each row, bit c column c.
-// Static, as all of this folder's headers.
+// Bit planes in registers: 32 columns of 16 rows of w in an operand of two vectors, a lane for each row, bit c column
+// c. Static, as all of this folder's headers.
 #pragma once
 
 #include <immintrin.h>

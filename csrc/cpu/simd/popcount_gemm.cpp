@@ -1,5 +1,6 @@
 // The engines of bit planes: AND (or XOR) of a plane of w and one of x, the bits set in each byte, and a dot of four
-// bytes with the weight of the pair. The instructions, and the order of 32 columns in a lane, are those of bit_planes.h.
+// bytes with the weight of the pair. The instructions, and the order of 32 columns in a lane, are those of
+// bit_planes.h.
 //
 //   w       operands[plane] of 32 columns: 32-bit lane r has them of row r of a tile
 //   x       words[plane] of 32 columns of a row (PlaneProduct::words, rounded up to an even number)
@@ -7,10 +8,10 @@
 //
 // Floors of 512 products of a pair of planes. AVX-512: three instructions for two ports (vpopcntb on one of them), 1.5
 // cycles; the same 512 by vpdpbusd are 4 cycles, by tdpbusd half of one. A carry-save adder takes a word off for two
-// instructions, as vpopcntb and vpdpbusd do, and gains nothing. So planes win where p q < 3, or where there are few rows
-// of x: decoding 512 weights of p bits takes 3 p cycles, and vpdpbusd's 24.
-// AVX2: 2 x 10 instructions for three ports, 7 cycles (AVX-VNNI 2 x 8, 5.3); vpmaddubsw takes 11 (vpdpbusd 8). Decoding
-// takes 34 p instructions, and that of bytes 170.
+// instructions, as vpopcntb and vpdpbusd do, and gains nothing. So planes win where p q < 3, or where there are few
+// rows of x: decoding 512 weights of p bits takes 3 p cycles, and vpdpbusd's 24. AVX2: 2 x 10 instructions for three
+// ports, 7 cycles (AVX-VNNI 2 x 8, 5.3); vpmaddubsw takes 11 (vpdpbusd 8). Decoding takes 34 p instructions, and that
+// of bytes 170.
 #include "cpu/simd/popcount_gemm.h"
 
 #include "cpu/simd/bit_planes.h"
@@ -132,9 +133,7 @@ void run_panel(const BlockArgs& a) {
 }
 
 // The planes of the integers of a format: the highest of two's complement is inverted, so that all are unsigned.
-LOWBIT_INLINE Ints flip_of(const ElementFormat& f) {
-  return bytes(f.rule == kUnsigned || f.rule == kBipolar ? 0 : -1);
-}
+LOWBIT_INLINE Ints flip_of(const ElementFormat& f) { return bytes(f.rule == kUnsigned || f.rule == kBipolar ? 0 : -1); }
 
 // Weights straight from tile16 codes, two tiles at a time: few streams, each a row of tiles long.
 template <int kP, int kQ, bool kExclusive, int kR>
@@ -275,8 +274,8 @@ void fill_panel(const FillArgs& a) {
 
 LOWBIT_INLINE uint64_t low_bits(int32_t n) { return n >= 64 ? ~uint64_t{0} : n <= 0 ? 0 : (uint64_t{1} << n) - 1; }
 
-// The planes of 64 columns at a time. Numbers of two's complement are their codes. Of bipolar ones, v = 2 c - (2^q - 1),
-// those of ~c are packed: v >> 1 is c with its highest bit inverted.
+// The planes of 64 columns at a time. Numbers of two's complement are their codes. Of bipolar ones, v = 2 c - (2^q -
+// 1), those of ~c are packed: v >> 1 is c with its highest bit inverted.
 template <int kQ, bool kExclusive>
 void pack_planes(const PackArgs& a) {
   constexpr int kWords = words_of(kQ, kExclusive);
