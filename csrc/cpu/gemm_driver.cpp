@@ -227,7 +227,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
   const int64_t row_bytes = int64_t{engine.unit} * engine.x_quad;
   const int64_t stride = packed_rows(engine, end - begin) * row_bytes;
-  const bool integer = is_integer(plan.numbers);
+  const bool integer = is_integer(plan.numbers), planes = plan.numbers == Numbers::kPlanes;
   const QMatrix* xq = a.xq;
   for (int64_t r = begin; r < end; ++r) {
     const int64_t m = m0 + r;
@@ -245,7 +245,10 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
       }
       const auto* bytes = static_cast<const char*>(row);
       if (integer) {
-        if (engine.unit > 1) {
+        if (engine.pack != nullptr) {
+          engine.pack({&call.isa.planes, static_cast<const int8_t*>(row) + p.column,
+                       static_cast<int32_t>(p.source_column % kTileCols), p.columns, to, stride});
+        } else if (engine.unit > 1) {
           pack_units(engine, p, bytes, to, stride);
         } else if (plan.numbers == Numbers::kInt16) {
           pack_piece<1, true>(p, bytes, to, stride);
@@ -254,11 +257,15 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         }
         const int32_t zero = plan.x_zero ? int_at(xq->zero, m, p.column) : 0;
         const int32_t offset = plan.x->s8_offset - zero * (1 << plan.x->shift);
-        const int32_t sum =
-            plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns) + offset * p.columns;
+        const int32_t codes_sum = plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns);
+        const int32_t sum = codes_sum + offset * p.columns;
         out.sum[at] = sum;
         out.start[at] =
             static_cast<int32_t>(static_cast<uint32_t>(sum) * static_cast<uint32_t>(-plan.w[p.source]->offset));
+        if (planes) {
+          const int32_t rest = call.isa.planes.rest(codes_sum, p.columns);
+          out.start[at] = plan.w_zero ? rest : rest + out.start[at];
+        }
         if (call.use_wsum) out.zero[at] = offset;
         segment_sum = (p.first ? 0 : segment_sum) + sum;
       } else {
@@ -481,7 +488,7 @@ void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t 
     for (int tile = 0; tile < tiles; ++tile) {
       f.row = n0 + tile * kTileRows;
       if (f.row >= call.args.n) break;
-      f.out = out + tile * call.engine.w_quad;
+      f.out = out + static_cast<int64_t>(tile) * call.engine.w_quad * call.engine.w_quads;
       const int64_t at = (b.piece - first_piece + i) * width + tile * kTileRows;
       if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + at;
       if (t.w_sum != nullptr) f.sum = t.w_sum + at;
@@ -557,11 +564,12 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       k.w_float_zero = of_w(t.w_float_zero);
       k.w_zero = of_w(t.w_zero);
       k.w_sum = of_w(t.w_sum);
-      k.x_start = t.w_zero == nullptr ? of_x(x.start) : nullptr;
+      k.x_start = t.w_zero == nullptr || plan.numbers == Numbers::kPlanes ? of_x(x.start) : nullptr;
       k.x_sum = of_x(x.sum);
       k.x_zero = of_x(x.zero);
       k.x_float_sum = of_x(x.float_sum);
       k.x_scale = of_x(x.scale);
+      k.planes = &call.isa.planes;
       k.partial_quads = call.partial_quads;
       k.y = t.y + (begin - row0) * width;
       k.carry = t.carry + (begin - row0) * width * 4;
@@ -643,6 +651,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
     numbers = Numbers::kInt16;
   }
+  if (isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) numbers = Numbers::kPlanes;
   const Engine& engine = *isa.engines[static_cast<int>(numbers)];
   if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory;
   Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
@@ -659,7 +668,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows > a.m) super_rows = a.m;
   // blocks of kDirectTiles first, where they serve; then of kPanelTiles
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
+  const bool direct = super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide &&
+                      (numbers != Numbers::kPlanes || a.w.codes.layout == Layout::kTile16);
   const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
   const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
   const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;

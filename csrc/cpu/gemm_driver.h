@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cpu/gemm_plan.h"
+#include "cpu/plane_product.h"
 
 namespace lowbit::cpu {
 
@@ -27,6 +28,7 @@ struct PieceRun {
 
 // One block of activations times one panel, over the pieces of a K block. The sum of a piece starts at
 //   integers  x_start, or x_sum * w_zero; plus x_zero * w_sum        floats    0
+//   planes    x_start plus x_sum * w_zero plus x_zero * w_sum
 // and joins as ref/gemm_args.h says: y = fma(sum, s, y), y = fma(x_float_sum, -(s * w_float_zero), y), where
 // s = w_scale or w_scale * x_scale.
 struct BlockArgs {
@@ -47,6 +49,7 @@ struct BlockArgs {
   const int32_t* x_zero;
   const float* x_float_sum;
   const float* x_scale;
+  const PlaneProduct* planes;
   int32_t partial_quads;  // quads_in_16_bits()
   float* y;               // [row][tile][16]
   void* carry;            // the same, int32 or float
@@ -64,6 +67,16 @@ struct FillArgs {
   int32_t* sum;        // integers: [16] sums over the piece
   void* out;           // of the first quad
   int64_t out_stride;  // bytes from quad to quad
+};
+
+// A row of x, the columns of one piece.
+struct PackArgs {
+  const PlaneProduct* planes;
+  const int8_t* x;
+  int32_t head;  // columns of the first quad that lie outside the piece
+  int32_t columns;
+  void* out;           // of the first unit
+  int64_t out_stride;  // bytes from unit to unit
 };
 
 // Writes x rows of a chunk to the output.
@@ -93,10 +106,13 @@ struct Engine {
   // Around the calls of `panel` of a thread; null: nothing to do.
   void (*begin)();
   void (*end)();
+  // Planes: the quads of an operand of w, of `unit`; else 1. How a row of x is packed; null: its bytes as they are.
+  int32_t w_quads = 1;
+  void (*pack)(const PackArgs& args) = nullptr;
 };
 
 struct GemmIsa {
-  const Engine* engines[kNumbers];  // by Numbers; kInt16 may be absent: sums of kInt8 never saturate
+  const Engine* engines[kNumbers];  // by Numbers; kInt16 may be absent: sums of kInt8 never saturate; so may kPlanes
   // n codes of row r from column c, one a byte.
   void (*unpack)(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
   // out[i] = table[codes[i]] with 256 entries.
@@ -112,6 +128,7 @@ struct GemmIsa {
   void (*transpose)(const void* in, DType type, int64_t row_stride, int64_t rows, int64_t cols, void* out,
                     int64_t out_stride);
   void (*finish)(const FinishArgs& args);
+  PlaneProduct planes;  // with an engine of kPlanes: what it is for
 };
 
 // The GEMM of ref/gemm_args.h.

@@ -40,10 +40,11 @@ struct Window {
 inline constexpr int32_t kBlockPieces = 64;    // most pieces of a block,
 inline constexpr int32_t kWindowPieces = 128;  // of a window
 
-// kInt16: integers of 8 bits whose products an instruction set adds exactly as 16-bit numbers only.
-enum class Numbers : uint8_t { kInt8, kBF16, kF32, kInt16 };
-inline constexpr int kNumbers = 4;
-constexpr bool is_integer(Numbers n) { return n == Numbers::kInt8 || n == Numbers::kInt16; }
+// kInt16: integers of 8 bits whose products an instruction set adds exactly as 16-bit numbers only. kPlanes: bit
+// planes.
+enum class Numbers : uint8_t { kInt8, kBF16, kF32, kInt16, kPlanes };
+inline constexpr int kNumbers = 5;
+constexpr bool is_integer(Numbers n) { return n != Numbers::kBF16 && n != Numbers::kF32; }
 
 struct Plan {
   Numbers numbers;

@@ -15,6 +15,7 @@
 #include "common/spec.h"
 #include "cpu/dispatch.h"
 #include "cpu/gemm.h"
+#include "cpu/plane_product.h"
 #include "formats/codec.h"
 #include "formats/layout.h"
 
@@ -253,5 +254,12 @@ PYBIND11_MODULE(_C, m) {
       },
       py::arg("x_format"), py::arg("x_planes"), py::arg("w_format"),
       "The op that serves lowbit.gemm; x_format is None where x stays float.");
-  m.def("last_kernel", [] { return std::string(cpu::last_kernel()); }, "The kernel that ran last, \"<family>:<isa>\".");
+  m.def(
+      "last_kernel", [] { return std::string(cpu::last_kernel()); },
+      "The kernel that ran last, \"<family>:<isa>\"; with \":popcount\" where bit planes were counted.");
+  m.def(
+      "popcount_rows",
+      [](const std::string& isa, int w_bits, int x_bits) { return cpu::plane_rows(isa.c_str(), w_bits, x_bits); },
+      py::arg("isa"), py::arg("w_bits"), py::arg("x_bits"),
+      "The most rows of activations for which an ISA counts bit planes of integers of 1 to 8 bits; 0: never.");
 }

@@ -37,7 +37,7 @@ def test_no_sum_saturates(isa: str, w_name: str, x_name: str) -> None:
             x, x_values = extremes(x_name, m)
             ones = torch.ones(m, 1), torch.ones(N, 1)
             got = OPS.scaled_gemm(x, ones[0], f"{x_name}:row@plain", w, ones[1], f"{w_name}:row@tile16", K)
-            assert _C.last_kernel() == f"scaled_gemm:{isa}"
+            assert _C.last_kernel().removesuffix(":popcount") == f"scaled_gemm:{isa}"
             # exact sums below 2^53, rounded once
             assert torch.equal(got, (x_values @ w_values.T).float())
     finally:

@@ -99,6 +99,7 @@ void finish(const cpu::FinishArgs& a) {
 
 }  // namespace
 
-const cpu::GemmIsa kGemmRows = {{}, unpack, lookup8, lookup32, to_float, floats_to_bf16, sum8, transpose_rows, finish};
+const cpu::GemmIsa kGemmRows = {{},   unpack,         lookup8, lookup32, to_float, floats_to_bf16,
+                                sum8, transpose_rows, finish,  {}};
 
 }  // namespace lowbit::LOWBIT_ISA_NAMESPACE
