@@ -8,7 +8,7 @@
 //
 // A weight is decoded once for every kChunkRows rows of x, or as many as the engine keeps in cache. Sizes follow from
 // shapes alone, and no sum's order depends on the cut of M or N: results do not change with threads, M or the position
-// in a batch. Workspace: packed x (at most kPackedBytes, or one block of it), and below 1 MiB for each thread.
+// in a batch. Workspace: packed x (at most kPackedBytes, or one block of it), and below 1 MiB for each thread, kept.
 #include "cpu/gemm_driver.h"
 
 #include <algorithm>
@@ -26,6 +26,7 @@ constexpr int64_t kChunkRows = 540;
 constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
 constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
 constexpr int64_t kTasks = 48;           // that many are then aimed at
+constexpr int64_t kKeptRows = 1 << 20;   // bytes of packed x that a thread keeps between calls
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -36,7 +37,10 @@ Buffer allocate(int64_t bytes) {
   return Buffer(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(round_up(bytes + 64, 64)))));
 }
 
-// A buffer of this thread, kept between calls; at least `bytes`, or nullptr.
+enum class Use : uint8_t { kTask, kRows };
+
+// A buffer of this thread, one a use, kept between calls; at least `bytes`, or nullptr.
+template <Use kUse>
 char* thread_scratch(int64_t bytes) {
   thread_local Buffer buffer;
   thread_local int64_t size = 0;
@@ -638,13 +642,14 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       f.x_scale = nullptr;
     }
     if (a.bias != nullptr) {
-      for (int64_t i = 0; i < f.columns; ++i) t.bias[i] = load_float(a.bias, a.bias_dtype, (column + i) * a.bias_stride);
+      for (int64_t i = 0; i < f.columns; ++i)
+        t.bias[i] = load_float(a.bias, a.bias_dtype, (column + i) * a.bias_stride);
       f.bias = t.bias;
     }
   }
   f.out = a.out;
-  f.out.data =
-      static_cast<char*>(a.out.data) + ((m0 + row0) * a.out.row_stride + column * a.out.col_stride) * size_of(a.out.dtype);
+  f.out.data = static_cast<char*>(a.out.data) +
+               ((m0 + row0) * a.out.row_stride + column * a.out.col_stride) * size_of(a.out.dtype);
   call.isa.finish(f);
 }
 
@@ -663,7 +668,9 @@ int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles
 Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel) {
   if (a.m == 0 || a.n == 0) return Status();
   const Status out_of_memory(Code::kOutOfMemory, "gemm: no memory for the workspace");
-  Plan plan;
+  thread_local Plan plan_of_thread;  // cuts of few calls need new memory
+  Plan& plan = plan_of_thread;
+  plan.clear();
   if (!find_tables(a, &plan)) return out_of_memory;
   Numbers numbers = numbers_of(a);
   const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : 0;
@@ -685,8 +692,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows == 0) super_rows = std::max<int64_t>(kPackedBytes / row_bytes / engine.rows, 1) * engine.rows;
   if (super_rows > a.m) super_rows = a.m;
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && n_tiles >= kDirectTiles && a.w.high == nullptr && !call.use_wsum &&
-                      !call.plan.wide;
+  const bool direct =
+      super_rows <= kDirectRows && n_tiles >= kDirectTiles && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
   const int most_tiles = direct ? kDirectTiles : kPanelTiles;
   const int64_t n_blocks = ceil_div(n_tiles, most_tiles);
   // a last direct block that is not whole takes tiles of the one before as well
@@ -696,8 +703,9 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
 
   Carver rows_size{nullptr};
   carve_rows(call, super_rows, &rows_size);
-  const Buffer rows_buffer = allocate(rows_size.used);
-  if (!rows_buffer) return out_of_memory;
+  const Buffer large = rows_size.used > kKeptRows ? allocate(rows_size.used) : nullptr;
+  char* const rows_buffer = large ? large.get() : thread_scratch<Use::kRows>(rows_size.used);
+  if (rows_buffer == nullptr) return out_of_memory;
   Carver task_size{nullptr};
   carve_task(call, most_tiles, std::min(super_rows, chunk_rows), &task_size);
   std::atomic<bool> failed{false};
@@ -705,10 +713,10 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   for (int64_t m0 = 0; m0 < a.m; m0 += super_rows) {
     const int64_t rows = a.m - m0 < super_rows ? a.m - m0 : super_rows;
     const int64_t blocks = blocks_of(engine, rows);
-    Carver carver{rows_buffer.get()};
+    Carver carver{rows_buffer};
     const PackedRows x = carve_rows(call, rows, &carver);
     parallel(blocks, 1 + 65536 / (row_bytes * engine.rows), [&](int64_t begin, int64_t end) {
-      char* scratch = thread_scratch(7 * a.k + 256);
+      char* scratch = thread_scratch<Use::kTask>(7 * a.k + 256);
       if (scratch == nullptr) {
         failed = true;
         return;
@@ -719,7 +727,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         std::max(ceil_div(blocks, chunk_rows / engine.rows),
                  std::min(ceil_div(blocks, kLeastChunkRows / engine.rows), ceil_div(kTasks, n_blocks)));
     parallel(n_blocks * chunks, 1, [&](int64_t begin, int64_t end) {
-      char* scratch = thread_scratch(task_size.used);
+      char* scratch = thread_scratch<Use::kTask>(task_size.used);
       if (scratch == nullptr || failed) {
         failed = true;
         return;

@@ -21,8 +21,8 @@ namespace {
 using cpu::BlockArgs;
 using cpu::FillArgs;
 
-// Bytes of prefetch, where many short streams or the pages of a long one leave the hardware behind. Where a row of tiles
-// ends within them, the streams of a direct block are asked for where they go on: in the next block.
+// Bytes of prefetch, where many short streams or the pages of a long one leave the hardware behind. Where a row of
+// tiles ends within them, the streams of a direct block are asked for where they go on: in the next block.
 constexpr int kAhead = 2048;
 constexpr int kDirectAhead = 1024;
 
@@ -65,6 +65,17 @@ struct Block {
       const Ints b = ints(word);
       LOWBIT_UNROLL
       for (int v = 0; v < kVectors; ++v) to[r][v] = Math::dot(to[r][v], w[v], b);
+    }
+  }
+
+  // The same of one vector: all that a quad of several tiles decodes to would not stay in registers.
+  template <class To>
+  static LOWBIT_INLINE void add(To (&to)[kR][kVectors], Ints w, int v, const char* x, int c) {
+    LOWBIT_UNROLL
+    for (int r = 0; r < kR; ++r) {
+      int32_t word;
+      std::memcpy(&word, x + 4 * (r * kOperands + Math::word(c)), 4);
+      to[r][v] = Math::dot(to[r][v], w, ints(word));
     }
   }
 
@@ -184,7 +195,6 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
       }
       int64_t ahead = kDirectAhead;
       const auto step = [&](auto& to, bool whole, bool has_zero) __attribute__((always_inline)) {
-        Ints w[kOperands][Step::kVectors];
         LOWBIT_UNROLL
         for (int t = 0; t < kStep; ++t) {
           const uint8_t* tile = from + t * stride;
@@ -194,14 +204,12 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
           LOWBIT_UNROLL
           for (int i = 0; i < kParts; ++i) {
             const int v = t * kParts + i;
-            Ints operands[kOperands];
-            has_zero ? numbers(codes[i], zeros + v * kLanes, operands) : numbers(codes[i], operands);
+            Ints w[kOperands];
+            has_zero ? numbers(codes[i], zeros + v * kLanes, w) : numbers(codes[i], w);
             LOWBIT_UNROLL
-            for (int c = 0; c < kOperands; ++c) w[c][v] = operands[c];
+            for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], v, x, c);
           }
         }
-        LOWBIT_UNROLL
-        for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], x, c);
         x += 4 * kOperands * kR;
         from += Decoder::kBytes;
       };
@@ -275,17 +283,14 @@ void run_unpacked(const BlockArgs& args) {
         const uint8_t* from = codes[0] + 64 * (q - begin);
         const auto steps = [&](bool has_zero) __attribute__((always_inline)) {
           for (; q < stop; ++q) {
-            Ints w[kOperands][Step::kVectors];
             LOWBIT_UNROLL
             for (int v = 0; v < Step::kVectors; ++v) {
-              Ints operands[kOperands];
+              Ints w[kOperands];
               const Ints part = load_ints(from + v / kParts * kAtOnce * 64 + v % kParts * kBytes);
-              has_zero ? numbers(part, zeros + v * kLanes, operands) : numbers(part, operands);
+              has_zero ? numbers(part, zeros + v * kLanes, w) : numbers(part, w);
               LOWBIT_UNROLL
-              for (int c = 0; c < kOperands; ++c) w[c][v] = operands[c];
+              for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], v, x, c);
             }
-            LOWBIT_UNROLL
-            for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], x, c);
             x += 4 * kOperands * kR;
             from += 64;
           }
