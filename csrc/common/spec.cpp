@@ -69,7 +69,9 @@ Status parse_element(const char* op, const char* argument, std::string_view text
   return *out != nullptr ? Status() : unknown_format(op, argument, text, false);
 }
 
-Status parse_spec(const char* op, const char* argument, std::string_view text, Spec* out) {
+namespace {
+
+Status parse(const char* op, const char* argument, std::string_view text, Spec* out) {
   *out = Spec();
   const std::string_view whole = text;
   auto bad_block = [&](std::string_view got) {
@@ -131,6 +133,25 @@ Status parse_spec(const char* op, const char* argument, std::string_view text, S
                    "\"; use for instance \"uint4\" or \"float8_e4m3fn\"");
   }
   return Status();
+}
+
+}  // namespace
+
+Status parse_spec(const char* op, const char* argument, std::string_view text, Spec* out) {
+  // the last few of this thread: a call names its formats several times, and a model few different ones
+  struct Parsed {
+    std::string text;
+    Spec spec;
+  };
+  constexpr size_t kKept = 4;
+  thread_local Parsed kept[kKept];
+  thread_local size_t next = 0;
+  for (const Parsed& p : kept) {
+    if (p.spec.element != nullptr && p.text == text) return *out = p.spec, Status();
+  }
+  Status status = parse(op, argument, text, out);
+  if (status.ok()) kept[next++ % kKept] = {std::string(text), *out};
+  return status;
 }
 
 }  // namespace lowbit

@@ -37,6 +37,12 @@ void fill_bytes(const ElementFormat& f, CodeTables* t) {
     t->u8[c] = static_cast<uint8_t>((v + t->offset) / t->factor);
     t->s8[c] = static_cast<int8_t>((v - t->s8_offset) / t->factor);
   }
+  for (int shift = 1; shift >= 0; --shift) {
+    const int flip = t->u8[0] >> shift;
+    bool all = true;
+    for (int c = 0; c < n; ++c) all = all && t->u8[c] == (c ^ flip) << shift;
+    if (all) t->u8_flip = flip, t->u8_shift = shift;
+  }
 }
 
 }  // namespace
@@ -49,13 +55,14 @@ const CodeTables* code_tables(const ElementFormat& f) {
   if (t == nullptr) return nullptr;
   fill_floats(f, nullptr, t.get());
   t->shift = int8_shift(f);
+  t->u8_flip = -1;
   if (t->shift >= 0) fill_bytes(f, t.get());
   const CodeTables* other = nullptr;  // of a thread that was quicker
   return slot.compare_exchange_strong(other, t.get(), std::memory_order_acq_rel) ? t.release() : other;
 }
 
 void fill_codebook(const ElementFormat& f, const float* values, CodeTables* tables) {
-  tables->shift = -1;
+  tables->shift = tables->u8_flip = -1;
   fill_floats(f, values, tables);
 }
 

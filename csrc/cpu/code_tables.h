@@ -16,8 +16,9 @@ struct CodeTables {
   alignas(64) uint16_t f32_high[256], f32_low[256];  // the two halves of f32
   int32_t shift;
   int32_t offset, s8_offset, factor;
-  bool has_low;       // whether any of f32_low is not 0
-  int32_t low, high;  // least and largest value * 2^shift
+  int32_t u8_flip, u8_shift;  // u8[c] = (c ^ u8_flip) << u8_shift for every code; u8_flip -1: no such numbers
+  bool has_low;               // whether any of f32_low is not 0
+  int32_t low, high;          // least and largest value * 2^shift
 };
 
 // The tables of `f`, which is not a codebook; made once, they live for ever. nullptr when memory is short.

@@ -8,7 +8,7 @@
 //
 // A weight is decoded once for every kChunkRows rows of x, or as many as the engine keeps in cache. Sizes follow from
 // shapes alone, and no sum's order depends on the cut of M or N: results do not change with threads, M or the position
-// in a batch. Workspace: packed x (at most kPackedBytes, or one block of it), and below 1 MiB for each thread.
+// in a batch. Workspace: packed x (at most kPackedBytes, or one block of it), and below 1 MiB for each thread, kept.
 #include "cpu/gemm_driver.h"
 
 #include <algorithm>
@@ -26,6 +26,7 @@ constexpr int64_t kChunkRows = 540;
 constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
 constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
 constexpr int64_t kTasks = 48;           // that many are then aimed at
+constexpr int64_t kKeptRows = 1 << 20;   // bytes of packed x that a thread keeps between calls
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -36,7 +37,10 @@ Buffer allocate(int64_t bytes) {
   return Buffer(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(round_up(bytes + 64, 64)))));
 }
 
-// A buffer of this thread, kept between calls; at least `bytes`, or nullptr.
+enum class Use : uint8_t { kTask, kRows };
+
+// A buffer of this thread, one a use, kept between calls; at least `bytes`, or nullptr.
+template <Use kUse>
 char* thread_scratch(int64_t bytes) {
   thread_local Buffer buffer;
   thread_local int64_t size = 0;
@@ -424,6 +428,16 @@ TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver
   return t;
 }
 
+// Asks for part `part` of `parts` of the values of rows [row0, row0 + rows).
+void expect_values(const Call& call, const BlockValues& v, int64_t row0, int64_t rows, size_t part, size_t parts) {
+  if (!v || v.codes.format != nullptr || v.block.rows != 1) return;
+  if (v.row_stride > Block::count(call.args.k, v.block.cols)) return;  // rows do not follow each other
+  const int64_t row_bytes = v.row_stride * size_of(v.dtype);
+  const char* p = static_cast<const char*>(v.data) + row0 * row_bytes;
+  const auto lines = static_cast<size_t>(ceil_div(std::min(rows, call.args.n - row0) * row_bytes, 64));
+  for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) __builtin_prefetch(p + 64 * i);
+}
+
 // Loads what goes with the weights of window `b`.
 void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
@@ -513,9 +527,19 @@ void add_outliers(const Call& call, const PackedRows& x, int64_t m0, int64_t row
   }
 }
 
-// Rows [row0, row0 + rows) of the superblock at m0, whole blocks of x, times `tiles` tiles from row n0 of w.
-void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_rows, int64_t block0, int64_t block1,
-              int64_t n0, int tiles, const TaskScratch& t) {
+// Blocks [block0, block1) of x times `tiles` tiles from row n0 of w, of which the first `done` rows are another task's.
+struct Task {
+  int64_t block0, block1;
+  int64_t n0;
+  int tiles;
+  int64_t done;
+  int64_t next;  // n0 of the task that this thread runs next; -1: none
+};
+
+// A task of the superblock of x at m0.
+void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_rows, const Task& task,
+              const TaskScratch& t) {
+  const auto [block0, block1, n0, tiles, done, next] = task;
   const GemmArgs& a = call.args;
   const Plan& plan = call.plan;
   const Engine& engine = call.engine;
@@ -535,7 +559,12 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       load_window(call, plan.windows[window], n0, tiles, t);
     }
     const int32_t first_piece = plan.windows[window].piece;
-    if (!direct) fill_block(call, b, first_piece, n0, tiles, t);
+    if (!direct) {
+      fill_block(call, b, first_piece, n0, tiles, t);
+    } else if (next >= 0) {  // values are read when a task begins: nothing else would be on its way then
+      expect_values(call, a.w.scale, next, width, i_block, plan.blocks.size());
+      expect_values(call, a.w.zero, next, width, i_block, plan.blocks.size());
+    }
     PieceRun runs[kBlockPieces];
     for (int32_t i = 0; i < b.pieces; ++i) {
       const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
@@ -556,6 +585,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
         k.codes = &a.w.codes;
         k.tables = plan.w[0];
         k.row = n0;
+        k.next_row = next;
         k.w_value_zero = of_w(t.w_value_zero);
       }
       k.pieces = runs;
@@ -601,12 +631,13 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   }
 
   FinishArgs f{};
-  f.y = t.y;
+  const int64_t column = n0 + done;
+  f.y = t.y + done;
   f.rows = rows;
-  f.columns = n0 + width <= a.n ? width : a.n - n0;
+  f.columns = (n0 + width <= a.n ? n0 + width : a.n) - column;
   f.y_stride = width;
   if (call.raw) {
-    f.y = reinterpret_cast<const float*>(t.carry);
+    f.y = reinterpret_cast<const float*>(t.carry) + done;
     if (plan.wide) {
       auto* out = reinterpret_cast<int32_t*>(t.carry);
       for (int64_t i = 0; i < rows * width; ++i) out[i] = static_cast<int32_t>(t.sums[i]);
@@ -619,13 +650,14 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       f.x_scale = nullptr;
     }
     if (a.bias != nullptr) {
-      for (int64_t i = 0; i < f.columns; ++i) t.bias[i] = load_float(a.bias, a.bias_dtype, (n0 + i) * a.bias_stride);
+      for (int64_t i = 0; i < f.columns; ++i)
+        t.bias[i] = load_float(a.bias, a.bias_dtype, (column + i) * a.bias_stride);
       f.bias = t.bias;
     }
   }
   f.out = a.out;
-  f.out.data =
-      static_cast<char*>(a.out.data) + ((m0 + row0) * a.out.row_stride + n0 * a.out.col_stride) * size_of(a.out.dtype);
+  f.out.data = static_cast<char*>(a.out.data) +
+               ((m0 + row0) * a.out.row_stride + column * a.out.col_stride) * size_of(a.out.dtype);
   call.isa.finish(f);
 }
 
@@ -644,7 +676,9 @@ int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles
 Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel) {
   if (a.m == 0 || a.n == 0) return Status();
   const Status out_of_memory(Code::kOutOfMemory, "gemm: no memory for the workspace");
-  Plan plan;
+  thread_local Plan plan_of_thread;  // cuts of few calls need new memory
+  Plan& plan = plan_of_thread;
+  plan.clear();
   if (!find_tables(a, &plan)) return out_of_memory;
   Numbers numbers = numbers_of(a);
   const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : 0;
@@ -666,18 +700,21 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   int64_t super_rows = kPackedBytes / row_bytes / chunk_rows * chunk_rows;
   if (super_rows == 0) super_rows = std::max<int64_t>(kPackedBytes / row_bytes / engine.rows, 1) * engine.rows;
   if (super_rows > a.m) super_rows = a.m;
-  // blocks of kDirectTiles first, where they serve; then of kPanelTiles
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide &&
-                      (numbers != Numbers::kPlanes || a.w.codes.layout == Layout::kTile16);
-  const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
-  const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
-  const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;
+  const bool direct = super_rows <= kDirectRows && n_tiles >= kDirectTiles && a.w.high == nullptr && !call.use_wsum &&
+                      !call.plan.wide && (numbers != Numbers::kPlanes || a.w.codes.layout == Layout::kTile16);
+  const int most_tiles = direct ? kDirectTiles : kPanelTiles;
+  const int64_t n_blocks = ceil_div(n_tiles, most_tiles);
+  // a last direct block that is not whole takes tiles of the one before as well
+  const auto first_tile = [&](int64_t n_block) {
+    return direct ? std::min(n_block * kDirectTiles, n_tiles - kDirectTiles) : n_block * kPanelTiles;
+  };
 
   Carver rows_size{nullptr};
   carve_rows(call, super_rows, &rows_size);
-  const Buffer rows_buffer = allocate(rows_size.used);
-  if (!rows_buffer) return out_of_memory;
+  const Buffer large = rows_size.used > kKeptRows ? allocate(rows_size.used) : nullptr;
+  char* const rows_buffer = large ? large.get() : thread_scratch<Use::kRows>(rows_size.used);
+  if (rows_buffer == nullptr) return out_of_memory;
   Carver task_size{nullptr};
   carve_task(call, most_tiles, std::min(super_rows, chunk_rows), &task_size);
   std::atomic<bool> failed{false};
@@ -685,10 +722,10 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   for (int64_t m0 = 0; m0 < a.m; m0 += super_rows) {
     const int64_t rows = a.m - m0 < super_rows ? a.m - m0 : super_rows;
     const int64_t blocks = blocks_of(engine, rows);
-    Carver carver{rows_buffer.get()};
+    Carver carver{rows_buffer};
     const PackedRows x = carve_rows(call, rows, &carver);
     parallel(blocks, 1 + 65536 / (row_bytes * engine.rows), [&](int64_t begin, int64_t end) {
-      char* scratch = thread_scratch(7 * a.k + 256);
+      char* scratch = thread_scratch<Use::kTask>(7 * a.k + 256);
       if (scratch == nullptr) {
         failed = true;
         return;
@@ -699,7 +736,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         std::max(ceil_div(blocks, chunk_rows / engine.rows),
                  std::min(ceil_div(blocks, kLeastChunkRows / engine.rows), ceil_div(kTasks, n_blocks)));
     parallel(n_blocks * chunks, 1, [&](int64_t begin, int64_t end) {
-      char* scratch = thread_scratch(task_size.used);
+      char* scratch = thread_scratch<Use::kTask>(task_size.used);
       if (scratch == nullptr || failed) {
         failed = true;
         return;
@@ -710,14 +747,17 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         const bool x_stays = engine.resident_bytes > 0;
         const int64_t n_block = x_stays ? task % n_blocks : task / chunks;
         const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
-        const int64_t rest = n_block - direct_blocks;
-        const int64_t first_tile =
-            rest < 0 ? n_block * kDirectTiles : direct_blocks * kDirectTiles + rest * kPanelTiles;
-        const int tiles = rest < 0 ? kDirectTiles : tiles_for(n_tiles - first_tile);
+        const int64_t tile = first_tile(n_block);
+        Task what{};
+        what.block0 = chunk * blocks / chunks;
+        what.block1 = (chunk + 1) * blocks / chunks;
+        what.n0 = tile * kTileRows;
+        what.tiles = direct ? kDirectTiles : tiles_for(n_tiles - tile);
+        what.done = (n_block * most_tiles - tile) * kTileRows;
+        what.next = direct && task + 1 < end ? first_tile(n_block + 1) * kTileRows : -1;
         Carver task_carver{scratch};
-        const TaskScratch t = carve_task(call, tiles, std::min(super_rows, chunk_rows), &task_carver);
-        run_task(call, x, m0, rows, chunk * blocks / chunks, (chunk + 1) * blocks / chunks, first_tile * kTileRows,
-                 tiles, t);
+        const TaskScratch t = carve_task(call, what.tiles, std::min(super_rows, chunk_rows), &task_carver);
+        run_task(call, x, m0, rows, what, t);
       }
       if (engine.end != nullptr) engine.end();
     });

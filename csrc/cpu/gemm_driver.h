@@ -36,7 +36,7 @@ struct BlockArgs {
   const void* w;  // the panel; direct: null, and these
   const Codes* codes;
   const CodeTables* tables;
-  int64_t row;
+  int64_t row, next_row;      // of this block, and of the one that the thread decodes next; -1: none
   const float* w_value_zero;  // floats: subtracted from the values; a panel has it in
   const PieceRun* pieces;
   int32_t count;

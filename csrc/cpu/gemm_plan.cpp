@@ -58,6 +58,15 @@ Numbers numbers_of(const GemmArgs& args) {
   return x_exact && w_exact ? Numbers::kBF16 : Numbers::kF32;
 }
 
+void Plan::clear() {
+  pieces.clear();
+  blocks.clear();
+  windows.clear();
+  quads = 0;
+  x = nullptr;
+  x_scale_along_k = w_zero = w_float_zero = x_zero = wide = false;
+}
+
 bool find_tables(const GemmArgs& args, Plan* plan) {
   const QMatrix& w = args.w;
   const QMatrix* xq = args.xq;

@@ -61,6 +61,9 @@ struct Plan {
   bool w_float_zero = false;  // int8: float zero points, the second term of the join
   bool x_zero = false;
   bool wide = false;  // a segment's integer sum may leave int32
+
+  // As it was made, but for the memory of the cuts.
+  void clear();
 };
 
 // Whether zero points are there and are not integers.

@@ -87,3 +87,14 @@ def test_refused(text, sentence):
 def test_the_sentence_opens_with_the_op_and_the_argument():
     with pytest.raises(ValueError, match=r"^gemm: w_format must name a known format, got \"int9\""):
         _C.parse_spec("int9", "gemm", "w_format")
+
+
+def test_what_is_kept_of_earlier_strings_answers_for_no_other():
+    """More strings than a thread keeps, among them beginnings of each other, in turn and again."""
+    texts = [f"int4:g{n}" for n in (6, 64, 641)] + ["int4", "int4:g64@tile16", "uint4:g64"]
+    first = [_C.parse_spec(text) for text in texts]
+    assert len({str(sorted(spec.items(), key=str)) for spec in first}) == len(texts)
+    for _ in range(2):
+        assert [_C.parse_spec(text) for text in reversed(texts)] == first[::-1]
+        with pytest.raises(ValueError, match="int4:gx"):
+            _C.parse_spec("int4:gx")

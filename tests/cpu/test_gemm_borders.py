@@ -69,3 +69,63 @@ def test_segments_whose_sums_may_leave_int32(isa: str) -> None:
     w = operand(rng, "uint8", n, k, layout="tile16", zero="int")
     x = operand(rng, "uint8", m, k, layout="plain", zero="int")
     assert torch.equal(product(isa, x, w, k), product("ref", x, w, k))
+
+
+# what the transpose of a tile gives: code, code ^ sign, 2 code; and what takes a table
+DECODED = ("uint4:g64", "int3:g64", "ternary", "bipolar2:g64", "float4_e2m1fn:g64")
+
+
+@pytest.mark.parametrize("isa", FAST)
+@pytest.mark.parametrize("w_format", DECODED)
+@pytest.mark.parametrize("layout", ["canonical", "tile16"])
+def test_few_rows_over_tiles_that_two_blocks_share(isa: str, w_format: str, layout: str) -> None:
+    """The last block of a few rows of x is whole and takes tiles of the one before: what it writes are its own rows of
+    w alone, with their biases, in every dtype of the output; the same as among many rows of x."""
+    if layout == "tile16" and w_format.startswith("float"):
+        pytest.skip("floats of 4 bits have no tiles")
+    rng = np.random.default_rng(len(w_format))
+    k = 333
+    for n in (127, 128, 129, 200, 257):
+        w = operand(rng, w_format, n, k, layout=layout)
+        x = operand(rng, "int8", 9, k, layout="plain")
+        bias = torch.from_numpy(rng.standard_normal(n)).float()
+        assert x.scale is not None
+        before = _C.isa()
+        _C.force_isa(isa)
+        try:
+            for dtype in (torch.float32, torch.bfloat16, torch.float16):
+                args = (w.codes, w.scale, None, w.format)
+                many = torch.ops.lowbit.gemm(
+                    x.codes, *args, x_scale=x.scale, x_format=x.format, bias=bias, out_dtype=dtype, k=k
+                )
+                for m in (1, 2, 3):
+                    got = torch.full((m, n + 2), 7.0, dtype=dtype)
+                    torch.ops.lowbit.gemm.out(
+                        x.codes[:m],
+                        *args,
+                        x_scale=x.scale[:m],
+                        x_format=x.format,
+                        bias=bias,
+                        k=k,
+                        out=got[:, 1:-1],
+                    )
+                    assert torch.equal(got[:, 1:-1], many[:m]), (n, m, dtype)
+                    assert (got[:, [0, -1]] == 7).all(), (n, m)
+        finally:
+            _C.force_isa(before)
+
+
+@pytest.mark.parametrize("isa", FAST)
+def test_raw_sums_of_few_rows_over_tiles_that_two_blocks_share(isa: str) -> None:
+    rng = np.random.default_rng(5)
+    n, k = 200, 150
+    w, x = operand(rng, "int4", n, k, scaled=False), operand(rng, "int8", 9, k, scaled=False)
+    many = product(isa, x, w, k, torch.int32)
+    assert torch.equal(many, product("ref", x, w, k, torch.int32))
+    for m in (1, 2, 3):
+        assert torch.equal(product(isa, replace(x, codes=rows_of(x.codes, m)), w, k, torch.int32), many[:m])
+
+
+def rows_of(codes: torch.Tensor, m: int) -> torch.Tensor:
+    """The first rows of planes or of bytes."""
+    return codes[:, :m] if codes.dim() == 3 else codes[:m]

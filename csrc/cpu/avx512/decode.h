@@ -16,7 +16,9 @@ namespace {
 // Byte i of every 64-bit lane is 1 << i.
 inline __m512i identity_bytes() { return _mm512_set1_epi64(static_cast<long long>(0x8040201008040201ull)); }
 
-template <int kBits>
+// Below 8 bits the codes come out as (code ^ kFlip) << shift: the transpose adds a constant to its bytes for nothing,
+// and a matrix may lie a row higher.
+template <int kBits, int kFlip = 0>
 struct TileDecoder {
   static constexpr int kBytes = 8 * kBits;
   // the narrowest register that holds a tile
@@ -25,13 +27,14 @@ struct TileDecoder {
   __m512i spread, identity;
   __mmask64 rows;  // bytes of the bit matrices that are stored
 
-  TileDecoder() : identity(identity_bytes()) {
+  explicit TileDecoder(int shift = 0) : identity(identity_bytes()) {
     alignas(64) uint8_t index[64] = {};
     rows = 0;
     for (int lane = 0; lane < 8; ++lane) {
       for (int b = 0; b < kBits && kBits < 8; ++b) {
-        index[8 * lane + 7 - b] = static_cast<uint8_t>(lane * kBits + b);
-        rows |= __mmask64{1} << (8 * lane + 7 - b);
+        const int at = 8 * lane + 7 - b - shift;
+        index[at] = static_cast<uint8_t>(lane * kBits + b);
+        rows |= __mmask64{1} << at;
       }
     }
     spread = _mm512_load_si512(index);
@@ -57,7 +60,7 @@ struct TileDecoder {
       } else {
         raw = _mm512_loadu_si512(p);
       }
-      return _mm512_gf2p8affine_epi64_epi8(identity, _mm512_maskz_permutexvar_epi8(rows, spread, raw), 0);
+      return _mm512_gf2p8affine_epi64_epi8(identity, _mm512_maskz_permutexvar_epi8(rows, spread, raw), kFlip);
     }
   }
 };

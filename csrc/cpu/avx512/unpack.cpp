@@ -162,12 +162,19 @@ void unpack_plane_quads(const Codes& codes, int64_t row, int64_t quad, int32_t q
   constexpr bool kHalf = kBits <= 4;
   constexpr int kPlanes = kHalf ? 4 : 8, kFirst = kPlanes - kBits;
   constexpr int kColumns[2][4] = {{0, 1, kHalf ? 4 : 2, kHalf ? 5 : 3}, {2, 3, 6, 7}};  // of quads, see kHalf below
+  constexpr int64_t kLine = 16;                                                         // words of a cache line
   const int64_t words = (codes.cols + 31) / 32, end = quad + quads;
   int64_t offset[16];
   for (int64_t i = 0; i < 16; ++i) {
     offset[i] = (row + i < codes.rows ? row + i : codes.rows - 1) * codes.row_stride;
   }
   for (int64_t w = quad / 8; 8 * w < end; w += 4) {
+    if (w % kLine < 4) {  // rows of all planes are read side by side, more of them than the hardware follows
+      for (int b = 0; b < kBits; ++b) {
+        const auto* plane = static_cast<const uint32_t*>(codes.data) + b * codes.plane_stride + w + 2 * kLine;
+        for (const int64_t at : offset) _mm_prefetch(reinterpret_cast<const char*>(plane + at), _MM_HINT_T0);
+      }
+    }
     __m512i lanes[4][8];  // [g]: 16 bytes of each row, then the codes of 8 quads
     for (int g = 0; g < 4; ++g) {
       __m512i p[8], t[8];

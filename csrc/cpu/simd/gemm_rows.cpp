@@ -50,8 +50,19 @@ int32_t sum8(const int8_t* in, int64_t n) {
 void transpose_rows(const void* in, DType type, int64_t row_stride, int64_t rows, int64_t cols, void* out,
                     int64_t out_stride) {
   auto* to = static_cast<uint32_t*>(out);
+  const bool same = type == DType::kF32 || type == DType::kI32;
   for (int64_t r = 0; r < kTileRows; r += kLanes) {
-    for (int64_t c = 0; c < cols; c += kLanes) {
+    int64_t c = 0;
+    for (; same && r + kLanes <= rows && c + kLanes <= cols; c += kLanes) {
+      const auto* from = static_cast<const uint32_t*>(in) + r * row_stride + c;
+      Ints v[kLanes];
+      LOWBIT_UNROLL
+      for (int i = 0; i < kLanes; ++i) v[i] = load_ints(from + i * row_stride);
+      transpose(v);
+      LOWBIT_UNROLL
+      for (int j = 0; j < kLanes; ++j) store_ints(to + (c + j) * out_stride + r, v[j]);
+    }
+    for (; c < cols; c += kLanes) {
       Ints v[kLanes];
       for (int64_t i = 0; i < kLanes; ++i) {
         v[i] = r + i < rows ? load_numbers(in, type, (r + i) * row_stride + c, cols - c) : no_ints();

@@ -3,6 +3,7 @@
 //   Sum                               a vector of sums
 //   Numbers<bits>                     the decoder: from the codes of kLanes rows in the order of a tile to kOperands
 //                                     vectors
+//   with_decoder<bits>(a, f)          calls f(decoder of tiles, Numbers for what it gives)
 //   kValueZeros                       whether zero points are subtracted from the values
 //   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen
 //   word                              which word of x meets an operand
@@ -20,7 +21,8 @@ namespace {
 using cpu::BlockArgs;
 using cpu::FillArgs;
 
-// Bytes of prefetch, where many short streams or the pages of a long one leave the hardware behind.
+// Bytes of prefetch, where many short streams or the pages of a long one leave the hardware behind. Where a row of
+// tiles ends within them, the streams of a direct block are asked for where they go on: in the next block.
 constexpr int kAhead = 2048;
 constexpr int kDirectAhead = 1024;
 
@@ -66,11 +68,25 @@ struct Block {
     }
   }
 
+  // The same of one vector: all that a quad of several tiles decodes to would not stay in registers.
+  template <class To>
+  static LOWBIT_INLINE void add(To (&to)[kR][kVectors], Ints w, int v, const char* x, int c) {
+    LOWBIT_UNROLL
+    for (int r = 0; r < kR; ++r) {
+      int32_t word;
+      std::memcpy(&word, x + 4 * (r * kOperands + Math::word(c)), 4);
+      to[r][v] = Math::dot(to[r][v], w, ints(word));
+    }
+  }
+
+  // Of a sum in y and in carry. No lambda of join(): one that others capture would keep the sums in memory, stored in
+  // every turn of the loops.
+  LOWBIT_INLINE int at(int r, int v) const { return (r * kTiles + first) * static_cast<int>(kTileRows) + v * kLanes; }
+
   // To y or to carry. Branches stand outside of the unrolled code.
   LOWBIT_INLINE void join(const BlockArgs& a, int32_t p) {
     const cpu::PieceRun run = a.pieces[p];
     auto* carry = static_cast<char*>(a.carry);
-    const auto at = [&](int r, int v) { return (r * kTiles + first) * static_cast<int>(kTileRows) + v * kLanes; };
     if (!run.first)
       each(p, [&](int r, int v, int64_t, int64_t) { sum[r][v] = Math::resume(sum[r][v], carry + 4 * at(r, v)); });
     if (!run.last) {
@@ -148,18 +164,16 @@ void run_panel(const BlockArgs& args) {
 }
 
 // Weights straight from tile16 codes, for so few rows of x that a panel would cost more than decoding.
-template <class Math, int kBits, int kTiles, int kR>
-void run_direct(const BlockArgs& args) {
+template <class Math, int kTiles, int kR, class Decoder, class Numbers>
+void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numbers) {
   const BlockArgs a = args;
   constexpr int kOperands = Math::kOperands, kStep = direct_step(kTiles);
-  using Decoder = TileDecoder<kBits>;
   using Step = Block<Math, kTiles, kStep, kR>;
-  const Decoder decoder;
-  const typename Math::template Numbers<kBits> numbers(*a.codes->format, *a.tables);
   const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
   const int64_t stride = quads * Decoder::kBytes;
   const auto* base = static_cast<const uint8_t*>(a.codes->data) + a.row / 16 * stride;
   const bool at_end = a.row / 16 + kTiles == tiles;
+  const int64_t to_next = a.next_row < 0 ? 0 : ((a.next_row - a.row) / 16 - 1) * stride;
   for (int first = 0; first < kTiles; first += kStep) {
     const auto* x = static_cast<const char*>(a.x);
     Step block;
@@ -179,48 +193,51 @@ void run_direct(const BlockArgs& args) {
         for (int t = 0; t < kStep; ++t) Decoder::from_order(zeros + t * kTileRows, decoder_zeros + t * kTileRows);
         zeros = decoder_zeros;
       }
+      int64_t ahead = kDirectAhead;
       const auto step = [&](auto& to, bool whole, bool has_zero) __attribute__((always_inline)) {
-        Ints w[kOperands][Step::kVectors];
         LOWBIT_UNROLL
         for (int t = 0; t < kStep; ++t) {
           const uint8_t* tile = from + t * stride;
-          _mm_prefetch(reinterpret_cast<const char*>(tile) + kDirectAhead, _MM_HINT_T0);
+          _mm_prefetch(reinterpret_cast<const char*>(tile) + ahead, _MM_HINT_T0);
           Ints codes[kParts];
           decoder.decode(tile, whole, codes);
           LOWBIT_UNROLL
           for (int i = 0; i < kParts; ++i) {
             const int v = t * kParts + i;
-            Ints operands[kOperands];
-            has_zero ? numbers(codes[i], zeros + v * kLanes, operands) : numbers(codes[i], operands);
+            Ints w[kOperands];
+            has_zero ? numbers(codes[i], zeros + v * kLanes, w) : numbers(codes[i], w);
             LOWBIT_UNROLL
-            for (int c = 0; c < kOperands; ++c) w[c][v] = operands[c];
+            for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], v, x, c);
           }
         }
-        LOWBIT_UNROLL
-        for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], x, c);
         x += 4 * kOperands * kR;
         from += Decoder::kBytes;
       };
       // the load of the very last tile may reach past the codes
       const bool guard = at_end && run.quad + run.quads == quads;
-      int32_t q = guard ? 1 : 0;
-      if constexpr (Math::kPartials) {
-        while (a.partial_quads >= kLeastPartialQuads && q < run.quads) {
-          typename Math::Partial part[kR][Step::kVectors];
-          block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
-          const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
-          for (; q < end; ++q) step(part, true, false);
-          block.each(
-              p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+      const int32_t last = run.quads - (guard ? 1 : 0);
+      const int64_t in_row = quads - run.quad - kDirectAhead / Decoder::kBytes;
+      const int32_t turn = in_row < 0 ? 0 : in_row < last ? static_cast<int32_t>(in_row) : last;
+      int32_t q = 0;
+      for (const int32_t stop : {turn, last}) {
+        if constexpr (Math::kPartials) {
+          while (a.partial_quads >= kLeastPartialQuads && q < stop) {
+            typename Math::Partial part[kR][Step::kVectors];
+            block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+            const int32_t end = stop - q < a.partial_quads ? stop : q + a.partial_quads;
+            for (; q < end; ++q) step(part, true, false);
+            block.each(
+                p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+          }
         }
+        if (Math::kValueZeros && zeros != nullptr) {
+          for (; q < stop; ++q) step(block.sum, true, true);
+        } else {
+          for (; q < stop; ++q) step(block.sum, true, false);
+        }
+        ahead += to_next;
       }
-      if (Math::kValueZeros && zeros != nullptr) {
-        for (; q < run.quads; ++q) step(block.sum, true, true);
-        if (guard) step(block.sum, false, true);
-      } else {
-        for (; q < run.quads; ++q) step(block.sum, true, false);
-        if (guard) step(block.sum, false, false);
-      }
+      if (guard) Math::kValueZeros&& zeros != nullptr ? step(block.sum, false, true) : step(block.sum, false, false);
       if constexpr (!Decoder::kRowsInOrder) {
         LOWBIT_UNROLL
         for (int r = 0; r < kR; ++r) {
@@ -266,17 +283,14 @@ void run_unpacked(const BlockArgs& args) {
         const uint8_t* from = codes[0] + 64 * (q - begin);
         const auto steps = [&](bool has_zero) __attribute__((always_inline)) {
           for (; q < stop; ++q) {
-            Ints w[kOperands][Step::kVectors];
             LOWBIT_UNROLL
             for (int v = 0; v < Step::kVectors; ++v) {
-              Ints operands[kOperands];
+              Ints w[kOperands];
               const Ints part = load_ints(from + v / kParts * kAtOnce * 64 + v % kParts * kBytes);
-              has_zero ? numbers(part, zeros + v * kLanes, operands) : numbers(part, operands);
+              has_zero ? numbers(part, zeros + v * kLanes, w) : numbers(part, w);
               LOWBIT_UNROLL
-              for (int c = 0; c < kOperands; ++c) w[c][v] = operands[c];
+              for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], v, x, c);
             }
-            LOWBIT_UNROLL
-            for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], x, c);
             x += 4 * kOperands * kR;
             from += 64;
           }
@@ -367,8 +381,10 @@ void panel(int tiles, int rows, const BlockArgs& a) {
 
 template <class Math, int kBits, int kR>
 void direct_layout(const BlockArgs& a) {
-  a.codes->layout == Layout::kTile16 ? run_direct<Math, kBits, cpu::kDirectTiles, kR>(a)
-                                     : run_unpacked<Math, kBits, cpu::kDirectTiles, kR>(a);
+  if (a.codes->layout != Layout::kTile16) return run_unpacked<Math, kBits, cpu::kDirectTiles, kR>(a);
+  Math::template with_decoder<Math, kBits>(a, [&](const auto& decoder, const auto& numbers) {
+    run_direct<Math, cpu::kDirectTiles, kR>(a, decoder, numbers);
+  });
 }
 template <class Math, int kBits>
 void direct_rows(int rows, const BlockArgs& a) {
@@ -413,8 +429,16 @@ constexpr cpu::Engine engine(int32_t quads) {
           0,     panel<Math>,         direct<Math>,         fill<Math>, nullptr, nullptr};
 }
 
+// Codes by the decoder of the width, whatever they stand for.
+struct AnyCodes {
+  template <class Math, int kBits, class F>
+  static LOWBIT_INLINE void with_decoder(const BlockArgs& a, const F& f) {
+    f(TileDecoder<kBits>(), typename Math::template Numbers<kBits>(*a.codes->format, *a.tables));
+  }
+};
+
 // Sums in fp32.
-struct FloatSums {
+struct FloatSums : AnyCodes {
   using Sum = Floats;
   static constexpr bool kPartials = false;
   template <class B>
@@ -435,7 +459,7 @@ struct FloatSums {
 };
 
 // Sums of int8 products in int32.
-struct IntegerSums {
+struct IntegerSums : AnyCodes {
   using Sum = Ints;
   // What stands for the weights' offset and the zero points.
   template <class B>

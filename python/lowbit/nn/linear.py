@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -47,26 +49,25 @@ class QuantLinear(_Signed):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = self.bias
+        # _buffers and _modules directly: nn.Module would find each of them by a failed lookup first
+        weight: Any = self._modules["weight"]
+        parts = weight._buffers
         differentiable = torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad))
         if self.hadamard:
             rotate = _hadamard_autograd if differentiable else _hadamard
             x = rotate(x, block=self.hadamard, sign=self.sign)
-        weight = self.weight
-        # _buffers directly: nn.Module would find each of them by a failed lookup first
-        parts = weight._buffers
         gemm = _gemm_autograd if differentiable else _gemm
-        return gemm(
-            x,
-            parts["codes"],
-            parts["scale"],
-            parts["zero"],
-            weight.format,
-            x_format=self.x_format,
-            bias=bias,
-            w_scale2=parts["scale2"],
-            w_table=parts["table"],
-            k=self.in_features,
-        )
+        # an argument by name takes as long as five by place, also where it is None
+        given: dict[str, Any] = {"k": self.in_features}
+        if bias is not None:
+            given["bias"] = bias
+        if self.x_format is not None:
+            given["x_format"] = self.x_format
+        if parts["scale2"] is not None:
+            given["w_scale2"] = parts["scale2"]
+        if parts["table"] is not None:
+            given["w_table"] = parts["table"]
+        return gemm(x, parts["codes"], parts["scale"], parts["zero"], weight.format, **given)
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"]
