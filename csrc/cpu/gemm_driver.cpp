@@ -203,6 +203,16 @@ void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
 }
 
+// Quads of bf16 as pairs of columns 0, 2 and 1, 3, like pack_piece().
+void order_pairs(char* quads, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 8) {
+    uint64_t quad = 0;
+    std::memcpy(&quad, quads + i, 8);
+    quad = (quad & 0xffff00000000ffff) | (quad >> 16 & 0xffff0000) | (quad & 0xffff0000) << 16;
+    std::memcpy(quads + i, &quad, 8);
+  }
+}
+
 // The same for engines that take `unit` quads of a row together: rows of so many columns, `stride` bytes apart.
 void pack_units(const Engine& engine, const Piece& p, const char* row, char* out, int64_t stride) {
   const int64_t bytes = bytes_of_number(engine), columns = kTileCols * engine.unit;
@@ -211,6 +221,7 @@ void pack_units(const Engine& engine, const Piece& p, const char* row, char* out
     if (end - begin < columns) std::memset(out, 0, static_cast<size_t>(columns * bytes));
     std::memcpy(out + (begin - c) * bytes, row + (p.column + begin) * bytes,
                 static_cast<size_t>((end - begin) * bytes));
+    if (bytes == 2) order_pairs(out, columns * bytes);
   }
 }
 
@@ -244,14 +255,18 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         ++next;
       }
       const auto* bytes = static_cast<const char*>(row);
-      if (integer) {
-        if (engine.unit > 1) {
-          pack_units(engine, p, bytes, to, stride);
-        } else if (plan.numbers == Numbers::kInt16) {
-          pack_piece<1, true>(p, bytes, to, stride);
-        } else {
-          pack_piece<1>(p, bytes, to, stride);
+      if (engine.unit > 1) {
+        pack_units(engine, p, bytes, to, stride);
+      } else if (plan.numbers == Numbers::kInt16) {
+        pack_piece<1, true>(p, bytes, to, stride);
+      } else {
+        switch (bytes_of_number(engine)) {
+          case 1: pack_piece<1>(p, bytes, to, stride); break;
+          case 2: pack_piece<2>(p, bytes, to, stride); break;
+          default: pack_piece<4>(p, bytes, to, stride);
         }
+      }
+      if (integer) {
         const int32_t zero = plan.x_zero ? int_at(xq->zero, m, p.column) : 0;
         const int32_t offset = plan.x->s8_offset - zero * (1 << plan.x->shift);
         const int32_t sum =
@@ -261,8 +276,6 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
             static_cast<int32_t>(static_cast<uint32_t>(sum) * static_cast<uint32_t>(-plan.w[p.source]->offset));
         if (call.use_wsum) out.zero[at] = offset;
         segment_sum = (p.first ? 0 : segment_sum) + sum;
-      } else {
-        bytes_of_number(engine) == 2 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
       }
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
       if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
@@ -466,7 +479,8 @@ void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const
 void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
-  const int64_t width = tiles * kTileRows;
+  const int64_t width = tiles * kTileRows, w_quad = call.engine.w_quad;
+  const bool by_tile = call.engine.unit > 1;
   char* out = t.panel;
   for (int32_t i = 0; i < b.pieces; ++i) {
     const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
@@ -477,17 +491,23 @@ void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t 
     f.quads = p.quads;
     f.head = static_cast<int32_t>(p.source_column % kTileCols);
     f.tail = static_cast<int32_t>(p.quads * kTileCols - f.head - p.columns);
-    f.out_stride = static_cast<int64_t>(tiles) * call.engine.w_quad;
+    f.out_stride = by_tile ? w_quad : tiles * w_quad;
+    const int64_t tile_stride = by_tile ? p.room * w_quad : w_quad;
     for (int tile = 0; tile < tiles; ++tile) {
       f.row = n0 + tile * kTileRows;
       if (f.row >= call.args.n) break;
-      f.out = out + tile * call.engine.w_quad;
+      f.out = out + tile * tile_stride;
       const int64_t at = (b.piece - first_piece + i) * width + tile * kTileRows;
       if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + at;
       if (t.w_sum != nullptr) f.sum = t.w_sum + at;
       call.engine.fill(f);
+      // x is zero there, which is not enough where the panel may hold infinities
+      if (!is_integer(plan.numbers)) {
+        std::memset(out + tile * tile_stride + p.quads * f.out_stride, 0,
+                    static_cast<size_t>((p.room - p.quads) * w_quad));
+      }
     }
-    out += p.room * f.out_stride;
+    out += p.room * tiles * w_quad;
   }
 }
 
@@ -659,7 +679,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows > a.m) super_rows = a.m;
   // blocks of kDirectTiles first, where they serve; then of kPanelTiles
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
+  const bool direct =
+      engine.direct != nullptr && super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
   const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
   const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
   const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;

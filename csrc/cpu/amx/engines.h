@@ -14,5 +14,6 @@ extern const cpu::Engine kBF16Engine;
 namespace lowbit::amx {
 
 extern const cpu::Engine kInt8Engine;
+extern const cpu::Engine kBF16Engine;
 
 }  // namespace lowbit::amx

@@ -11,7 +11,7 @@ namespace {
 
 struct Int8Math {
   using Number = int32_t;
-  static constexpr int kOperands = 1;
+  static constexpr int kStepQuads = 16;
   static LOWBIT_INLINE void dot00() { _tile_dpbsud(0, 4, 6); }
   static LOWBIT_INLINE void dot01() { _tile_dpbsud(1, 4, 7); }
   static LOWBIT_INLINE void dot10() { _tile_dpbsud(2, 5, 6); }
@@ -45,8 +45,17 @@ void fill(const cpu::FillArgs& a) { avx512::kInt8Engine.fill(a); }
 
 }  // namespace
 
-const cpu::Engine kInt8Engine = {
-    128,          4, 64, kBlockRows, kTile, kStepQuads, kResidentBytes, panel<Int8Math>, nullptr, fill, configure_tiles,
-    release_tiles};
+const cpu::Engine kInt8Engine = {128,
+                                 4,
+                                 64,
+                                 kBlockRows,
+                                 kTile,
+                                 Int8Math::kStepQuads,
+                                 kResidentBytes,
+                                 panel<Int8Math>,
+                                 nullptr,
+                                 fill,
+                                 configure_tiles,
+                                 release_tiles};
 
 }  // namespace lowbit::amx

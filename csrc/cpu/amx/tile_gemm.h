@@ -1,14 +1,14 @@
 // The loops of the GEMM engines on tiles, for one kind of numbers each (Math):
 //   Number                  of sums
-//   kOperands               64-byte operands of one decoded tile of weights
+//   kStepQuads              quads of a tile
 //   dot00 .. dot11          adds the product of tile A0 or A1, of x, and B0 or B1, of w, to the sums of the pair
 //   load, store, add, to_float
 //                           of vectors of sums
 //   with_start              what a piece's sums begin at, added after its products
 //
-// A tile of x is 16 rows of 64 bytes as packed: one operand of 16 quads. A tile of w is the same operand of 16 quads of
-// a panel, 16 rows of w in each. Up to 2 x 2 tiles of sums are live: C0 .. C3, beside A0, A1, B0 and B1. A piece takes
-// whole tiles; x is zero beyond its quads.
+// A tile is 16 rows of 64 bytes, 1 KiB in a row: of x, kStepQuads quads of 16 rows as packed; of w, as many quads of 16
+// rows of it. Up to 2 x 2 tiles of sums are live: C0 .. C3, beside A0, A1, B0 and B1. A piece takes whole tiles; x is
+// zero beyond its quads.
 #pragma once
 
 #include <immintrin.h>
@@ -23,8 +23,8 @@ namespace {
 
 using cpu::BlockArgs;
 
-constexpr int kTile = 16;  // rows, and quads of a step
-constexpr int kStepQuads = kTile;
+constexpr int kTile = 16;  // rows
+constexpr int64_t kTileBytes = 64 * kTile;
 constexpr int kBlockRows = 2 * kTile;        // Engine::rows
 constexpr int32_t kResidentBytes = 1 << 20;  // half of a second-level cache
 
@@ -38,16 +38,13 @@ constexpr TileConfiguration kTileConfiguration;
 inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
-// Operand c of 16 quads to A0, A1, B0 and B1.
-template <class Math, int kTiles, int kA, int kB>
-LOWBIT_INLINE void load_step(const char* x, const char* w, int c) {
-  constexpr int64_t kRow = 64 * Math::kOperands;
-  x += 64 * c;
-  w += 64 * c;
-  _tile_loadd(4, x, kRow);
-  _tile_loadd(6, w, kTiles * kRow);
-  if constexpr (kB == 2) _tile_loadd(7, w + kRow, kTiles * kRow);
-  if constexpr (kA == 2) _tile_loadd(5, x + kTile * kRow, kRow);
+// The next tiles of x to A0 and A1, of w to B0 and B1.
+template <int kA, int kB>
+LOWBIT_INLINE void load_step(const char* x, const char* w, int64_t tile_stride) {
+  _tile_loadd(4, x, 64);
+  _tile_loadd(6, w, 64);
+  if constexpr (kB == 2) _tile_loadd(7, w + tile_stride, 64);
+  if constexpr (kA == 2) _tile_loadd(5, x + kTileBytes, 64);
 }
 
 // between(i): after the products of C i.
@@ -125,28 +122,18 @@ constexpr int kDelay = 2;
 template <class Math, int kTiles, int kA>
 void run_panel(int rows, const BlockArgs& a) {
   constexpr int kB = kTiles == 1 ? 1 : 2;
-  constexpr int64_t kRow = 64 * Math::kOperands;
   alignas(64) typename Math::Number sums[kDelay][kA * 2][kTile * kTile];
+  const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
-    const auto* w = static_cast<const char*>(a.w) + kRow * first;
+    const auto* w = static_cast<const char*>(a.w);
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
       const int row = i / 2 * kTile, left = rows - row;
       join<Math, kTiles>(a, p, first + i % 2, row, left < kTile ? left : kTile, sums[p % kDelay][i]);
     };
-    const auto other_operands = [&]() __attribute__((always_inline)) {
-      LOWBIT_UNROLL
-      for (int c = 1; c < Math::kOperands; ++c) {
-        load_step<Math, kTiles, kA, kB>(x, w, c);
-        multiply_step<Math, kA, kB>([](int) {});
-      }
-    };
-    const auto next = [&]() __attribute__((always_inline)) {
-      x += kA * kTile * kRow;
-      w += kStepQuads * kTiles * kRow;
-      load_step<Math, kTiles, kA, kB>(x, w, 0);
-    };
-    load_step<Math, kTiles, kA, kB>(x, w, 0);
+    int32_t steps = steps_of(0);
+    int64_t stride = steps * kTileBytes;  // of a piece's tiles
+    load_step<kA, kB>(x, w + first * stride, stride);
     for (int32_t p = 0; p < a.count; ++p) {
       _tile_zero(0);
       _tile_zero(1);
@@ -155,14 +142,21 @@ void run_panel(int rows, const BlockArgs& a) {
       multiply_step<Math, kA, kB>([&](int i) __attribute__((always_inline)) {
         if (p >= kDelay) join_tile(p - kDelay, i);
       });
-      other_operands();
-      for (int32_t q = kStepQuads; q < a.pieces[p].quads; q += kStepQuads) {
-        next();
+      const char* tile = w + first * stride;
+      for (int32_t step = 1; step < steps; ++step) {
+        x += kA * kTileBytes;
+        tile += kTileBytes;
+        load_step<kA, kB>(x, tile, stride);
         multiply_step<Math, kA, kB>([](int) {});
-        other_operands();
       }
+      x += kA * kTileBytes;
+      w += kTiles * stride;
       // loads wait for earlier stores to the same place of another page: the next come before the sums go out
-      if (p + 1 < a.count) next();
+      if (p + 1 < a.count) {
+        steps = steps_of(p + 1);
+        stride = steps * kTileBytes;
+        load_step<kA, kB>(x, w + first * stride, stride);
+      }
       auto& to = sums[p % kDelay];
       _tile_stored(0, to[0], 64);
       if constexpr (kB == 2) _tile_stored(1, to[1], 64);
