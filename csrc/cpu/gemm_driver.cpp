@@ -25,7 +25,8 @@ constexpr int64_t kPackedBytes = int64_t{32} << 20;
 constexpr int64_t kChunkRows = 540;
 constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
 constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
-constexpr int64_t kTasks = 48;           // that many are then aimed at
+constexpr int64_t kFirstCacheBytes = int64_t{32} << 10;
+constexpr int64_t kTasks = 48;  // that many are then aimed at
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -648,8 +649,14 @@ int64_t chunk_rows_of(const Engine& engine, int64_t row_bytes) {
   return rows / engine.rows * engine.rows;
 }
 
+// Most tiles of a panel. Where x stays in the second cache, a panel stays in the first.
+int panel_tiles(const Engine& engine) {
+  if (engine.resident_bytes == 0) return kPanelTiles;
+  return engine.quads * engine.w_quad * kPanelTiles <= kFirstCacheBytes ? kPanelTiles : 2;
+}
+
 // Of a panel, with `rest` tiles to go.
-int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles; }
+int tiles_for(const Engine& engine, int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : panel_tiles(engine); }
 
 }  // namespace
 
@@ -682,7 +689,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   const bool direct =
       engine.direct != nullptr && super_rows <= kDirectRows && a.w.high == nullptr && !call.use_wsum && !call.plan.wide;
   const int64_t direct_blocks = direct ? n_tiles / kDirectTiles : 0;
-  const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, kPanelTiles);
+  const int64_t n_blocks = direct_blocks + ceil_div(n_tiles - direct_blocks * kDirectTiles, panel_tiles(engine));
   const int most_tiles = direct_blocks > 0 ? kDirectTiles : kPanelTiles;
 
   Carver rows_size{nullptr};
@@ -723,8 +730,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
         const int64_t rest = n_block - direct_blocks;
         const int64_t first_tile =
-            rest < 0 ? n_block * kDirectTiles : direct_blocks * kDirectTiles + rest * kPanelTiles;
-        const int tiles = rest < 0 ? kDirectTiles : tiles_for(n_tiles - first_tile);
+            rest < 0 ? n_block * kDirectTiles : direct_blocks * kDirectTiles + rest * panel_tiles(engine);
+        const int tiles = rest < 0 ? kDirectTiles : tiles_for(engine, n_tiles - first_tile);
         Carver task_carver{scratch};
         const TaskScratch t = carve_task(call, tiles, std::min(super_rows, chunk_rows), &task_carver);
         run_task(call, x, m0, rows, chunk * blocks / chunks, (chunk + 1) * blocks / chunks, first_tile * kTileRows,

@@ -38,10 +38,11 @@ constexpr TileConfiguration kTileConfiguration;
 inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
-// The next tiles of x to A0 and A1, of w to B0 and B1.
+// The next tiles of x to A0 and A1, of w to B0 and B1. One row of x stands in for the 15 beyond it (kA = 0), which
+// would come from the second cache.
 template <int kA, int kB>
 LOWBIT_INLINE void load_step(const char* x, const char* w, int64_t tile_stride) {
-  _tile_loadd(4, x, 64);
+  _tile_loadd(4, x, kA == 0 ? 0 : 64);
   _tile_loadd(6, w, 64);
   if constexpr (kB == 2) _tile_loadd(7, w + tile_stride, 64);
   if constexpr (kA == 2) _tile_loadd(5, x + kTileBytes, 64);
@@ -121,8 +122,9 @@ constexpr int kDelay = 2;
 
 template <class Math, int kTiles, int kA>
 void run_panel(int rows, const BlockArgs& a) {
-  constexpr int kB = kTiles == 1 ? 1 : 2;
-  alignas(64) typename Math::Number sums[kDelay][kA * 2][kTile * kTile];
+  constexpr int kB = kTiles == 1 ? 1 : 2, kSums = kA == 2 ? 4 : 2;
+  constexpr int64_t kStepOfX = kA == 2 ? 2 * kTileBytes : kTileBytes;
+  alignas(64) typename Math::Number sums[kDelay][kSums][kTile * kTile];
   const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
@@ -144,12 +146,12 @@ void run_panel(int rows, const BlockArgs& a) {
       });
       const char* tile = w + first * stride;
       for (int32_t step = 1; step < steps; ++step) {
-        x += kA * kTileBytes;
+        x += kStepOfX;
         tile += kTileBytes;
         load_step<kA, kB>(x, tile, stride);
         multiply_step<Math, kA, kB>([](int) {});
       }
-      x += kA * kTileBytes;
+      x += kStepOfX;
       w += kTiles * stride;
       // loads wait for earlier stores to the same place of another page: the next come before the sums go out
       if (p + 1 < a.count) {
@@ -164,20 +166,24 @@ void run_panel(int rows, const BlockArgs& a) {
       if constexpr (kA == 2 && kB == 2) _tile_stored(3, to[3], 64);
     }
     for (int32_t p = a.count > kDelay ? a.count - kDelay : 0; p < a.count; ++p) {
-      for (int i = 0; i < kA * 2; ++i) {
+      for (int i = 0; i < kSums; ++i) {
         if (i % 2 < kB) join_tile(p, i);
       }
     }
   }
 }
 
+template <class Math, int kTiles>
+void panel_rows(int rows, const BlockArgs& a) {
+  if (rows == 1) return run_panel<Math, kTiles, 0>(rows, a);
+  rows <= kTile ? run_panel<Math, kTiles, 1>(rows, a) : run_panel<Math, kTiles, 2>(rows, a);
+}
 template <class Math>
 void panel(int tiles, int rows, const BlockArgs& a) {
-  const bool one = rows <= kTile;
   switch (tiles) {
-    case 1: return one ? run_panel<Math, 1, 1>(rows, a) : run_panel<Math, 1, 2>(rows, a);
-    case 2: return one ? run_panel<Math, 2, 1>(rows, a) : run_panel<Math, 2, 2>(rows, a);
-    default: return one ? run_panel<Math, 4, 1>(rows, a) : run_panel<Math, 4, 2>(rows, a);
+    case 1: return panel_rows<Math, 1>(rows, a);
+    case 2: return panel_rows<Math, 2>(rows, a);
+    default: return panel_rows<Math, 4>(rows, a);
   }
 }
 
