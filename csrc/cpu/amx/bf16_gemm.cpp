@@ -24,6 +24,8 @@ struct BF16Math {
   static LOWBIT_INLINE __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
   static LOWBIT_INLINE __m512 to_float(__m512 v) { return v; }
 
+  static bool is_plain(const BlockArgs&) { return true; }
+  static LOWBIT_INLINE __m512 plain_start(const BlockArgs&, __m512 sum, int64_t) { return sum; }
   template <class F>
   static LOWBIT_INLINE void with_start(const BlockArgs&, int64_t, const F& f) {
     f([](__m512 sum, int64_t) __attribute__((always_inline)) { return sum; });

@@ -5,6 +5,7 @@
 //   load, store, add, to_float
 //                           of vectors of sums
 //   with_start              what a piece's sums begin at, added after its products
+//   is_plain, plain_start   whether that is nothing or a number for each row of x (xi) alone, and a sum with it
 //
 // A tile is 16 rows of 64 bytes, 1 KiB in a row: of x, kStepQuads quads of 16 rows as packed; of w, as many quads of 16
 // rows of it. Up to 2 x 2 tiles of sums are live: C0 .. C3, beside A0, A1, B0 and B1. A piece takes whole tiles; x is
@@ -38,14 +39,22 @@ constexpr TileConfiguration kTileConfiguration;
 inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
-// The next tiles of x to A0 and A1, of w to B0 and B1. One row of x stands in for the 15 beyond it (kA = 0), which
-// would come from the second cache.
-template <int kA, int kB>
+// The next tiles of x to A0 and A1, of w to B0 and B1. x that one pass reads goes by the first cache, for the panel to
+// stay. One row of x (kA = 0) stands in for the 15 beyond it, which would come from the second cache.
+template <int kTiles, int kA, int kB>
 LOWBIT_INLINE void load_step(const char* x, const char* w, int64_t tile_stride) {
-  _tile_loadd(4, x, kA == 0 ? 0 : 64);
+  if constexpr (kTiles == kB && kA != 0) {
+    _tile_stream_loadd(4, x, 64);
+  } else {
+    _tile_loadd(4, x, kA == 0 ? 0 : 64);
+  }
   _tile_loadd(6, w, 64);
   if constexpr (kB == 2) _tile_loadd(7, w + tile_stride, 64);
-  if constexpr (kA == 2) _tile_loadd(5, x + kTileBytes, 64);
+  if constexpr (kTiles == kB && kA == 2) {
+    _tile_stream_loadd(5, x + kTileBytes, 64);
+  } else if constexpr (kA == 2) {
+    _tile_loadd(5, x + kTileBytes, 64);
+  }
 }
 
 // between(i): after the products of C i.
@@ -116,26 +125,45 @@ __attribute__((noinline)) void join(const BlockArgs& args, int32_t p, int tile, 
   });
 }
 
+// The same for a whole segment whose scales are those of w alone: straight code, which tiles hide.
+template <class Math, int kTiles, int kRows>
+LOWBIT_INLINE void join_plain(const BlockArgs& a, int32_t p, int tile, int row, const typename Math::Number* sums) {
+  const __m512 scale = _mm512_loadu_ps(a.w_scale + (int64_t{p} * kTiles + tile) * kTile);
+  float* y = a.y + (row * kTiles + tile) * kTile;
+  const int64_t xi = int64_t{p} * kBlockRows + row;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r, y += kTiles * kTile) {
+    const __m512 value = Math::to_float(Math::plain_start(a, Math::load(sums + r * kTile), xi + r));
+    _mm512_storeu_ps(y, _mm512_fmadd_ps(value, scale, _mm512_loadu_ps(y)));
+  }
+}
+
 // The sums of a piece join between the products of the piece after the next: by then they are stored, and the vector
 // units work while the tiles do.
 constexpr int kDelay = 2;
 
 template <class Math, int kTiles, int kA>
-void run_panel(int rows, const BlockArgs& a) {
+void run_panel(int rows, const BlockArgs& args) {
+  const BlockArgs a = args;  // a copy of its own, which stores to y cannot be thought to change
   constexpr int kB = kTiles == 1 ? 1 : 2, kSums = kA == 2 ? 4 : 2;
   constexpr int64_t kStepOfX = kA == 2 ? 2 * kTileBytes : kTileBytes;
   alignas(64) typename Math::Number sums[kDelay][kSums][kTile * kTile];
+  const bool plain =
+      (kA == 0 || rows % kTile == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
   const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
     const auto* w = static_cast<const char*>(a.w);
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
       const int row = i / 2 * kTile, left = rows - row;
+      if (plain && a.pieces[p].first && a.pieces[p].last) {
+        return join_plain<Math, kTiles, kA == 0 ? 1 : kTile>(a, p, first + i % 2, row, sums[p % kDelay][i]);
+      }
       join<Math, kTiles>(a, p, first + i % 2, row, left < kTile ? left : kTile, sums[p % kDelay][i]);
     };
     int32_t steps = steps_of(0);
     int64_t stride = steps * kTileBytes;  // of a piece's tiles
-    load_step<kA, kB>(x, w + first * stride, stride);
+    load_step<kTiles, kA, kB>(x, w + first * stride, stride);
     for (int32_t p = 0; p < a.count; ++p) {
       _tile_zero(0);
       _tile_zero(1);
@@ -148,7 +176,7 @@ void run_panel(int rows, const BlockArgs& a) {
       for (int32_t step = 1; step < steps; ++step) {
         x += kStepOfX;
         tile += kTileBytes;
-        load_step<kA, kB>(x, tile, stride);
+        load_step<kTiles, kA, kB>(x, tile, stride);
         multiply_step<Math, kA, kB>([](int) {});
       }
       x += kStepOfX;
@@ -157,7 +185,7 @@ void run_panel(int rows, const BlockArgs& a) {
       if (p + 1 < a.count) {
         steps = steps_of(p + 1);
         stride = steps * kTileBytes;
-        load_step<kA, kB>(x, w + first * stride, stride);
+        load_step<kTiles, kA, kB>(x, w + first * stride, stride);
       }
       auto& to = sums[p % kDelay];
       _tile_stored(0, to[0], 64);
