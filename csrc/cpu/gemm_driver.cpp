@@ -26,7 +26,8 @@ constexpr int64_t kChunkRows = 540;
 constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
 constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
 constexpr int64_t kFirstCacheBytes = int64_t{32} << 10;
-constexpr int64_t kTasks = 48;  // that many are then aimed at
+constexpr int32_t kFloatPartialQuads = 8;  // of engines with partial sums: tdpbf16ps takes 32 columns
+constexpr int64_t kTasks = 48;             // that many are then aimed at
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -666,7 +667,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   Plan plan;
   if (!find_tables(a, &plan)) return out_of_memory;
   Numbers numbers = numbers_of(a);
-  const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : 0;
+  const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : kFloatPartialQuads;
   if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
     numbers = Numbers::kInt16;
   }

@@ -8,6 +8,7 @@ namespace lowbit::avx512 {
 cpu::GemmIsa gemm_isa(int64_t rows);
 extern const cpu::Engine kInt8Engine;
 extern const cpu::Engine kBF16Engine;
+extern const cpu::Engine kBF16StepEngine;
 
 }  // namespace lowbit::avx512
 

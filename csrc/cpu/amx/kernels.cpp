@@ -26,7 +26,7 @@ bool ask_for_tiles() {
 #endif
 }
 
-// Rows of x from which tiles are quicker than vpdpbusd: the sums are the same. Those of bf16 are not (bf16_gemm.cpp).
+// Rows of x from which tiles are quicker than vpdpbusd: the sums are the same.
 constexpr int64_t kLeastRows = 16;
 
 }  // namespace
@@ -42,7 +42,8 @@ bool usable() {
 
 cpu::GemmIsa gemm_isa(int64_t rows) {
   cpu::GemmIsa isa = avx512::gemm_isa(rows);
-  isa.engines[static_cast<int>(cpu::Numbers::kBF16)] = &kBF16Engine;
+  isa.engines[static_cast<int>(cpu::Numbers::kBF16)] =
+      rows <= cpu::kDirectRows ? &avx512::kBF16StepEngine : &kBF16Engine;
   if (rows >= kLeastRows) isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
   return isa;
 }

@@ -4,7 +4,8 @@
 //   Numbers<bits>                     the decoder: from the codes of kLanes rows in the order of a tile to kOperands
 //                                     vectors
 //   kValueZeros                       whether zero points are subtracted from the values
-//   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen
+//   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen;
+//                                     of floats (kValueZeros): sums whose order is that of such partial sums
 //   word                              which word of x meets an operand
 //   start, add_start, dot, resume, save, to_float
 //                                     of sums
@@ -203,23 +204,41 @@ void run_direct(const BlockArgs& args) {
       };
       // the load of the very last tile may reach past the codes
       const bool guard = at_end && run.quad + run.quads == quads;
-      int32_t q = guard ? 1 : 0;
-      if constexpr (Math::kPartials) {
-        while (a.partial_quads >= kLeastPartialQuads && q < run.quads) {
+      if constexpr (Math::kPartials && Math::kValueZeros) {
+        for (int32_t q = 0; q < run.quads;) {
           typename Math::Partial part[kR][Step::kVectors];
           block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
           const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
-          for (; q < end; ++q) step(part, true, false);
+          const int32_t whole = guard && end == run.quads ? end - 1 : end;
+          if (zeros != nullptr) {
+            for (; q < whole; ++q) step(part, true, true);
+            for (; q < end; ++q) step(part, false, true);
+          } else {
+            for (; q < whole; ++q) step(part, true, false);
+            for (; q < end; ++q) step(part, false, false);
+          }
           block.each(
               p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
         }
-      }
-      if (Math::kValueZeros && zeros != nullptr) {
-        for (; q < run.quads; ++q) step(block.sum, true, true);
-        if (guard) step(block.sum, false, true);
       } else {
-        for (; q < run.quads; ++q) step(block.sum, true, false);
-        if (guard) step(block.sum, false, false);
+        int32_t q = guard ? 1 : 0;
+        if constexpr (Math::kPartials) {
+          while (a.partial_quads >= kLeastPartialQuads && q < run.quads) {
+            typename Math::Partial part[kR][Step::kVectors];
+            block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+            const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
+            for (; q < end; ++q) step(part, true, false);
+            block.each(
+                p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+          }
+        }
+        if (Math::kValueZeros && zeros != nullptr) {
+          for (; q < run.quads; ++q) step(block.sum, true, true);
+          if (guard) step(block.sum, false, true);
+        } else {
+          for (; q < run.quads; ++q) step(block.sum, true, false);
+          if (guard) step(block.sum, false, false);
+        }
       }
       if constexpr (!Decoder::kRowsInOrder) {
         LOWBIT_UNROLL
@@ -254,17 +273,20 @@ void run_unpacked(const BlockArgs& args) {
       Math::start(a, p, block);
       const float* zeros =
           a.w_value_zero != nullptr ? a.w_value_zero + (int64_t{p} * kTiles + first) * kTileRows : nullptr;
-      for (int64_t q = run.quad; q < run.quad + run.quads;) {
-        if (q < begin || q >= end) {
+      constexpr bool kSteps = Math::kPartials && Math::kValueZeros;
+      const int64_t run_end = run.quad + run.quads;
+      for (int64_t q = run.quad; q < run_end;) {
+        const int64_t least = !kSteps ? q + 1 : run_end - q < a.partial_quads ? run_end : q + a.partial_quads;
+        if (q < begin || least > end) {
           begin = q / 8 * 8;  // a word of a plane
           end = begin + kAtOnce < quads ? begin + kAtOnce : quads;
           for (int t = 0; t < kStep; ++t) {
             unpack_quads(*a.codes, a.row + 16 * (first + t), begin, static_cast<int32_t>(end - begin), codes[t]);
           }
         }
-        const int64_t stop = end < run.quad + run.quads ? end : run.quad + run.quads;
+        const int64_t stop = kSteps ? least : end < run_end ? end : run_end;
         const uint8_t* from = codes[0] + 64 * (q - begin);
-        const auto steps = [&](bool has_zero) __attribute__((always_inline)) {
+        const auto steps = [&](auto& to, bool has_zero) __attribute__((always_inline)) {
           for (; q < stop; ++q) {
             Ints w[kOperands][Step::kVectors];
             LOWBIT_UNROLL
@@ -276,12 +298,20 @@ void run_unpacked(const BlockArgs& args) {
               for (int c = 0; c < kOperands; ++c) w[c][v] = operands[c];
             }
             LOWBIT_UNROLL
-            for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], x, c);
+            for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], x, c);
             x += 4 * kOperands * kR;
             from += 64;
           }
         };
-        Math::kValueZeros&& zeros != nullptr ? steps(true) : steps(false);
+        if constexpr (kSteps) {
+          typename Math::Partial part[kR][Step::kVectors];
+          block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+          zeros != nullptr ? steps(part, true) : steps(part, false);
+          block.each(
+              p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+        } else {
+          Math::kValueZeros&& zeros != nullptr ? steps(block.sum, true) : steps(block.sum, false);
+        }
       }
       block.join(a, p);
     }
