@@ -25,8 +25,10 @@ constexpr int64_t kPackedBytes = int64_t{32} << 20;
 constexpr int64_t kChunkRows = 540;
 constexpr int64_t kLeastChunkRows = 48;  // where few rows of w leave few tasks
 constexpr int64_t kResidentRows = 128;   // least, for a weight is decoded for so many
-constexpr int64_t kTasks = 48;           // that many are then aimed at
-constexpr int64_t kKeptRows = 1 << 20;   // bytes of packed x that a thread keeps between calls
+constexpr int64_t kFirstCacheBytes = int64_t{32} << 10;
+constexpr int32_t kFloatPartialQuads = 8;  // of engines with partial sums: tdpbf16ps takes 32 columns
+constexpr int64_t kTasks = 48;             // that many are then aimed at
+constexpr int64_t kKeptRows = 1 << 20;     // bytes of packed x that a thread keeps between calls
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -207,6 +209,16 @@ void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
 }
 
+// Quads of bf16 as pairs of columns 0, 2 and 1, 3, like pack_piece().
+void order_pairs(char* quads, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 8) {
+    uint64_t quad = 0;
+    std::memcpy(&quad, quads + i, 8);
+    quad = (quad & 0xffff00000000ffff) | (quad >> 16 & 0xffff0000) | (quad & 0xffff0000) << 16;
+    std::memcpy(quads + i, &quad, 8);
+  }
+}
+
 // The same for engines that take `unit` quads of a row together: rows of so many columns, `stride` bytes apart.
 void pack_units(const Engine& engine, const Piece& p, const char* row, char* out, int64_t stride) {
   const int64_t bytes = bytes_of_number(engine), columns = kTileCols * engine.unit;
@@ -215,6 +227,7 @@ void pack_units(const Engine& engine, const Piece& p, const char* row, char* out
     if (end - begin < columns) std::memset(out, 0, static_cast<size_t>(columns * bytes));
     std::memcpy(out + (begin - c) * bytes, row + (p.column + begin) * bytes,
                 static_cast<size_t>((end - begin) * bytes));
+    if (bytes == 2) order_pairs(out, columns * bytes);
   }
 }
 
@@ -248,17 +261,21 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         ++next;
       }
       const auto* bytes = static_cast<const char*>(row);
-      if (integer) {
-        if (engine.pack != nullptr) {
-          engine.pack({&call.isa.planes, static_cast<const int8_t*>(row) + p.column,
-                       static_cast<int32_t>(p.source_column % kTileCols), p.columns, to, stride});
-        } else if (engine.unit > 1) {
-          pack_units(engine, p, bytes, to, stride);
-        } else if (plan.numbers == Numbers::kInt16) {
-          pack_piece<1, true>(p, bytes, to, stride);
-        } else {
-          pack_piece<1>(p, bytes, to, stride);
+      if (engine.pack != nullptr) {
+        engine.pack({&call.isa.planes, static_cast<const int8_t*>(row) + p.column,
+                     static_cast<int32_t>(p.source_column % kTileCols), p.columns, to, stride});
+      } else if (engine.unit > 1) {
+        pack_units(engine, p, bytes, to, stride);
+      } else if (plan.numbers == Numbers::kInt16) {
+        pack_piece<1, true>(p, bytes, to, stride);
+      } else {
+        switch (bytes_of_number(engine)) {
+          case 1: pack_piece<1>(p, bytes, to, stride); break;
+          case 2: pack_piece<2>(p, bytes, to, stride); break;
+          default: pack_piece<4>(p, bytes, to, stride);
         }
+      }
+      if (integer) {
         const int32_t zero = plan.x_zero ? int_at(xq->zero, m, p.column) : 0;
         const int32_t offset = plan.x->s8_offset - zero * (1 << plan.x->shift);
         const int32_t codes_sum = plan.x->factor * call.isa.sum8(static_cast<const int8_t*>(row) + p.column, p.columns);
@@ -272,8 +289,6 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         }
         if (call.use_wsum) out.zero[at] = offset;
         segment_sum = (p.first ? 0 : segment_sum) + sum;
-      } else {
-        bytes_of_number(engine) == 2 ? pack_piece<2>(p, bytes, to, stride) : pack_piece<4>(p, bytes, to, stride);
       }
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
       if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
@@ -487,7 +502,8 @@ void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const
 void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
-  const int64_t width = tiles * kTileRows;
+  const int64_t width = tiles * kTileRows, w_quad = call.engine.w_quad;
+  const bool by_tile = call.engine.unit > 1 && call.engine.w_quads == 1;
   char* out = t.panel;
   for (int32_t i = 0; i < b.pieces; ++i) {
     const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
@@ -498,17 +514,23 @@ void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t 
     f.quads = p.quads;
     f.head = static_cast<int32_t>(p.source_column % kTileCols);
     f.tail = static_cast<int32_t>(p.quads * kTileCols - f.head - p.columns);
-    f.out_stride = static_cast<int64_t>(tiles) * call.engine.w_quad;
+    f.out_stride = by_tile ? w_quad : tiles * w_quad;
+    const int64_t tile_stride = w_quad * (by_tile ? p.room : call.engine.w_quads);
     for (int tile = 0; tile < tiles; ++tile) {
       f.row = n0 + tile * kTileRows;
       if (f.row >= call.args.n) break;
-      f.out = out + static_cast<int64_t>(tile) * call.engine.w_quad * call.engine.w_quads;
+      f.out = out + tile * tile_stride;
       const int64_t at = (b.piece - first_piece + i) * width + tile * kTileRows;
       if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + at;
       if (t.w_sum != nullptr) f.sum = t.w_sum + at;
       call.engine.fill(f);
+      // x is zero there, which is not enough where the panel may hold infinities
+      if (!is_integer(plan.numbers)) {
+        std::memset(out + tile * tile_stride + p.quads * f.out_stride, 0,
+                    static_cast<size_t>((p.room - p.quads) * w_quad));
+      }
     }
-    out += p.room * f.out_stride;
+    out += p.room * tiles * w_quad;
   }
 }
 
@@ -668,8 +690,14 @@ int64_t chunk_rows_of(const Engine& engine, int64_t row_bytes) {
   return rows / engine.rows * engine.rows;
 }
 
+// Most tiles of a panel. Where x stays in the second cache, a panel stays in the first.
+int panel_tiles(const Engine& engine) {
+  if (engine.resident_bytes == 0) return kPanelTiles;
+  return engine.quads * engine.w_quad * kPanelTiles <= kFirstCacheBytes ? kPanelTiles : 2;
+}
+
 // Of a panel, with `rest` tiles to go.
-int tiles_for(int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : kPanelTiles; }
+int tiles_for(const Engine& engine, int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : panel_tiles(engine); }
 
 }  // namespace
 
@@ -681,7 +709,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   plan.clear();
   if (!find_tables(a, &plan)) return out_of_memory;
   Numbers numbers = numbers_of(a);
-  const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : 0;
+  const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : kFloatPartialQuads;
   if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
     numbers = Numbers::kInt16;
   }
@@ -701,13 +729,14 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (super_rows == 0) super_rows = std::max<int64_t>(kPackedBytes / row_bytes / engine.rows, 1) * engine.rows;
   if (super_rows > a.m) super_rows = a.m;
   const int64_t n_tiles = ceil_div(a.n, kTileRows);
-  const bool direct = super_rows <= kDirectRows && n_tiles >= kDirectTiles && a.w.high == nullptr && !call.use_wsum &&
-                      !call.plan.wide && (numbers != Numbers::kPlanes || a.w.codes.layout == Layout::kTile16);
-  const int most_tiles = direct ? kDirectTiles : kPanelTiles;
+  const bool direct = engine.direct != nullptr && super_rows <= kDirectRows && n_tiles >= kDirectTiles &&
+                      a.w.high == nullptr && !call.use_wsum && !call.plan.wide &&
+                      (numbers != Numbers::kPlanes || a.w.codes.layout == Layout::kTile16);
+  const int most_tiles = direct ? kDirectTiles : panel_tiles(engine);
   const int64_t n_blocks = ceil_div(n_tiles, most_tiles);
   // a last direct block that is not whole takes tiles of the one before as well
   const auto first_tile = [&](int64_t n_block) {
-    return direct ? std::min(n_block * kDirectTiles, n_tiles - kDirectTiles) : n_block * kPanelTiles;
+    return direct ? std::min(n_block * kDirectTiles, n_tiles - kDirectTiles) : n_block * most_tiles;
   };
 
   Carver rows_size{nullptr};
@@ -752,7 +781,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         what.block0 = chunk * blocks / chunks;
         what.block1 = (chunk + 1) * blocks / chunks;
         what.n0 = tile * kTileRows;
-        what.tiles = direct ? kDirectTiles : tiles_for(n_tiles - tile);
+        what.tiles = direct ? kDirectTiles : tiles_for(engine, n_tiles - tile);
         what.done = (n_block * most_tiles - tile) * kTileRows;
         what.next = direct && task + 1 < end ? first_tile(n_block + 1) * kTileRows : -1;
         Carver task_carver{scratch};

@@ -4,6 +4,7 @@
 // rows. A piece takes a multiple of Engine::unit quads in both operands, a block of x a multiple of Engine::row_unit
 // rows:
 //   weights   panel[quad][tile][operands of 64 bytes]: 16 rows x 4 columns in the engine's numbers
+//             where a unit is more than a quad, panel[piece][tile][quad][operands]; floats: zeros beyond the quads
 //   x         packed[unit of quads][row][columns]      in the engine's numbers, zeros outside the piece
 // The rows of x beyond the block's are not written. Values of weights per piece are [piece][tile][16], of activations
 // [piece][Engine::rows]. Null pointers mean absent.
@@ -50,7 +51,7 @@ struct BlockArgs {
   const float* x_float_sum;
   const float* x_scale;
   const PlaneProduct* planes;
-  int32_t partial_quads;  // quads_in_16_bits()
+  int32_t partial_quads;  // quads_in_16_bits(); floats: of partial sums, for engines whose order has them
   float* y;               // [row][tile][16]
   void* carry;            // the same, int32 or float
 };

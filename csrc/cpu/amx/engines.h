@@ -8,11 +8,13 @@ namespace lowbit::avx512 {
 cpu::GemmIsa gemm_isa(int64_t rows);
 extern const cpu::Engine kInt8Engine;
 extern const cpu::Engine kBF16Engine;
+extern const cpu::Engine kBF16StepEngine;
 
 }  // namespace lowbit::avx512
 
 namespace lowbit::amx {
 
 extern const cpu::Engine kInt8Engine;
+extern const cpu::Engine kBF16Engine;
 
 }  // namespace lowbit::amx

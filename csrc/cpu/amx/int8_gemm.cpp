@@ -11,7 +11,7 @@ namespace {
 
 struct Int8Math {
   using Number = int32_t;
-  static constexpr int kOperands = 1;
+  static constexpr int kStepQuads = 16;
   static LOWBIT_INLINE void dot00() { _tile_dpbsud(0, 4, 6); }
   static LOWBIT_INLINE void dot01() { _tile_dpbsud(1, 4, 7); }
   static LOWBIT_INLINE void dot10() { _tile_dpbsud(2, 5, 6); }
@@ -22,12 +22,15 @@ struct Int8Math {
   static LOWBIT_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
   static LOWBIT_INLINE __m512 to_float(__m512i v) { return _mm512_cvtepi32_ps(v); }
 
+  static bool is_plain(const BlockArgs& a) { return a.x_start != nullptr && a.w_sum == nullptr; }
+  static LOWBIT_INLINE __m512i plain_start(const BlockArgs& a, __m512i sum, int64_t xi) {
+    return add(sum, _mm512_set1_epi32(a.x_start[xi]));
+  }
   // Calls f(start), start(sum, xi): what stands for the weights' offset and the zero points, added to a sum.
   template <class F>
   static LOWBIT_INLINE void with_start(const BlockArgs& a, int64_t wi, const F& f) {
-    if (a.x_start != nullptr && a.w_sum == nullptr) {
-      f([&](__m512i sum, int64_t xi)
-            __attribute__((always_inline)) { return add(sum, _mm512_set1_epi32(a.x_start[xi])); });
+    if (is_plain(a)) {
+      f([&](__m512i sum, int64_t xi) __attribute__((always_inline)) { return plain_start(a, sum, xi); });
     } else {
       const __m512i zero = a.w_zero != nullptr ? _mm512_loadu_si512(a.w_zero + wi) : _mm512_setzero_si512();
       const __m512i w_sum = a.w_sum != nullptr ? _mm512_loadu_si512(a.w_sum + wi) : _mm512_setzero_si512();
@@ -45,8 +48,17 @@ void fill(const cpu::FillArgs& a) { avx512::kInt8Engine.fill(a); }
 
 }  // namespace
 
-const cpu::Engine kInt8Engine = {
-    128,          4, 64, kBlockRows, kTile, kStepQuads, kResidentBytes, panel<Int8Math>, nullptr, fill, configure_tiles,
-    release_tiles};
+const cpu::Engine kInt8Engine = {128,
+                                 4,
+                                 64,
+                                 kBlockRows,
+                                 kTile,
+                                 Int8Math::kStepQuads,
+                                 kResidentBytes,
+                                 panel<Int8Math>,
+                                 nullptr,
+                                 fill,
+                                 configure_tiles,
+                                 release_tiles};
 
 }  // namespace lowbit::amx

@@ -29,6 +29,9 @@ bool ask_for_tiles() {
 // Rows of x from which tiles are quicker than vpdpbusd: the sums are the same.
 constexpr int64_t kLeastRows = 16;
 
+// Rows of x to which FMA is quicker than tiles of bf16, with the same sums.
+constexpr int64_t kMostVectorRows = 2;
+
 }  // namespace
 
 bool usable() {
@@ -42,6 +45,8 @@ bool usable() {
 
 cpu::GemmIsa gemm_isa(int64_t rows) {
   cpu::GemmIsa isa = avx512::gemm_isa(rows);
+  isa.engines[static_cast<int>(cpu::Numbers::kBF16)] =
+      rows <= kMostVectorRows ? &avx512::kBF16StepEngine : &kBF16Engine;
   if (rows >= kLeastRows) isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
   return isa;
 }

@@ -1,14 +1,15 @@
 // The loops of the GEMM engines on tiles, for one kind of numbers each (Math):
 //   Number                  of sums
-//   kOperands               64-byte operands of one decoded tile of weights
+//   kStepQuads              quads of a tile
 //   dot00 .. dot11          adds the product of tile A0 or A1, of x, and B0 or B1, of w, to the sums of the pair
 //   load, store, add, to_float
 //                           of vectors of sums
 //   with_start              what a piece's sums begin at, added after its products
+//   is_plain, plain_start   whether that is nothing or a number for each row of x (xi) alone, and a sum with it
 //
-// A tile of x is 16 rows of 64 bytes as packed: one operand of 16 quads. A tile of w is the same operand of 16 quads of
-// a panel, 16 rows of w in each. Up to 2 x 2 tiles of sums are live: C0 .. C3, beside A0, A1, B0 and B1. A piece takes
-// whole tiles; x is zero beyond its quads.
+// A tile is 16 rows of 64 bytes, 1 KiB in a row: of x, kStepQuads quads of 16 rows as packed; of w, as many quads of 16
+// rows of it. Up to 2 x 2 tiles of sums are live: C0 .. C3, beside A0, A1, B0 and B1. A piece takes whole tiles; x is
+// zero beyond its quads.
 #pragma once
 
 #include <immintrin.h>
@@ -23,8 +24,8 @@ namespace {
 
 using cpu::BlockArgs;
 
-constexpr int kTile = 16;  // rows, and quads of a step
-constexpr int kStepQuads = kTile;
+constexpr int kTile = 16;  // rows
+constexpr int64_t kTileBytes = 64 * kTile;
 constexpr int kBlockRows = 2 * kTile;        // Engine::rows
 constexpr int32_t kResidentBytes = 1 << 20;  // half of a second-level cache
 
@@ -38,16 +39,22 @@ constexpr TileConfiguration kTileConfiguration;
 inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
-// Operand c of 16 quads to A0, A1, B0 and B1.
-template <class Math, int kTiles, int kA, int kB>
-LOWBIT_INLINE void load_step(const char* x, const char* w, int c) {
-  constexpr int64_t kRow = 64 * Math::kOperands;
-  x += 64 * c;
-  w += 64 * c;
-  _tile_loadd(4, x, kRow);
-  _tile_loadd(6, w, kTiles * kRow);
-  if constexpr (kB == 2) _tile_loadd(7, w + kRow, kTiles * kRow);
-  if constexpr (kA == 2) _tile_loadd(5, x + kTile * kRow, kRow);
+// The next tiles of x to A0 and A1, of w to B0 and B1. x that one pass reads goes by the first cache, for the panel to
+// stay. One row of x (kA = 0) stands in for the 15 beyond it, which would come from the second cache.
+template <int kTiles, int kA, int kB>
+LOWBIT_INLINE void load_step(const char* x, const char* w, int64_t tile_stride) {
+  if constexpr (kTiles == kB && kA != 0) {
+    _tile_stream_loadd(4, x, 64);
+  } else {
+    _tile_loadd(4, x, kA == 0 ? 0 : 64);
+  }
+  _tile_loadd(6, w, 64);
+  if constexpr (kB == 2) _tile_loadd(7, w + tile_stride, 64);
+  if constexpr (kTiles == kB && kA == 2) {
+    _tile_stream_loadd(5, x + kTileBytes, 64);
+  } else if constexpr (kA == 2) {
+    _tile_loadd(5, x + kTileBytes, 64);
+  }
 }
 
 // between(i): after the products of C i.
@@ -118,35 +125,45 @@ __attribute__((noinline)) void join(const BlockArgs& args, int32_t p, int tile, 
   });
 }
 
+// The same for a whole segment whose scales are those of w alone: straight code, which tiles hide.
+template <class Math, int kTiles, int kRows>
+LOWBIT_INLINE void join_plain(const BlockArgs& a, int32_t p, int tile, int row, const typename Math::Number* sums) {
+  const __m512 scale = _mm512_loadu_ps(a.w_scale + (int64_t{p} * kTiles + tile) * kTile);
+  float* y = a.y + (row * kTiles + tile) * kTile;
+  const int64_t xi = int64_t{p} * kBlockRows + row;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r, y += kTiles * kTile) {
+    const __m512 value = Math::to_float(Math::plain_start(a, Math::load(sums + r * kTile), xi + r));
+    _mm512_storeu_ps(y, _mm512_fmadd_ps(value, scale, _mm512_loadu_ps(y)));
+  }
+}
+
 // The sums of a piece join between the products of the piece after the next: by then they are stored, and the vector
 // units work while the tiles do.
 constexpr int kDelay = 2;
 
 template <class Math, int kTiles, int kA>
-void run_panel(int rows, const BlockArgs& a) {
-  constexpr int kB = kTiles == 1 ? 1 : 2;
-  constexpr int64_t kRow = 64 * Math::kOperands;
-  alignas(64) typename Math::Number sums[kDelay][kA * 2][kTile * kTile];
+void run_panel(int rows, const BlockArgs& args) {
+  const BlockArgs a = args;  // a copy of its own, which stores to y cannot be thought to change
+  constexpr int kB = kTiles == 1 ? 1 : 2, kSums = kA == 2 ? 4 : 2;
+  constexpr int64_t kStepOfX = kA == 2 ? 2 * kTileBytes : kTileBytes;
+  alignas(64) typename Math::Number sums[kDelay][kSums][kTile * kTile];
+  const bool plain =
+      (kA == 0 || rows % kTile == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
+  const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
-    const auto* w = static_cast<const char*>(a.w) + kRow * first;
+    const auto* w = static_cast<const char*>(a.w);
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
       const int row = i / 2 * kTile, left = rows - row;
+      if (plain && a.pieces[p].first && a.pieces[p].last) {
+        return join_plain<Math, kTiles, kA == 0 ? 1 : kTile>(a, p, first + i % 2, row, sums[p % kDelay][i]);
+      }
       join<Math, kTiles>(a, p, first + i % 2, row, left < kTile ? left : kTile, sums[p % kDelay][i]);
     };
-    const auto other_operands = [&]() __attribute__((always_inline)) {
-      LOWBIT_UNROLL
-      for (int c = 1; c < Math::kOperands; ++c) {
-        load_step<Math, kTiles, kA, kB>(x, w, c);
-        multiply_step<Math, kA, kB>([](int) {});
-      }
-    };
-    const auto next = [&]() __attribute__((always_inline)) {
-      x += kA * kTile * kRow;
-      w += kStepQuads * kTiles * kRow;
-      load_step<Math, kTiles, kA, kB>(x, w, 0);
-    };
-    load_step<Math, kTiles, kA, kB>(x, w, 0);
+    int32_t steps = steps_of(0);
+    int64_t stride = steps * kTileBytes;  // of a piece's tiles
+    load_step<kTiles, kA, kB>(x, w + first * stride, stride);
     for (int32_t p = 0; p < a.count; ++p) {
       _tile_zero(0);
       _tile_zero(1);
@@ -155,14 +172,21 @@ void run_panel(int rows, const BlockArgs& a) {
       multiply_step<Math, kA, kB>([&](int i) __attribute__((always_inline)) {
         if (p >= kDelay) join_tile(p - kDelay, i);
       });
-      other_operands();
-      for (int32_t q = kStepQuads; q < a.pieces[p].quads; q += kStepQuads) {
-        next();
+      const char* tile = w + first * stride;
+      for (int32_t step = 1; step < steps; ++step) {
+        x += kStepOfX;
+        tile += kTileBytes;
+        load_step<kTiles, kA, kB>(x, tile, stride);
         multiply_step<Math, kA, kB>([](int) {});
-        other_operands();
       }
+      x += kStepOfX;
+      w += kTiles * stride;
       // loads wait for earlier stores to the same place of another page: the next come before the sums go out
-      if (p + 1 < a.count) next();
+      if (p + 1 < a.count) {
+        steps = steps_of(p + 1);
+        stride = steps * kTileBytes;
+        load_step<kTiles, kA, kB>(x, w + first * stride, stride);
+      }
       auto& to = sums[p % kDelay];
       _tile_stored(0, to[0], 64);
       if constexpr (kB == 2) _tile_stored(1, to[1], 64);
@@ -170,20 +194,24 @@ void run_panel(int rows, const BlockArgs& a) {
       if constexpr (kA == 2 && kB == 2) _tile_stored(3, to[3], 64);
     }
     for (int32_t p = a.count > kDelay ? a.count - kDelay : 0; p < a.count; ++p) {
-      for (int i = 0; i < kA * 2; ++i) {
+      for (int i = 0; i < kSums; ++i) {
         if (i % 2 < kB) join_tile(p, i);
       }
     }
   }
 }
 
+template <class Math, int kTiles>
+void panel_rows(int rows, const BlockArgs& a) {
+  if (rows == 1) return run_panel<Math, kTiles, 0>(rows, a);
+  rows <= kTile ? run_panel<Math, kTiles, 1>(rows, a) : run_panel<Math, kTiles, 2>(rows, a);
+}
 template <class Math>
 void panel(int tiles, int rows, const BlockArgs& a) {
-  const bool one = rows <= kTile;
   switch (tiles) {
-    case 1: return one ? run_panel<Math, 1, 1>(rows, a) : run_panel<Math, 1, 2>(rows, a);
-    case 2: return one ? run_panel<Math, 2, 1>(rows, a) : run_panel<Math, 2, 2>(rows, a);
-    default: return one ? run_panel<Math, 4, 1>(rows, a) : run_panel<Math, 4, 2>(rows, a);
+    case 1: return panel_rows<Math, 1>(rows, a);
+    case 2: return panel_rows<Math, 2>(rows, a);
+    default: return panel_rows<Math, 4>(rows, a);
   }
 }
 

@@ -5,7 +5,8 @@
 //                                     vectors
 //   with_decoder<bits>(a, f)          calls f(decoder of tiles, Numbers for what it gives)
 //   kValueZeros                       whether zero points are subtracted from the values
-//   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen
+//   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen;
+//                                     of floats (kValueZeros): sums whose order is that of such partial sums
 //   word                              which word of x meets an operand
 //   start, add_start, dot, resume, save, to_float
 //                                     of sums
@@ -219,25 +220,38 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
       const int64_t in_row = quads - run.quad - kDirectAhead / Decoder::kBytes;
       const int32_t turn = in_row < 0 ? 0 : in_row < last ? static_cast<int32_t>(in_row) : last;
       int32_t q = 0;
-      for (const int32_t stop : {turn, last}) {
-        if constexpr (Math::kPartials) {
-          while (a.partial_quads >= kLeastPartialQuads && q < stop) {
-            typename Math::Partial part[kR][Step::kVectors];
-            block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
-            const int32_t end = stop - q < a.partial_quads ? stop : q + a.partial_quads;
-            for (; q < end; ++q) step(part, true, false);
-            block.each(
-                p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+      const auto part_until = [&](int32_t end, int32_t whole, bool has_zero) __attribute__((always_inline)) {
+        typename Math::Partial part[kR][Step::kVectors];
+        block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+        for (; q < whole; ++q) step(part, true, has_zero);
+        for (; q < end; ++q) step(part, false, has_zero);
+        block.each(
+            p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+      };
+      if constexpr (Math::kPartials && Math::kValueZeros) {  // parts of the run, wherever the prefetch turns
+        while (q < run.quads) {
+          if (q >= turn) ahead = kDirectAhead + to_next;
+          const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
+          const int32_t whole = end < last ? end : last;
+          zeros != nullptr ? part_until(end, whole, true) : part_until(end, whole, false);
+        }
+      } else {
+        for (const int32_t stop : {turn, last}) {
+          if constexpr (Math::kPartials) {
+            while (a.partial_quads >= kLeastPartialQuads && q < stop) {
+              const int32_t end = stop - q < a.partial_quads ? stop : q + a.partial_quads;
+              part_until(end, end, false);
+            }
           }
+          if (Math::kValueZeros && zeros != nullptr) {
+            for (; q < stop; ++q) step(block.sum, true, true);
+          } else {
+            for (; q < stop; ++q) step(block.sum, true, false);
+          }
+          ahead += to_next;
         }
-        if (Math::kValueZeros && zeros != nullptr) {
-          for (; q < stop; ++q) step(block.sum, true, true);
-        } else {
-          for (; q < stop; ++q) step(block.sum, true, false);
-        }
-        ahead += to_next;
+        if (guard) Math::kValueZeros&& zeros != nullptr ? step(block.sum, false, true) : step(block.sum, false, false);
       }
-      if (guard) Math::kValueZeros&& zeros != nullptr ? step(block.sum, false, true) : step(block.sum, false, false);
       if constexpr (!Decoder::kRowsInOrder) {
         LOWBIT_UNROLL
         for (int r = 0; r < kR; ++r) {
@@ -271,17 +285,20 @@ void run_unpacked(const BlockArgs& args) {
       Math::start(a, p, block);
       const float* zeros =
           a.w_value_zero != nullptr ? a.w_value_zero + (int64_t{p} * kTiles + first) * kTileRows : nullptr;
-      for (int64_t q = run.quad; q < run.quad + run.quads;) {
-        if (q < begin || q >= end) {
+      constexpr bool kSteps = Math::kPartials && Math::kValueZeros;
+      const int64_t run_end = run.quad + run.quads;
+      for (int64_t q = run.quad; q < run_end;) {
+        const int64_t least = !kSteps ? q + 1 : run_end - q < a.partial_quads ? run_end : q + a.partial_quads;
+        if (q < begin || least > end) {
           begin = q / 8 * 8;  // a word of a plane
           end = begin + kAtOnce < quads ? begin + kAtOnce : quads;
           for (int t = 0; t < kStep; ++t) {
             unpack_quads(*a.codes, a.row + 16 * (first + t), begin, static_cast<int32_t>(end - begin), codes[t]);
           }
         }
-        const int64_t stop = end < run.quad + run.quads ? end : run.quad + run.quads;
+        const int64_t stop = kSteps ? least : end < run_end ? end : run_end;
         const uint8_t* from = codes[0] + 64 * (q - begin);
-        const auto steps = [&](bool has_zero) __attribute__((always_inline)) {
+        const auto steps = [&](auto& to, bool has_zero) __attribute__((always_inline)) {
           for (; q < stop; ++q) {
             LOWBIT_UNROLL
             for (int v = 0; v < Step::kVectors; ++v) {
@@ -289,13 +306,21 @@ void run_unpacked(const BlockArgs& args) {
               const Ints part = load_ints(from + v / kParts * kAtOnce * 64 + v % kParts * kBytes);
               has_zero ? numbers(part, zeros + v * kLanes, w) : numbers(part, w);
               LOWBIT_UNROLL
-              for (int c = 0; c < kOperands; ++c) Step::add(block.sum, w[c], v, x, c);
+              for (int c = 0; c < kOperands; ++c) Step::add(to, w[c], v, x, c);
             }
             x += 4 * kOperands * kR;
             from += 64;
           }
         };
-        Math::kValueZeros&& zeros != nullptr ? steps(true) : steps(false);
+        if constexpr (kSteps) {
+          typename Math::Partial part[kR][Step::kVectors];
+          block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+          zeros != nullptr ? steps(part, true) : steps(part, false);
+          block.each(
+              p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+        } else {
+          Math::kValueZeros&& zeros != nullptr ? steps(block.sum, true) : steps(block.sum, false);
+        }
       }
       block.join(a, p);
     }

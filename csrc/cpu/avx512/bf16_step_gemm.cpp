@@ -1,0 +1,47 @@
+// The sums of tdpbf16ps (amx/bf16_gemm.cpp) by FMA, for so few rows of x that tiles would cost more. 32 columns make a
+// partial sum: the products of even and of odd numbers apart, each fused and in order, then the two together. Operands
+// are columns 0, 2, 1, 3: as the numbers of a quad lie in a tile.
+//
+// Floors: those of fp32_gemm.cpp.
+#include "cpu/avx512/bf16_gemm.h"
+#include "cpu/avx512/f32_math.h"
+
+namespace lowbit::avx512 {
+namespace {
+
+struct BF16StepMath : F32Math {
+  static constexpr bool kPartials = true;
+  static constexpr int word(int operand) { return operand == 1 ? 2 : operand == 2 ? 1 : operand; }
+
+  template <int kBits>
+  struct Numbers : F32Math::Numbers<kBits> {
+    using F32Math::Numbers<kBits>::Numbers;
+    LOWBIT_INLINE void operator()(__m512i codes, __m512i (&out)[4]) const {
+      F32Math::Numbers<kBits>::operator()(codes, out);
+      std::swap(out[1], out[2]);
+    }
+    LOWBIT_INLINE void operator()(__m512i codes, const float* zero, __m512i (&out)[4]) const {
+      F32Math::Numbers<kBits>::operator()(codes, zero, out);
+      std::swap(out[1], out[2]);
+    }
+  };
+
+  // The sum that the next operand adds to, and the other.
+  struct Partial {
+    Floats next, other;
+    Partial() = default;
+    LOWBIT_INLINE explicit Partial(Ints) : next(no_floats()), other(no_floats()) {}
+    LOWBIT_INLINE Partial(Floats n, Floats o) : next(n), other(o) {}
+  };
+  using F32Math::dot;
+  static LOWBIT_INLINE Partial dot(Partial sum, __m512i w, __m512i x) {
+    return Partial(sum.other, F32Math::dot(sum.next, w, x));
+  }
+  static LOWBIT_INLINE Sum widen(Sum sum, Partial part) { return add(sum, add(part.next, part.other)); }
+};
+
+}  // namespace
+
+const cpu::Engine kBF16StepEngine = engine<BF16StepMath>(128);  // as many quads as tiles take: sums are cut alike
+
+}  // namespace lowbit::avx512
