@@ -225,8 +225,8 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
         block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
         for (; q < whole; ++q) step(part, true, has_zero);
         for (; q < end; ++q) step(part, false, has_zero);
-        block.each(
-            p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+        block.each(p,
+                   [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
       };
       if constexpr (Math::kPartials && Math::kValueZeros) {  // parts of the run, wherever the prefetch turns
         while (q < run.quads) {

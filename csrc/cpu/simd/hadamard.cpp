@@ -23,8 +23,8 @@
 //
 // Rows shorter than a vector (m > 1) go kLanes blocks at a time, transposed into a panel [n][kLanes]. Data whose
 // columns are not neighbours, or whose dtype changes, is staged in fp32, kLanes rows at a time where the rows are
-// neighbours. Large results that are not in place go past the caches. A product by +-1 is exact, so the fma rounds as an
-// addition does.
+// neighbours. Large results that are not in place go past the caches. A product by +-1 is exact, so the fma rounds as
+// an addition does.
 #include "cpu/simd/hadamard.h"
 
 #include <algorithm>
