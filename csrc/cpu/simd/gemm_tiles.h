@@ -220,9 +220,10 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
       const int64_t in_row = quads - run.quad - kDirectAhead / Decoder::kBytes;
       const int32_t turn = in_row < 0 ? 0 : in_row < last ? static_cast<int32_t>(in_row) : last;
       int32_t q = 0;
-      const auto part_until = [&](int32_t end, int32_t whole, bool has_zero) __attribute__((always_inline)) {
-        typename Math::Partial part[kR][Step::kVectors];
-        block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = typename Math::Partial{no_ints()}; });
+      const auto part_until = [&](auto math, int32_t end, int32_t whole, bool has_zero) __attribute__((always_inline)) {
+        using Partial = typename decltype(math)::Partial;  // not every Math has one
+        Partial part[kR][Step::kVectors];
+        block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = Partial{no_ints()}; });
         for (; q < whole; ++q) step(part, true, has_zero);
         for (; q < end; ++q) step(part, false, has_zero);
         block.each(p,
@@ -233,14 +234,14 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
           if (q >= turn) ahead = kDirectAhead + to_next;
           const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
           const int32_t whole = end < last ? end : last;
-          zeros != nullptr ? part_until(end, whole, true) : part_until(end, whole, false);
+          zeros != nullptr ? part_until(Math{}, end, whole, true) : part_until(Math{}, end, whole, false);
         }
       } else {
         for (const int32_t stop : {turn, last}) {
           if constexpr (Math::kPartials) {
             while (a.partial_quads >= kLeastPartialQuads && q < stop) {
               const int32_t end = stop - q < a.partial_quads ? stop : q + a.partial_quads;
-              part_until(end, end, false);
+              part_until(Math{}, end, end, false);
             }
           }
           if (Math::kValueZeros && zeros != nullptr) {
