@@ -221,13 +221,13 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
       const int32_t turn = in_row < 0 ? 0 : in_row < last ? static_cast<int32_t>(in_row) : last;
       int32_t q = 0;
       const auto part_until = [&](auto math, int32_t end, int32_t whole, bool has_zero) __attribute__((always_inline)) {
-        using Partial = typename decltype(math)::Partial;  // not every Math has one
+        using M = decltype(math);  // not every Math has parts
+        using Partial = typename M::Partial;
         Partial part[kR][Step::kVectors];
         block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = Partial{no_ints()}; });
         for (; q < whole; ++q) step(part, true, has_zero);
         for (; q < end; ++q) step(part, false, has_zero);
-        block.each(p,
-                   [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = Math::widen(block.sum[r][v], part[r][v]); });
+        block.each(p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = M::widen(block.sum[r][v], part[r][v]); });
       };
       if constexpr (Math::kPartials && Math::kValueZeros) {  // parts of the run, wherever the prefetch turns
         while (q < run.quads) {
