@@ -16,7 +16,7 @@ CASES = [
     for t in ("canonical", "plain", "tile16")
     if t != "plain" or RECORDS[n]["layout"] == "planes"
 ]
-ROWS, COLS = 144, 256  # nine tiles: a direct block and a panel; 256 codes to a row
+ROWS, COLS = 144, 256  # nine tiles: blocks that share some, or panels; 256 codes to a row
 
 
 def weight(name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -245,6 +245,7 @@ GEMM = [
     Row(r"binary_gemm<\d, [1248]>", 128,
         per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4"))),
 ]  # fmt: skip
+STRIPES = [Row("join_stripes<(true|false)>", 128, ("LDG.E", "STG.E", "FFMA"))]
 # Sides of a change of layout: 0 rows of codes, 1 mma64, 2 tile16, whose words lie apart by rows.
 LAYOUTS = [
     Row("byte_rows", 256, ("LDG.E", "STG.E.128")),
@@ -267,6 +268,7 @@ FAMILIES: dict[str, tuple[list[Row], int]] = {
     "stochastic_round": (STOCHASTIC_ROUND, 9),
     "hadamard": (HADAMARD, 8),
     "gemm": (GEMM, 148),
+    "gemm in stripes": (STRIPES, 2),
     "input_grad": (INPUT_GRAD, 2),
     "pack": (LAYOUTS, 14),
 }

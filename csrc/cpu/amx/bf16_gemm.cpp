@@ -5,6 +5,8 @@
 //
 // Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 8192 tdpbf16ps, one in 16 cycles; a
 // group of g columns adds to its g / 32 products, for 16 x 16 sums, 16 stores of a tile's rows and 16 stores to y.
+#include "cpu/avx512/bf16_gemm.h"
+
 #include "cpu/amx/engines.h"
 #include "cpu/amx/tile_gemm.h"
 
@@ -34,19 +36,18 @@ struct BF16Math {
 
 void fill(const cpu::FillArgs& a) { avx512::kBF16Engine.fill(a); }
 
+void begin() {
+  configure_tiles();
+  avx512::flush_denormals();
+}
+void end() {
+  avx512::keep_denormals();
+  release_tiles();
+}
+
 }  // namespace
 
-const cpu::Engine kBF16Engine = {128,
-                                 8,
-                                 128,
-                                 kBlockRows,
-                                 kTile,
-                                 BF16Math::kStepQuads,
-                                 kResidentBytes,
-                                 panel<BF16Math>,
-                                 nullptr,
-                                 fill,
-                                 configure_tiles,
-                                 release_tiles};
+const cpu::Engine kBF16Engine = {
+    128, 8, 128, kBlockRows, kTile, BF16Math::kStepQuads, kResidentBytes, panel<BF16Math>, nullptr, fill, begin, end};
 
 }  // namespace lowbit::amx

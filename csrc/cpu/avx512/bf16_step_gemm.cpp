@@ -40,8 +40,23 @@ struct BF16StepMath : F32Math {
   static LOWBIT_INLINE Sum widen(Sum sum, Partial part) { return add(sum, add(part.next, part.other)); }
 };
 
+constexpr unsigned kFlush = _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON;
+thread_local unsigned mode_before;
+
+constexpr cpu::Engine step_engine() {
+  cpu::Engine e = engine<BF16StepMath>(128);  // as many quads as tiles take: sums are cut alike
+  e.begin = flush_denormals, e.end = keep_denormals;
+  return e;
+}
+
 }  // namespace
 
-const cpu::Engine kBF16StepEngine = engine<BF16StepMath>(128);  // as many quads as tiles take: sums are cut alike
+void flush_denormals() {
+  mode_before = _mm_getcsr();
+  _mm_setcsr(mode_before | kFlush);
+}
+void keep_denormals() { _mm_setcsr(mode_before); }
+
+const cpu::Engine kBF16StepEngine = step_engine();
 
 }  // namespace lowbit::avx512

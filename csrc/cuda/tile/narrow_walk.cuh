@@ -117,6 +117,11 @@ class NarrowWalk {
   __device__ __forceinline__ bool place(int half) {
     m0 = row_tile * kNarrowColumns + half * Narrow::kRowsX;
     if (half * Narrow::kRowsX >= kNarrowColumns || m0 >= p.m) return false;
+    if constexpr (E::kBlocks > 0) {  // the scales of the scales have no blocks along K
+      const int row = lane % 16;
+      if (lane < 16) loaded.scale = p.w.scale_of_codes(min(n0 + row, p.n - 1));
+      if (lane >= 16 && lane < 24) loaded.scale = p.x.scale_of_codes(min(m0 + row, p.m - 1));
+    }
     if (gridDim.y > 1) {
       records = static_cast<PartRecord*>(p.parts) +
                 (int64_t{blockIdx.x} * (kNarrowColumns / Narrow::kRowsX) + half) * units * p.unit_parts;
@@ -332,7 +337,6 @@ class NarrowWalk {
       const Operand& o = lane < 16 ? p.w : p.x;
       const int32_t r = lane < 16 ? min(n0 + row, p.n - 1) : min(m0 + row, p.m - 1);
       if (lane < 24) {
-        loaded.scale = o.scale_of_codes(r);
         if (o.scale_window.ring == 0) {
           loaded.zero = static_cast<int32_t>(o.scale_codes(r, c, kCount));
         } else if (lane < 16) {
