@@ -70,7 +70,7 @@ def test_ops_bound_by_memory(op: str, arch: str) -> None:
     assert (row.m, row.n, row.k) == ((m, 0, k) if op == "hadamard" else (0, n, k))
 
 
-def test_wavefronts_can_be_the_bound() -> None:
-    """H_1024 of float32 goes through shared memory three times: on the widest memory that is what takes longest."""
+def test_wavefronts_of_shared_memory_are_counted() -> None:
+    """H_11008 of float32 goes through shared memory more than once."""
     (row,) = predict.run([(64, 8, 11008)], ["int4:g64"], ["fp32"], ["80"], names=["hadamard"])
     assert row.wavefronts > 64 * 11008 // 32
