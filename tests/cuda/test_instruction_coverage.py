@@ -10,7 +10,9 @@ from emu.instructions.coverage import untested
 def test_every_instruction_of_the_kernels_has_a_test(arch: str) -> None:
     kernels.library()
     with emulator.settings(arch=arch):
-        used = emulator.registered_opcodes()
+        registered = emulator.registered_opcodes()
+    # a process that ran the third-party cases before holds their kernels as well
+    used = {name: opcodes for name, opcodes in registered.items() if name.startswith("_ZN6lowbit")}
     assert len(used) > 20
     missing = {name: forms for name in used if (forms := untested(used[name]))}
     assert not missing, missing
