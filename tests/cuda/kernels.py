@@ -96,7 +96,8 @@ class CHadamard(ctypes.Structure):
 
 
 def raw(t: Tensor) -> np.ndarray:
-    return np.frombuffer(bytes(t.untyped_storage()), np.uint8)
+    """The bytes of a tensor's storage, which stays alive with them; bytes(storage) would be a tensor op a byte."""
+    return torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage()).numpy()
 
 
 class Device:
