@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from cuda import cubins
 
 SYSTEM_SHARED = 1024  # bytes of each block
 TOOLS = {"cuobjdump": "nvidia-cuda-cuobjdump==13.*", "nvdisasm": "nvidia-cuda-nvdisasm==13.*"}
@@ -77,35 +79,32 @@ def static_shared(arch: str, told: int) -> int:
     return max(told - SYSTEM_SHARED, 0) if int(arch.rstrip("af")) >= 90 else told
 
 
-def _dump(option: str, library: Path, arch: str) -> str:
-    environment = dict(os.environ)
-    folder = str(Path(program("nvdisasm")).parent)
-    environment["PATH"] = folder + os.pathsep + environment.get("PATH", "")
-    command = [program("cuobjdump"), option, "-arch", f"sm_{arch}", str(library)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+def _cuobjdump(library: Path, arch: str, *options: str, folder: Path | None = None) -> str:
+    command = [program("cuobjdump"), *options, "-arch", f"sm_{arch}", str(library.resolve())]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
+
+
+def extract(library: Path, arch: str, folder: Path) -> None:
+    """The library's cubins of an architecture."""
+    _cuobjdump(library, arch, "-xelf", "all", folder=folder)
 
 
 @cache
 def kernels(library: Path, arch: str) -> dict[str, Kernel]:
     """All kernels of the library for an architecture, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        extract(library, arch, Path(folder))
+        opcodes = cubins.opcodes(program("nvdisasm"), arch, sorted(Path(folder).iterdir()))
     found: dict[str, Kernel] = {}
-    mangled_to_name: dict[str, str] = {}
-    current: Kernel | None = None
-    for line in _dump("-sass", library, arch).splitlines():
-        if match := re.search(r"Function : (\S+)", line):
-            current = Kernel(name_of(match.group(1)), Counter())
-            mangled_to_name[match.group(1)] = current.name
-            assert current.name not in found, f"two kernels are called {current.name}"
-            found[current.name] = current
-        elif current is not None and (
-            match := re.search(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line)
-        ):
-            current.opcodes[match.group(1)] += 1
-    lines = iter(_dump("-res-usage", library, arch).splitlines())
+    for mangled, counts in opcodes.items():
+        name = name_of(mangled)
+        assert name not in found, f"two kernels are called {name}"
+        found[name] = Kernel(name, counts)
+    lines = iter(_cuobjdump(library, arch, "-res-usage").splitlines())
     for line in lines:
         if match := re.search(r"Function (\S+):", line):
             usage = dict(re.findall(r"([A-Z]+)(?:\[\d\])?:(\d+)", next(lines)))
-            kernel = found[mangled_to_name[match.group(1)]]
+            kernel = found[name_of(match.group(1))]
             kernel.registers, kernel.shared = int(usage["REG"]), static_shared(arch, int(usage["SHARED"]))
             kernel.local = int(usage["STACK"]) + int(usage["LOCAL"])
     return found

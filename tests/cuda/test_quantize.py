@@ -19,6 +19,7 @@ from cuda.kernels import (
     Device,
     KernelError,
     on,
+    same_bits,
     twice,
     unwritten,
     workspace,

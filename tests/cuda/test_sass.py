@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
-from cuda import sass
+from cuda import cubins, sass
 from cuda.kernels import ARCHS, library
 from cuda.sample_launches import sample
 
@@ -68,6 +70,18 @@ def test_a_fault_is_seen() -> None:
     assert sass.faults(kernel, row, "80") == [
         "lacks SHFL.BFLY", "has LDG.E.128", "has STL.64", "uses 8 bytes of local memory",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_distinct_instructions_stand_for_all(built: Path, tmp_path: Path, arch: str) -> None:
+    """Of a cubin of middling size, every instruction disassembled."""
+    sass.extract(built, arch, tmp_path)
+    some = max((p for p in tmp_path.iterdir() if p.stat().st_size < 2**19), key=lambda p: p.stat().st_size)
+    kernels, nvdisasm = list(cubins.sections(some.read_bytes())), sass.program("nvdisasm")
+    names = iter(cubins.disassemble(nvdisasm, arch, np.concatenate([code for _, code in kernels])))
+    want = {kernel: Counter(islice(names, len(code))) for kernel, code in kernels}
+    assert sum(sum(counts.values()) for counts in want.values()) > 10000
+    assert cubins.opcodes(nvdisasm, arch, [some]) == want
 
 
 def test_an_emulated_engine_is_seen() -> None:
