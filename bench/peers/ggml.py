@@ -12,8 +12,10 @@ import ctypes
 import importlib.util
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_bool, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from functools import cache, partial
@@ -33,6 +35,8 @@ SUCCESS = 0
 # quantized, and laid one below the other until they fill a weight: the searches of the K types take longer for a whole
 # weight than all that is timed, and no product takes another time for other values
 ROWS = 512
+# where all of ggml computes: it configures the tiles of AMX once a thread, and other libraries configure them anew
+THREAD = ThreadPoolExecutor(1, "ggml")
 
 FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "ggml_row_size": (c_size_t, (c_int, c_int64)),
@@ -65,6 +69,23 @@ DEVICES: dict[str, tuple[object, tuple[object, ...]]] = {
     "ggml_backend_reg_get_proc_address": (c_void_p, (c_void_p, c_char_p)),
     "ggml_backend_dev_supports_op": (c_bool, (c_void_p, c_void_p)),
 }
+
+
+class Apart:
+    """A call in THREAD. seconds: of its last turn, without the way there and back."""
+
+    def __init__(self, call: Callable[[int], Tensor]):
+        self._call = call
+        self.seconds = 0.0
+
+    def __call__(self, turn: int) -> Tensor:
+        return THREAD.submit(self._timed, turn).result()
+
+    def _timed(self, turn: int) -> Tensor:
+        start = time.perf_counter()
+        result = self._call(turn)
+        self.seconds = time.perf_counter() - start
+        return result
 
 
 class InitParams(ctypes.Structure):
@@ -243,7 +264,7 @@ class Product:
             return results[which]
 
         call.holds = (arena, self)  # type: ignore[attr-defined]
-        return call
+        return Apart(call)
 
 
 @cache
