@@ -1,6 +1,6 @@
 """Rows of products: lowbit and the peers of the width on one weight, interleaved, with a bandwidth probe at M = 1."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -17,9 +17,11 @@ from torch import Tensor
 
 # by activations the same: a product is as wrong as its rounding of the activations makes it
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# of integers that any peer has; the next wider one serves the others
-PEER_WIDTHS = (2, 4, 8)
 PROBE, OWN = "probe", "lowbit"
+# of a row, at full effort: rounds to M of 16 and beyond, and seconds that one contender may take
+FEW_ROWS, ROUNDS, ROUNDS_BEYOND, MOST_SECONDS = 16, 9, 5, 1.0
+# products of about a second, with those of the peers beside it: what rows cost is compared by it
+PRODUCTS_PER_COST = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """refused: contenders that are not timed, and why."""
+    """spread, noisy: the worst among lowbit, its fastest peer and the probe. refused: contenders that are not timed,
+    and why."""
 
     threads: int
     m: int
@@ -50,6 +53,8 @@ class Row:
     activation: str
     kernel: str
     read_gb_s: float
+    spread: float
+    noisy: bool
     entries: list[Entry]
     refused: dict[str, str]
 
@@ -66,32 +71,32 @@ def peer_width(weight: str) -> tuple[int, int]:
     return int(spec.bits), int(rule[1:]) if rule[:1] == "g" else 0
 
 
-def find_peers(dense: Tensor, weight: str, threads: int, files: tuple[str, ...] = peers.FILES) -> peers.Found:
-    """Of the width itself, or of the next wider one that any peer has beside F.linear."""
-    bits, group = peer_width(weight)
-    found = peers.Found()
-    for width in (w for w in PEER_WIDTHS if w >= bits):
-        found = peers.collect(peers.Problem(dense, width, group, threads), files)
-        if any(not c.name.startswith("torch F.linear") for c in found.candidates):
-            break
-    return found
-
-
 class PeerCache:
-    """The peers of the last weight: the next one of the same shape and width has the same."""
+    """What each library offers for the last weight: one of the same shape and group may have the same."""
 
     def __init__(self, files: tuple[str, ...] = peers.FILES):
         self.files = files
         self.key: object = None
-        self.found = peers.Found()
+        self.found: dict[str, peers.Found] = {}
 
-    def get(self, dense: Tensor, weight: str, threads: int) -> peers.Found:
+    def get(self, dense: Tensor, weight: str, threads: int) -> list[peers.Found]:
         bits, group = peer_width(weight)
-        key = (dense.shape, next(w for w in PEER_WIDTHS if w >= bits), group, threads)
+        key = (dense.shape, group, threads)
         if key != self.key:
-            self.found = peers.Found()  # before the next ones are made: both may not fit
-            self.found, self.key = find_peers(dense, weight, threads, self.files), key
-        return self.found
+            self.found.clear()
+            self.key = key
+        for file in self.files:
+            held = self.found.get(file)
+            if held is None or not held.narrowest <= bits <= held.bits:
+                self.found.pop(file, None)  # before the next ones are made: both may not fit
+                del held
+                self.found[file] = peers.collect(peers.Problem(dense, bits, group, threads), file)
+        return [self.found[file] for file in self.files]
+
+
+def cost(case: Product) -> float:
+    """Of measuring a case, beside others."""
+    return len(case.activations) * sum(1 + m * case.n * case.k / PRODUCTS_PER_COST for m in case.rows)
 
 
 def measure(
@@ -100,28 +105,32 @@ def measure(
     ceilings: Ceilings,
     threads: int,
     cache: PeerCache,
+    effort: float = 1.0,
     seconds: float = 0.5,
     pages: str = "4k",
     probe_bytes: int = PROBE_BYTES,
 ) -> Iterator[Row]:
-    """The rows of a case."""
+    """The rows of a case. effort: of the repeats, what shall be made."""
     weight = microbench.QuantizedWeight(dense, case.weight, True)
     found = cache.get(dense, case.weight, threads)
     for activation in case.activations:
         for m in case.rows:
             with torch.inference_mode(), ceilings.buffer(probe_bytes, pages) as buffer:
                 probe = partial(ceilings.read, buffer, probe_bytes, threads) if m == 1 else None
-                yield _row(case, weight, found, m, activation, ceilings, threads, seconds, probe, pages, probe_bytes)
+                yield _row(
+                    case, weight, found, m, activation, ceilings, threads, effort, seconds, probe, pages, probe_bytes
+                )
 
 
 def _row(
     case: Product,
     weight: microbench.QuantizedWeight,
-    found: peers.Found,
+    found: list[peers.Found],
     m: int,
     activation: str,
     ceilings: Ceilings,
     threads: int,
+    effort: float,
     seconds: float,
     probe: Callable[[], float] | None,
     pages: str,
@@ -129,15 +138,17 @@ def _row(
 ) -> Row:
     x = torch.randn(m, case.k, generator=torch.Generator().manual_seed(m))
     own = peers.Candidate(OWN, activation, weight.dense, weight.bytes, partial(_bind, weight, activation))
-    calls, errors, timed, refused = {}, {}, {}, dict(found.missing)
-    for candidate in (own, *found.candidates):
+    calls, errors, timed = {}, {}, {}
+    refused = {name: why for of_file in found for name, why in of_file.missing.items()}
+    offered = [(candidate, of_file.warm) for of_file in found for candidate in of_file.candidates]
+    for candidate, warm in ((own, {OWN}), *offered):
         try:
             call = candidate.bind(x)
             got = call(peers.CHECK).float()
         except Exception as error:  # of foreign code
             if candidate is own:
                 raise
-            refused[candidate.name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            refused[candidate.name] = peers.first_line(error)
             continue
         if candidate is own:
             kernel = _C.last_kernel()
@@ -150,16 +161,21 @@ def _row(
                 )
             refused[candidate.name] = f"wrong: relative error {error:.3g}"
             continue
-        if candidate is not own:
+        if candidate.name not in warm:
             for turn in range(peers.copy_count()):
                 call(turn)  # libraries compile, pack or cache a weight when they first see it
+            warm.add(candidate.name)
         # what stands in the results is the error against exact activations
         exact = F.linear(x, candidate.dense)
         calls[candidate.name], timed[candidate.name] = call, candidate
         errors[candidate.name] = microbench.relative_error(got, exact)
     if probe is not None:
         calls[PROBE] = lambda _: probe()
-    samples = microbench.sampled(calls, rounds=9 if m <= 16 else 5, seconds=seconds)
+    rounds = round(effort * (ROUNDS if m <= FEW_ROWS else ROUNDS_BEYOND))
+    samples = microbench.sampled(
+        calls, max(microbench.FEWEST, rounds), effort * seconds, most=effort * MOST_SECONDS, judged=_deciding
+    )
+    spread = max(samples[name].spread for name in _deciding(samples))
     read = probe_bytes / samples[PROBE].median if probe is not None else ceilings.rates[f"read_{pages}"][threads]
     entries = []
     for name, candidate in timed.items():
@@ -181,7 +197,16 @@ def _row(
                 candidate.bytes, floor.bound, floor.fraction(s.median),
             )
         )  # fmt: skip
-    return Row(threads, m, case.n, case.k, weight.format, activation, kernel, read / 1e9, entries, refused)
+    return Row(
+        threads, m, case.n, case.k, weight.format, activation, kernel, read / 1e9, spread, spread > microbench.SPREAD,
+        entries, refused,
+    )  # fmt: skip
+
+
+def _deciding(samples: Mapping[str, microbench.Sample]) -> list[str]:
+    """What the row is read for: lowbit, its fastest peer, the probe."""
+    others = [name for name in samples if name not in (OWN, PROBE)]
+    return [name for name in (OWN, PROBE) if name in samples] + sorted(others, key=lambda o: samples[o].median)[:1]
 
 
 def _bind(weight: microbench.QuantizedWeight, activation: str, x: Tensor) -> Callable[[int], Tensor]:

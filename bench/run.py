@@ -2,8 +2,9 @@
 
     python bench/run.py [--full] [--minutes 30] [--threads 1 2] [--out bench/results/<machine>.json]
 
-What does not fit into --minutes is not measured, and named in the results. The result file is written as a whole, at
-the end or on Ctrl-C, with what was measured until then.
+The whole selection fits into --minutes: where time grows short, rows have fewer repeats. Rows that neighbours on the
+machine made noisy are measured again in the time that is left. What does not fit all the same is not measured, and
+named in the results. The result file is written as a whole, at the end or on Ctrl-C, with what was measured until then.
 """
 
 import argparse
@@ -16,11 +17,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cases
+import peers
 import products
 import torch
 import transforms
@@ -30,8 +31,12 @@ from lowbit.progress import bar
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
-MISSING = ROOT / "build" / "peers" / "missing.json"
+# of the time, what is left for rows that were noisy
+AGAIN = 0.15
+# of the repeats: fewer say nothing
+LEAST_EFFORT = 0.2
 Rows = Iterable[Any]
+Effort = float
 
 
 @contextmanager
@@ -50,10 +55,19 @@ def machine_name(processor: str, threads: int) -> str:
     return "-".join([*re.findall(r"[a-z0-9]+", words.lower()), f"{threads}t"])
 
 
-def tasks(
-    full: bool, ceilings: Ceilings, threads: tuple[int, ...]
-) -> Iterator[tuple[str, str, int, Callable[[], Rows]]]:
-    """(list of the result, name, threads, what yields its rows), in the order of measuring."""
+@dataclass(frozen=True)
+class Task:
+    """Rows that are measured together. kind: the list of the result. cost: beside other tasks."""
+
+    kind: str
+    name: str
+    threads: int
+    cost: float
+    measure: Callable[[Effort], Rows]
+
+
+def tasks(full: bool, ceilings: Ceilings, threads: tuple[int, ...]) -> Iterator[Task]:
+    """In the order of measuring: shapes with few rows first, so that each has some whatever time is left."""
     held: dict[tuple[int, int], torch.Tensor] = {}
 
     def dense(n: int, k: int) -> torch.Tensor:
@@ -64,19 +78,45 @@ def tasks(
 
     for t in threads:
         for name, measure in transforms.listed(full, ceilings, t):
-            yield "transforms", name, t, measure
+            yield Task("transforms", name, t, 1.0, lambda _, measure=measure: measure())  # type: ignore[misc]
     if _C.isa() != "avx2":
-        yield "transforms", "transforms on avx2", threads[0], partial(elsewhere, "avx2", ceilings, threads[0])
+        name = "transforms on avx2"
+        yield Task("transforms", name, threads[0], 30.0, lambda _: elsewhere("avx2", ceilings, threads[0]))
     cache = products.PeerCache()
-    listed = list(cases.products(full))
-    for shape in dict.fromkeys((case.n, case.k) for case in listed):
-        of_shape = [case for case in listed if (case.n, case.k) == shape]
+    shapes: dict[tuple[int, int], list[cases.Product]] = {}
+    for case in cases.products(full):
+        shapes.setdefault((case.n, case.k), []).append(case)
+    for of_shape in sorted(shapes.values(), key=lambda listed: sum(map(products.cost, listed))):
         # those with the same peers follow each other
         of_shape.sort(key=lambda case: products.peer_width(case.weight)[::-1])
         for t in threads:
             for case in of_shape:
                 name = f"{case.n} x {case.k} {case.weight} with {', '.join(case.activations)}"
-                yield "products", name, t, lambda c=case, t=t: products.measure(c, dense(c.n, c.k), ceilings, t, cache)
+
+                def measure(effort: Effort, c: cases.Product = case, t: int = t) -> Rows:
+                    return products.measure(c, dense(c.n, c.k), ceilings, t, cache, effort)
+
+                yield Task("products", name, t, products.cost(case), measure)
+
+
+class Pace:
+    """How much of its repeats each task may make, so that all fit into the time: from what those before it took."""
+
+    def __init__(self, seconds: float, costs: Iterable[float]):
+        self.end = time.perf_counter() + seconds
+        self.left = sum(costs)
+        self.seconds, self.worked = 0.0, 0.0
+
+    def effort(self) -> Effort:
+        if not self.worked:
+            return 1.0
+        needed = self.left * self.seconds / self.worked
+        return min(1.0, max(LEAST_EFFORT, (self.end - time.perf_counter()) / needed)) if needed else 1.0
+
+    def done(self, cost: float, effort: Effort, seconds: float) -> None:
+        self.left -= cost
+        self.seconds += seconds
+        self.worked += cost * effort
 
 
 @dataclass(frozen=True)
@@ -107,34 +147,52 @@ def run(full: bool, minutes: float, threads: tuple[int, ...], ceilings: Ceilings
     result: dict[str, Any] = {
         "machine": microbench.machine() | {"threads": list(threads)},
         "ceilings": ceilings.to_dict(),
-        "missing": json.loads(MISSING.read_text()) if MISSING.is_file() else {},
+        "missing": peers.missing(),
         "products": [],
         "transforms": [],
         "not_measured": [],
         "wrong": [],
     }
     todo = list(tasks(full, ceilings, threads))
+    end = began + 60 * minutes
+    pace = Pace((1 - AGAIN) * (end - time.perf_counter()), (task.cost for task in todo))
+    measured: dict[Task, list[dict[str, Any]]] = {}
     with bar("bench", len(todo)) as advance:
         try:
-            for kind, name, count, rows in todo:
-                if time.perf_counter() - began > 60 * minutes:
-                    result["not_measured"].append(f"{name}, {count} threads")
+            for task in todo:
+                if time.perf_counter() > end:
+                    result["not_measured"].append(f"{task.name}, {task.threads} threads")
                 else:
-                    with threads_of_torch(count):
-                        _append(result, kind, rows)
+                    effort, start = pace.effort(), time.perf_counter()
+                    measured[task] = _rows(task, effort, result["wrong"])
+                    pace.done(task.cost, effort, time.perf_counter() - start)
                 advance(1)
+            for task, rows in measured.items():
+                if any(row["noisy"] for row in rows) and time.perf_counter() < end:
+                    measured[task] = quieter(rows, _rows(task, 1.0, result["wrong"]))
         except KeyboardInterrupt:
             result["not_measured"].append("interrupted")
+    for task, rows in measured.items():
+        result[task.kind] += rows
     result["minutes"] = round((time.perf_counter() - began) / 60, 1)
     return result
 
 
-def _append(result: dict[str, Any], kind: str, rows: Callable[[], Rows]) -> None:
+def _rows(task: Task, effort: Effort, wrong: list[str]) -> list[dict[str, Any]]:
     """A result of lowbit that is wrong is an error of the whole run, told at its end: the other rows still count."""
     try:
-        result[kind] += [row.to_dict() for row in rows()]
+        with threads_of_torch(task.threads):
+            return [row.to_dict() for row in task.measure(effort)]
     except ValueError as error:
-        result["wrong"].append(str(error))
+        wrong.append(str(error))
+        return []
+
+
+def quieter(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the same rows, measured twice, those with the smaller spread."""
+    if len(before) != len(after):
+        return before
+    return [min(pair, key=lambda row: row["spread"]) for pair in zip(before, after, strict=True)]
 
 
 def main() -> None:

@@ -19,9 +19,11 @@ PRODUCTS = """
 
 Microseconds, medians of calls that took turns. "Of limit": the time of the weight's bytes at the bandwidth of the same
 minute, or of the operations at the measured peak, whichever is longer ("bound"), over the time taken. "Error" is
-relative to the same weight with exact activations. \\* marks a spread above 15 %.
+relative to the same weight with exact activations. \\* marks a spread above 15 %.{scaling}
 
 """
+
+SCALING = '\n"Of 1 thread": how many times as fast as with one.'
 
 TRANSFORMS = """
 ## Transforms and codes, {isa}, {threads}
@@ -74,41 +76,44 @@ def _time(entry: Row) -> str:
     return f"{entry['us']:.4g}{'*' if entry['noisy'] else ''}"
 
 
+HEAD = ("weight", "activation", "M", "us", "of limit", "bound", "error")
+PEER_HEAD = ("best peer", "us", "error", "times as fast")
+
+
 def products(result: Row) -> str:
+    """A table for each shape and number of threads; those of more threads say how much faster they are than one."""
     groups: dict[tuple[int, int, int], list[Row]] = {}
+    alone: dict[tuple[Any, ...], float] = {}
     for row in result["products"]:
         groups.setdefault((row["n"], row["k"], row["threads"]), []).append(row)
+        if row["threads"] == 1:
+            alone[_what(row)] = own(row)["us"]
     out = ""
-    head = (
-        "weight",
-        "activation",
-        "M",
-        "us",
-        "of limit",
-        "bound",
-        "error",
-        "best peer",
-        "us",
-        "error",
-        "times as fast",
-    )
     for (n, k, threads), rows in groups.items():
+        scaled = threads > 1 and any(_what(row) in alone for row in rows)
         body = []
         for row in rows:
             mine, peer = own(row), best_peer(row)
+            scaling = [f"{alone[_what(row)] / mine['us']:.2f}" if _what(row) in alone else "-"] if scaled else []
             beside = (
                 [peer["name"], _time(peer), f"{peer['error']:.1e}", f"{peer['us'] / mine['us']:.2f}"]
                 if peer
-                else ["-"] * 4
+                else ["-"] * len(PEER_HEAD)
             )
             body.append(
                 [
                     f"`{row['weight'].partition('@')[0]}`", f"`{row['activation']}`", str(row["m"]), _time(mine),
-                    f"{mine['of_limit']:.2f}", mine["bound"], f"{mine['error']:.1e}", *beside,
+                    f"{mine['of_limit']:.2f}", mine["bound"], f"{mine['error']:.1e}", *scaling, *beside,
                 ]
             )  # fmt: skip
-        out += PRODUCTS.format(n=n, k=k, threads=in_words(threads)) + table(head, body)
+        head = (*HEAD, *(("of 1 thread",) if scaled else ()), *PEER_HEAD)
+        about = PRODUCTS.format(n=n, k=k, threads=in_words(threads), scaling=SCALING if scaled else "")
+        out += about + table(head, body)
     return out
+
+
+def _what(row: Row) -> tuple[Any, ...]:
+    return tuple(row[key] for key in ("n", "k", "m", "weight", "activation"))
 
 
 def transforms(result: Row) -> str:

@@ -95,7 +95,7 @@ def hadamard(
         try:
             wrong = microbench.relative_error(other.call(x[:3].clone()), torch.ops.lowbit.hadamard(x[:3], scale=1.0))
         except Exception as failure:  # of foreign code
-            refused[name] = f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"
+            refused[name] = peers.first_line(failure)
             continue
         if not wrong < microbench.WRONG:
             refused[name] = f"wrong: relative error {wrong:.3g}"

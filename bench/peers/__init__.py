@@ -1,13 +1,13 @@
 """The libraries that products and transforms are compared with, one file each.
 
-A file has `candidates(problem)`, which yields what the library offers for a weight; it imports its library
-there, so that one that is not installed is an ImportError which `collect` names. A candidate says the weight it
-computes with, as float32: its result is compared with that before it is timed. A file of TRANSFORMS has
-`transforms(n, threads)` instead, which yields Hadamard transforms of rows of n floats.
+A file has `library()`, which imports the library, so that one that is not installed is an error there that `missing`
+names, and `candidates(problem)`, which yields what the library offers for a weight of that width: nothing where it has
+no such width. A candidate says the weight it computes with, as float32: its result is compared with that before it is
+timed. A file of TRANSFORMS has `transforms(n, threads)` instead, which yields Hadamard transforms of rows of n floats.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 import torch
@@ -15,8 +15,12 @@ from ceilings import PROBE_BYTES
 from lowbit import microbench
 from torch import Tensor
 
-FILES = ("torch_ops", "onnxruntime", "openvino", "bitsandbytes", "zentorch", "torchao")
+FILES = (
+    "torch_linear", "torch_ops", "onnxruntime", "openvino", "llama_cpp", "ik_llama_cpp", "bitsandbytes", "zentorch",
+    "torchao",
+)  # fmt: skip
 TRANSFORMS = ("ffht",)
+WIDEST = 8
 # the turn of the call whose result is compared; its time does not count
 CHECK = -1
 
@@ -53,8 +57,14 @@ class Candidate:
 
 @dataclass
 class Found:
+    """What one file offers for weights of `narrowest` to `bits` bits: it has none between. `warm`: names of candidates
+    whose copies were all called once."""
+
+    narrowest: int
+    bits: int
     candidates: list[Candidate] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)  # name of a peer or candidate: why it is not timed
+    missing: dict[str, str] = field(default_factory=dict)  # name of a file or candidate: why it is not timed
+    warm: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -66,37 +76,53 @@ class Transform:
     call: Callable[[Tensor], Tensor]
 
 
+def missing(files: tuple[str, ...] = FILES + TRANSFORMS) -> dict[str, str]:
+    """Files whose library does not import, and why: asked of the environment that runs, whatever was installed."""
+    found = {}
+    for file in files:
+        try:
+            import_module(f"peers.{file}").library()
+        except Exception as error:  # of foreign code
+            found[file] = first_line(error)
+    return found
+
+
+def first_line(error: Exception) -> str:
+    """The name of an error of foreign code and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
 def collect_transforms(
     n: int, threads: int, files: tuple[str, ...] = TRANSFORMS
 ) -> tuple[list[Transform], dict[str, str]]:
     """All transforms of rows of n, and why files have none."""
     found: list[Transform] = []
-    missing = {}
+    refused = {}
     for file in files:
         try:
             found += import_module(f"peers.{file}").transforms(n, threads)
         except Exception as error:  # of foreign code
-            missing[file] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-    return found, missing
+            refused[file] = first_line(error)
+    return found, refused
 
 
-def collect(problem: Problem, files: tuple[str, ...] = FILES) -> Found:
-    """All candidates; what is not installed, or fails while it prepares, is named with its first line."""
-    found = Found()
-    for file in files:
-        try:
-            module = import_module(f"peers.{file}")
-            for candidate in _offered(module.candidates, problem):
-                found.candidates.append(candidate)
-        # a peer is foreign code: whatever it raises is a line of the results, not the end of the run
-        except Exception as error:
-            found.missing[file] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+def collect(problem: Problem, file: str) -> Found:
+    """Those of the width itself, or of the next wider one that the library has. One that is not installed, or fails
+    while it prepares, is named with its first line."""
+    found = Found(problem.bits, WIDEST)
+    try:
+        module = import_module(f"peers.{file}")
+        for bits in range(problem.bits, WIDEST + 1):
+            with torch.inference_mode():
+                found.candidates = list(module.candidates(replace(problem, bits=bits)))
+            if found.candidates:
+                found.bits = bits
+                break
+    # a peer is foreign code: whatever it raises is a line of the results, not the end of the run
+    except Exception as error:
+        found.missing[file] = first_line(error)
     return found
-
-
-def _offered(candidates: Callable[[Problem], Iterator[Candidate]], problem: Problem) -> Iterator[Candidate]:
-    with torch.inference_mode():
-        yield from candidates(problem)
 
 
 def symmetric(dense: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:

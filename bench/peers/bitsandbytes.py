@@ -1,6 +1,7 @@
 """bitsandbytes on the CPU: a bf16 product with an NF4 weight, blocks of 64."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,9 +9,14 @@ from torch import Tensor
 from peers import Candidate, Problem, copy_count
 
 
-def candidates(problem: Problem) -> Iterator[Candidate]:
-    import bitsandbytes as bnb
+def library() -> Any:
+    import bitsandbytes
 
+    return bitsandbytes
+
+
+def candidates(problem: Problem) -> Iterator[Candidate]:
+    bnb = library()
     if problem.bits != 4:
         return
     functional = bnb.functional

@@ -1,6 +1,7 @@
 """FFHT: AVX butterflies in fp32 over rows of 2^k, those of a matrix one after the other."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,9 +9,14 @@ from torch import Tensor
 from peers import Transform
 
 
-def transforms(n: int, threads: int) -> Iterator[Transform]:
+def library() -> Any:
     import ffht
 
+    return ffht
+
+
+def transforms(n: int, threads: int) -> Iterator[Transform]:
+    ffht = library()
     if n & (n - 1):
         return
 

@@ -1,28 +1,53 @@
 """Installs the peers that the package index has into an environment of its own: `make bench-peers`.
 
-    python bench/peers/install.py build/peers
+    python bench/peers/install.py build/peers [name ...]
 
 The environment sees the packages of the interpreter that makes it (torch above all, which must stay the same one), and
-pip is held to that torch. A package that does not install is named and left out; missing.json beside the environment
-keeps the names and why for the results. Building from source may take BUILD_SECONDS.
+pip is held to that torch. A package that does not install is named with the reason and left out; the suite asks by
+itself what imports. Building from source may take BUILD_SECONDS.
 """
 
-import json
+import os
 import site
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-# onnx writes the models that onnxruntime reads
-ZENTORCH = f"zentorch=={'.'.join(version('torch').split('.')[:2])}.*"  # built for one torch
-PACKAGES = ("onnxruntime", "onnx", "openvino", "bitsandbytes", "torchao", ZENTORCH)
-# built from source against the numpy and pybind11 of the environment; their build files do not name what they need
-FROM_SOURCE = ("ffht-unofficial",)
-BUILD_SECONDS = 900
-# peers of the field that this suite does not call
-NO_ADAPTER = {"llama.cpp": "no adapter", "ik_llama.cpp": "no adapter"}
+BUILD_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Package:
+    """requirement: what pip is asked for. options, environment: of pip, and of the build."""
+
+    requirement: str
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def native(name: str, *flags: str) -> Package:
+    """A library of ggml, built for the processor at hand: what the index has is built for AVX2, or not at all. gcc 12.2
+    drops the stores of a tile configuration before AMX reads it, unless it is told to drop none."""
+    arguments = ("-DGGML_NATIVE=ON", '-DCMAKE_CXX_FLAGS="-fno-tree-dse -fno-dse"', *flags)
+    environment = {"CMAKE_ARGS": " ".join(arguments), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)}
+    return Package(name, ("--no-binary", name), environment)
+
+
+PACKAGES = (
+    Package("onnxruntime"),
+    Package("onnx"),  # writes the models that onnxruntime reads
+    Package("openvino"),
+    Package("bitsandbytes"),
+    Package("torchao"),
+    Package(f"zentorch=={'.'.join(version('torch').split('.')[:2])}.*"),  # built for one torch
+    # its build file does not name the numpy and pybind11 that it needs: those of the environment
+    Package("ffht-unofficial", ("--no-build-isolation",)),
+    native("llama-cpp-python", "-DLLAVA_BUILD=OFF", "-DLLAMA_BUILD_COMMON=OFF"),
+    native("ik-llama-cpp-python"),
+)
 
 
 def create(folder: Path) -> Path:
@@ -39,13 +64,14 @@ def create(folder: Path) -> Path:
     return python
 
 
-def install(python: Path, package: str, constraints: Path) -> str | None:
+def install(python: Path, package: Package, constraints: Path) -> str | None:
     """Why it did not install; None: it did."""
-    command = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "-c", constraints, package]
-    if package in FROM_SOURCE:
-        command.insert(-1, "--no-build-isolation")
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "-c", constraints]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
+        done = subprocess.run(
+            [*pip, *package.options, package.requirement], env=os.environ | package.environment, capture_output=True,
+            text=True, timeout=BUILD_SECONDS,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"took more than {BUILD_SECONDS} s to build"
     if done.returncode == 0:
@@ -55,17 +81,15 @@ def install(python: Path, package: str, constraints: Path) -> str | None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    python = create(folder)
-    constraints = folder / "constraints.txt"
+    folder, *names = sys.argv[1:]
+    python = create(Path(folder))
+    constraints = Path(folder) / "constraints.txt"
     constraints.write_text(f"torch=={version('torch')}\nnumpy=={version('numpy')}\n")
-    missing = dict(NO_ADAPTER)
-    for package in sys.argv[2:] or (*PACKAGES, *FROM_SOURCE):
+    for package in PACKAGES:
+        if names and package.requirement not in names:
+            continue
         why = install(python, package, constraints)
-        print(f"{package}: {'installed' if why is None else f'not installed: {why}'}", flush=True)
-        if why is not None:
-            missing[package] = why
-    (folder / "missing.json").write_text(json.dumps(missing, indent=1) + "\n")
+        print(f"{package.requirement}: {'installed' if why is None else f'not installed: {why}'}", flush=True)
 
 
 if __name__ == "__main__":

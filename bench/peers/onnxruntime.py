@@ -1,6 +1,7 @@
 """onnxruntime's MatMulNBits with activations quantized to int8 by block (accuracy_level 4). onnx writes its models."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,9 +9,15 @@ from torch import Tensor
 from peers import Candidate, Problem, copy_count, symmetric
 
 
-def candidates(problem: Problem) -> Iterator[Candidate]:
+def library() -> Any:
+    import onnx  # noqa: F401 - writes the models
     import onnxruntime
 
+    return onnxruntime
+
+
+def candidates(problem: Problem) -> Iterator[Candidate]:
+    onnxruntime = library()
     group = problem.group or 128
     if problem.bits not in (2, 4, 8) or problem.dense.shape[1] % group:
         return

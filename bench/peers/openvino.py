@@ -1,6 +1,7 @@
 """OpenVINO's CPU plugin: a MatMul with compressed weights, activations quantized to int8 by group."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,14 @@ from torch import Tensor
 from peers import Candidate, Problem, copy_count, symmetric
 
 
-def candidates(problem: Problem) -> Iterator[Candidate]:
-    import openvino as ov
+def library() -> Any:
+    import openvino
 
+    return openvino
+
+
+def candidates(problem: Problem) -> Iterator[Candidate]:
+    ov = library()
     if problem.bits not in (4, 8) or problem.dense.shape[1] % (problem.group or 128):
         return
     n, k = problem.dense.shape

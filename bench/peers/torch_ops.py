@@ -1,33 +1,24 @@
-"""What torch has: F.linear in fp32 and bf16, the int8 product, oneDNN's quantized linear, weights of 8 and 4 bits."""
+"""The quantized products of torch: of int8 with int8, oneDNN's quantized linear, weights of 8 and 4 bits."""
 
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from peers import CHECK, Candidate, Problem, copy_count, symmetric
 
 
+def library() -> object:
+    return torch
+
+
 def candidates(problem: Problem) -> Iterator[Candidate]:
-    yield from _linear(problem, torch.bfloat16, "bf16")
     if problem.bits == 8:
         yield _int_mm(problem)
         yield _onednn(problem)
         yield _int8pack(problem)
     if problem.bits == 4 and problem.group in (32, 64, 128) and problem.dense.shape[0] % 16 == 0:
         yield _int4pack(problem)
-
-
-def _linear(problem: Problem, dtype: torch.dtype, name: str) -> Iterator[Candidate]:
-    weight = problem.dense.to(dtype)
-    held = problem.copies(weight)
-
-    def bind(x: Tensor) -> Callable[[int], Tensor]:
-        given = x.to(dtype)
-        return lambda turn: F.linear(given, held[turn % len(held)])
-
-    yield Candidate(f"torch F.linear {name}", name, weight.float(), weight.nbytes, bind)
 
 
 def per_token(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """torchao's eager int8 linear with activations quantized at each call, one scale a token."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,9 +9,14 @@ from torch import Tensor
 from peers import Candidate, Problem, copy_count
 
 
-def candidates(problem: Problem) -> Iterator[Candidate]:
-    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+def library() -> Any:
+    import torchao.quantization
 
+    return torchao.quantization
+
+
+def candidates(problem: Problem) -> Iterator[Candidate]:
+    quantization = library()
     if problem.bits != 8:
         return
     n, k = problem.dense.shape
@@ -18,7 +24,7 @@ def candidates(problem: Problem) -> Iterator[Candidate]:
     def layer() -> torch.nn.Module:
         linear = torch.nn.Linear(k, n, bias=False).eval()
         linear.weight = torch.nn.Parameter(problem.dense.clone(), requires_grad=False)
-        quantize_(linear, Int8DynamicActivationInt8WeightConfig())
+        quantization.quantize_(linear, quantization.Int8DynamicActivationInt8WeightConfig())
         return linear
 
     layers = [layer() for _ in range(copy_count())]

@@ -79,7 +79,7 @@ def rows(limits: Limits, *files: str, weight: str = "int4:g32", m: tuple[int, ..
     dense = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
     case = cases.Product(32, 64, weight, ("int8:row",), m)
     cache = products.PeerCache(files)
-    return list(products.measure(case, dense, limits, 1, cache, 0.0, probe_bytes=4096))
+    return list(products.measure(case, dense, limits, 1, cache, seconds=0.0, probe_bytes=4096))
 
 
 def test_calls_take_turns_in_both_orders() -> None:
@@ -106,6 +106,26 @@ def test_noisy_rows_are_measured_again_and_the_calmer_try_counts(monkeypatch: py
     assert len(tries) == 1, "a calm try is not repeated"
 
 
+def test_spread_of_calls_that_nobody_reads_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = [{"a": [5.0, 5.0, 5.1], "slow": [10.0, 20.0, 30.0]}, {"a": [6.0, 6.0, 6.0], "slow": [9.0, 9.0, 9.0]}]
+    monkeypatch.setattr(microbench, "interleaved", lambda *_: tries.pop(0))
+    samples = microbench.sampled({}, 3, judged=lambda samples: [min(samples, key=lambda n: samples[n].median)])
+    assert samples["a"].median == 5.0
+    assert samples["slow"].noisy, "and it is marked"
+
+
+def test_slow_calls_take_fewer_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(microbench.time, "perf_counter", lambda: now[0])
+
+    def call(seconds: float) -> Callable[[int], None]:
+        return lambda turn: now.__setitem__(0, now[0] + seconds)
+
+    calls = {"quick": call(0.1), "slow": call(2.0)}
+    times = microbench.interleaved(calls, 9, most=1.0)
+    assert {name: len(t) for name, t in times.items()} == {"quick": 9, "slow": microbench.FEWEST}
+
+
 def test_row(limits: Limits, peer: Callable[[float, str], None]) -> None:
     peer(1.0, "right")
     one, three = rows(limits, "right")
@@ -118,6 +138,28 @@ def test_row(limits: Limits, peer: Callable[[float, str], None]) -> None:
     assert mine.of_limit == pytest.approx(1e6 * floor / mine.us)
     assert 0.001 < mine.error < 0.02, "against exact activations, those of the call have 8 bits"
     json.dumps(one.to_dict())
+
+
+def test_row_is_noisy_by_what_it_is_read_for(
+    limits: Limits, peer: Callable[[float, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lowbit, the probe and the fastest peer; a slower one is marked alone."""
+    peer(1.0, "fast")
+    peer(1.0, "slow")
+    calm, wild = [1.0, 1.0, 1.0], [1.0, 2.0, 3.0]
+
+    def row(**of: list[float]) -> products.Row:
+        given = {"lowbit": calm, "fast": calm, "slow": [9.0, 9.0, 9.0], "probe": calm} | of
+        monkeypatch.setattr(microbench, "interleaved", lambda calls, *_: {name: given[name] for name in calls})
+        return rows(limits, "fast", "slow", m=(1,))[0]
+
+    assert not row().noisy
+    slow = row(slow=[9.0, 18.0, 27.0])
+    assert not slow.noisy
+    assert [e.noisy for e in slow.entries] == [False, False, True]
+    for name in ("lowbit", "fast", "probe"):
+        assert row(**{name: wild}).noisy, name
+        assert row(**{name: wild}).spread == pytest.approx(0.5), name
 
 
 def test_wrong_peer_is_named_and_not_timed(limits: Limits, peer: Callable[[float, str], None]) -> None:
@@ -147,22 +189,6 @@ def test_every_copy_of_a_peer_was_used_before_it_is_timed(
     assert turns[4:6] == [0, 1], "and then the rounds begin"
 
 
-def test_missing_peer_is_named(limits: Limits) -> None:
-    (row,) = rows(limits, "not_there", m=(3,))
-    assert row.refused == {"not_there": "ModuleNotFoundError: No module named 'peers.not_there'"}
-
-
-def test_peer_that_fails_is_named(limits: Limits, peer: Callable[[float, str], None]) -> None:
-    def fail(x: torch.Tensor) -> Any:
-        raise RuntimeError("could not create\na primitive")
-
-    peer(1.0, "fails")
-    module = sys.modules["peers.fails"]
-    module.candidates = lambda problem: iter([peers.Candidate("fails", "fp32", problem.dense, 1, fail)])  # type: ignore[attr-defined]
-    (row,) = rows(limits, "fails", m=(3,))
-    assert row.refused == {"fails": "RuntimeError: could not create"}
-
-
 def test_own_wrong_result_is_an_error(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
     gemm = ops.gemm
     monkeypatch.setattr(ops, "gemm", lambda *a, **k: gemm(*a, **k) * 1.1)
@@ -175,7 +201,7 @@ def test_torch_peers_are_right(limits: Limits) -> None:
         ("int8:row", {"torch _int_mm (int32 out)", "torch _weight_int8pack_mm"}),
         ("int4:g32", {"torch _weight_int4pack_mm g32"}),
     ):
-        (row,) = rows(limits, "torch_ops", weight=weight, m=(17,))
+        (row,) = rows(limits, "torch_linear", "torch_ops", weight=weight, m=(17,))
         assert {e.name for e in row.entries} >= {"lowbit", "torch F.linear bf16", *names}, row.refused
 
 
@@ -186,23 +212,6 @@ def test_weights_rotate(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ops, "gemm", lambda x, codes, *a, **k: seen.append(codes.data_ptr()) or gemm(x, codes, *a, **k))
     rows(limits, m=(1,))
     assert all(a != b for a, b in pairwise(seen[1:]))
-
-
-def test_wider_peers_serve_a_width_without_any() -> None:
-    assert products.peer_width("int3:g64") == (3, 64)
-    dense = torch.randn(32, 64)
-    found = products.find_peers(dense, "int3:g32", 1, ("torch_ops",))
-    assert "torch _weight_int4pack_mm g32" in {c.name for c in found.candidates}
-
-
-def test_peers_are_made_once_for_weights_that_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr(products, "find_peers", lambda dense, weight, *_: made.append(weight) or peers.Found())
-    cache, dense = products.PeerCache(()), torch.zeros(4, 4)
-    for weight in ("int8:g64", "int5:g64", "int4:g64", "int3:g64", "int3:g32"):
-        cache.get(dense, weight, 1)
-    cache.get(dense, "int3:g32", 2)
-    assert made == ["int8:g64", "int4:g64", "int3:g32", "int3:g32"]
 
 
 def test_transform_and_codec_rows(limits: Limits) -> None:
@@ -323,6 +332,89 @@ def test_run_tells_wrong_results_and_goes_on(limits: Limits, monkeypatch: pytest
     result = suite(limits, monkeypatch, 10)
     assert len(result["wrong"]) == 2
     assert len(result["transforms"]) == 2
+
+
+def test_effort_follows_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(run.time, "perf_counter", lambda: now[0])
+    pace = run.Pace(100.0, [1.0, 3.0, 6.0])
+    assert pace.effort() == 1.0, "nothing is known yet"
+    now[0] = 20.0
+    pace.done(1.0, 1.0, 20.0)  # the rest would take 180 s, and 80 are left
+    assert pace.effort() == pytest.approx(80 / 180)
+    now[0] = 45.0
+    pace.done(3.0, 80 / 180, 25.0)
+    needed = 6.0 * 45.0 / (1.0 + 3.0 * 80 / 180)
+    assert pace.effort() == pytest.approx(55 / needed)
+    now[0] = 99.0
+    assert pace.effort() == run.LEAST_EFFORT
+    pace.done(6.0, 0.2, 1.0)
+    assert pace.effort() == 1.0, "what is measured again has no rest before it"
+
+
+def test_effort_shortens_a_row(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float, float]] = []
+    sampled = microbench.sampled
+
+    def watch(calls: Any, rounds: int, seconds: float, *, most: float, judged: Any) -> Any:
+        asked.append((rounds, seconds, most))
+        return sampled(calls, rounds, 0.0, most=most, judged=judged)
+
+    monkeypatch.setattr(microbench, "sampled", watch)
+    case, dense = cases.Product(32, 64, "int4:g32", ("int8:row",), (3, 17)), torch.randn(32, 64)
+    for effort in (1.0, 0.5, 0.1):
+        list(products.measure(case, dense, limits, 1, products.PeerCache(()), effort, probe_bytes=4096))  # type: ignore[arg-type]
+    assert asked == [(9, 0.5, 1.0), (5, 0.5, 1.0), (4, 0.25, 0.5), (3, 0.25, 0.5), (3, 0.05, 0.1), (3, 0.05, 0.1)]
+
+
+def test_noisy_rows_are_measured_again_at_the_end(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row once more, of which the calmer one stays, where its list had it."""
+    order: list[str] = []
+
+    def task(name: str, *spreads: float) -> run.Task:
+        left = list(spreads)
+
+        def measure(effort: float) -> list[run.Measured]:
+            order.append(name)
+            spread = left.pop(0)
+            return [run.Measured({"op": name, "spread": spread, "noisy": spread > 0.15}), run.Measured({
+                "op": f"{name} calm", "spread": 0.01 * len(order), "noisy": False})]  # fmt: skip
+
+        return run.Task("transforms", name, 1, 1.0, measure)
+
+    todo = [task("a", 0.3, 0.2), task("b", 0.1), task("c", 0.2, 0.4)]
+    monkeypatch.setattr(run, "tasks", lambda *_: iter(todo))
+    result = run.run(False, 10, (1,), limits)  # type: ignore[arg-type]
+    assert order == ["a", "b", "c", "a", "c"]
+    assert [(r["op"], r["spread"]) for r in result["transforms"]] == [
+        ("a", 0.2), ("a calm", 0.01), ("b", 0.1), ("b calm", 0.02), ("c", 0.2), ("c calm", 0.03)
+    ]  # fmt: skip
+    assert result["transforms"][0]["noisy"], "what did not settle stays marked"
+
+
+def test_every_shape_is_measured_before_the_largest_selection() -> None:
+    """Whatever time is left, no shape is without rows; and each is measured with every number of threads."""
+    listed = [task for task in run.tasks(False, Limits({}), (1, 2)) if task.kind == "products"]  # type: ignore[arg-type]
+    shapes = list(dict.fromkeys(task.name.split(" int")[0].split(" bip")[0] for task in listed if "g128" in task.name))
+    assert shapes[-1] == "4096 x 4096"
+    assert {t.threads for t in listed} == {1, 2}
+    ahead = sum(t.cost for t in listed if not t.name.startswith("4096 x 4096"))
+    assert ahead < sum(t.cost for t in listed) / 2
+
+
+def test_more_threads_stand_beside_one(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = json.loads(json.dumps(suite(limits, monkeypatch, 10)))
+    assert "of 1 thread" not in tables.products(result)
+    first = result["products"][0]
+    twice = json.loads(json.dumps(first)) | {"threads": 2}
+    tables.own(twice)["us"] = tables.own(first)["us"] / 1.93
+    alone = json.loads(json.dumps(twice)) | {"m": 77}
+    result["products"] += [twice, alone]
+    shown = tables.products(result)
+    assert shown.count("| of 1 thread |") == 1
+    assert '"Of 1 thread": how many times as fast' in shown
+    assert "| 1.93 |" in shown
+    assert next(line for line in shown.splitlines() if "| 77 |" in line).count("| - |") >= 1
 
 
 def test_result_files_are_named_after_machines() -> None:
