@@ -188,7 +188,7 @@ def _row(
             ceilings.rates,
             threads,
             _C.isa(),
-            tiles=candidate is not own,
+            tiles=candidate is not own or _C.isa() == "amx",
         )
         s = samples[name]
         entries.append(

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cfloat>
+#include <cmath>
 #include <memory>
 #include <new>
 
@@ -9,6 +11,32 @@
 
 namespace lowbit::cpu {
 namespace {
+
+// The first 8 bits of the significand.
+float first_bits(float v) { return bits_to_float(float_to_bits(v) & 0xffff0000u); }
+
+// Fills the terms of a value. False where one is denormal.
+bool split(float v, uint16_t (&terms)[3]) {
+  float parts[3] = {v, v, v};
+  if (std::isfinite(v) && v != 0.0f) {  // 24 bits are three times 8
+    parts[0] = first_bits(v);
+    parts[1] = first_bits(v - parts[0]);
+    parts[2] = v - parts[0] - parts[1];
+    if (parts[1] == 0.0f) parts[0] = parts[1] = v / 2;
+    if (parts[2] == 0.0f) parts[1] = parts[2] = parts[1] / 2;
+  }
+  for (int i = 0; i < 3; ++i) terms[i] = float_to_bf16(parts[i]);
+  return std::none_of(parts, parts + 3, [](float p) { return p != 0.0f && std::fabs(p) < FLT_MIN; });
+}
+
+void fill_terms(int codes, CodeTables* t) {
+  t->has_terms = true;
+  for (int c = 0; c < 256; ++c) {
+    uint16_t terms[3];
+    if (c < codes) t->has_terms = split(t->f32[c], terms) && t->has_terms;
+    for (int i = 0; i < 3; ++i) t->bf16_terms[i][c] = c < codes ? terms[i] : t->bf16_terms[i][c & (codes - 1)];
+  }
+}
 
 void fill_floats(const ElementFormat& f, const float* codebook, CodeTables* t) {
   t->has_low = false;
@@ -20,6 +48,7 @@ void fill_floats(const ElementFormat& f, const float* codebook, CodeTables* t) {
     t->f32_low[c] = static_cast<uint16_t>(float_to_bits(v));
     t->has_low = t->has_low || t->f32_low[c] != 0;
   }
+  fill_terms(f.codes(), t);
 }
 
 void fill_bytes(const ElementFormat& f, CodeTables* t) {

@@ -132,9 +132,9 @@ int32_t int_at(const BlockValues& v, int64_t r, int64_t c) {
   return static_cast<const int32_t*>(v.data)[i * v.row_stride + j * v.col_stride];
 }
 
-int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4; }
+int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 / engine.x_terms; }
 
-// Row m of x in the engine's numbers. `codes` and `floats` hold K elements each.
+// Row m of x in the engine's numbers, term by term. `codes` and `floats` hold K elements each.
 const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
   const GemmArgs& a = call.args;
   const GemmIsa& isa = call.isa;
@@ -160,7 +160,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     const char* p = static_cast<const char*>(x.data) + m * x.row_stride * size_of(x.dtype);
     if (x.col_stride != 1) {
       for (int64_t c = 0; c < k; ++c) floats[c] = x.at(m, c);
-    } else if (bytes_of_number(call.engine) == 2) {
+    } else if (x.dtype == DType::kBF16 && bytes_of_number(call.engine) == 2) {
       return p;
     } else if (x.dtype == DType::kF32) {
       row = reinterpret_cast<const float*>(p);
@@ -169,6 +169,10 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     }
   }
   if (bytes_of_number(call.engine) == 4) return row;
+  if (call.engine.x_terms > 1) {
+    call.engine.split(row, k, reinterpret_cast<uint16_t*>(numbers));
+    return numbers;
+  }
   isa.to_bf16(row, k, reinterpret_cast<uint16_t*>(numbers));
   return numbers;
 }
@@ -238,7 +242,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   Carver carver{scratch};
   auto* codes = carver.take<uint8_t>(a.k);
   auto* floats = carver.take<float>(a.k);
-  auto* numbers = carver.take<char>(2 * a.k);
+  auto* numbers = carver.take<char>(2 * call.engine.x_terms * a.k);
   const Engine& engine = call.engine;
   const int64_t begin = block_row(engine, block, blocks, rows), end = block_row(engine, block + 1, blocks, rows);
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
@@ -265,7 +269,9 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         engine.pack({&call.isa.planes, static_cast<const int8_t*>(row) + p.column,
                      static_cast<int32_t>(p.source_column % kTileCols), p.columns, to, stride});
       } else if (engine.unit > 1) {
-        pack_units(engine, p, bytes, to, stride);
+        for (int t = 0; t < engine.x_terms; ++t) {
+          pack_units(engine, p, bytes + t * 2 * a.k, to + t * row_bytes / engine.x_terms, stride);
+        }
       } else if (plan.numbers == Numbers::kInt16) {
         pack_piece<1, true>(p, bytes, to, stride);
       } else {
@@ -708,12 +714,13 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   Plan& plan = plan_of_thread;
   plan.clear();
   if (!find_tables(a, &plan)) return out_of_memory;
-  Numbers numbers = numbers_of(a);
+  Numbers numbers = numbers_of(a, plan);
   const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : kFloatPartialQuads;
   if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
     numbers = Numbers::kInt16;
   }
   if (isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) numbers = Numbers::kPlanes;
+  if (isa.engines[static_cast<int>(numbers)] == nullptr) numbers = Numbers::kF32;
   const Engine& engine = *isa.engines[static_cast<int>(numbers)];
   if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory;
   Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
@@ -754,7 +761,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
     Carver carver{rows_buffer};
     const PackedRows x = carve_rows(call, rows, &carver);
     parallel(blocks, 1 + 65536 / (row_bytes * engine.rows), [&](int64_t begin, int64_t end) {
-      char* scratch = thread_scratch<Use::kTask>(7 * a.k + 256);
+      char* scratch = thread_scratch<Use::kTask>((5 + 2 * engine.x_terms) * a.k + 256);
       if (scratch == nullptr) {
         failed = true;
         return;

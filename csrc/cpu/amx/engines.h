@@ -16,5 +16,8 @@ namespace lowbit::amx {
 
 extern const cpu::Engine kInt8Engine;
 extern const cpu::Engine kBF16Engine;
+extern const cpu::Engine kXTermsEngine;  // numbers of x, of w, of both as sums of bf16 numbers
+extern const cpu::Engine kWTermsEngine;
+extern const cpu::Engine kTermsEngine;
 
 }  // namespace lowbit::amx
