@@ -112,6 +112,8 @@ struct Engine {
   void (*pack)(const PackArgs& args) = nullptr;
 };
 
+inline constexpr int kSegmentEngines = 2;
+
 struct GemmIsa {
   const Engine* engines[kNumbers];  // by Numbers; kInt16 may be absent: sums of kInt8 never saturate; so may kPlanes
   // n codes of row r from column c, one a byte.
@@ -130,6 +132,9 @@ struct GemmIsa {
                     int64_t out_stride);
   void (*finish)(const FinishArgs& args);
   PlaneProduct planes;  // with an engine of kPlanes: what it is for
+  // Where every segment of two operands of codes is one piece of at most Engine::unit quads, by ascending unit: in the
+  // place of kInt8, with both operands as bf16, and of kBF16. The same bits; may be absent.
+  const Engine* segments[2][kSegmentEngines] = {};
 };
 
 // The GEMM of ref/gemm_args.h.

@@ -17,4 +17,8 @@ namespace lowbit::amx {
 extern const cpu::Engine kInt8Engine;
 extern const cpu::Engine kBF16Engine;
 
+// For segments of at most 16 and 32 columns: of integers, and of floats with denormals flushed.
+extern const cpu::Engine kIntegerSegmentEngines[2];
+extern const cpu::Engine kFloatSegmentEngines[2];
+
 }  // namespace lowbit::amx

@@ -47,7 +47,13 @@ cpu::GemmIsa gemm_isa(int64_t rows) {
   cpu::GemmIsa isa = avx512::gemm_isa(rows);
   isa.engines[static_cast<int>(cpu::Numbers::kBF16)] =
       rows <= kMostVectorRows ? &avx512::kBF16StepEngine : &kBF16Engine;
-  if (rows >= kLeastRows) isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
+  if (rows >= kLeastRows) {
+    isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
+    for (int i = 0; i < cpu::kSegmentEngines; ++i) {
+      isa.segments[0][i] = &kIntegerSegmentEngines[i];
+      isa.segments[1][i] = &kFloatSegmentEngines[i];
+    }
+  }
   return isa;
 }
 
