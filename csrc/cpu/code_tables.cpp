@@ -38,10 +38,11 @@ void fill_terms(int codes, CodeTables* t) {
   }
 }
 
-void fill_floats(const ElementFormat& f, const float* codebook, CodeTables* t) {
+// The values times `unit`.
+void fill_floats(const ElementFormat& f, const float* codebook, float unit, CodeTables* t) {
   t->has_low = false;
   for (int c = 0; c < 256; ++c) {
-    const float v = decode(f, static_cast<uint32_t>(c & (f.codes() - 1)), codebook);
+    const float v = decode(f, static_cast<uint32_t>(c & (f.codes() - 1)), codebook) * unit;
     t->f32[c] = v;
     t->bf16[c] = float_to_bf16(v);
     t->f32_high[c] = static_cast<uint16_t>(float_to_bits(v) >> 16);
@@ -74,25 +75,35 @@ void fill_bytes(const ElementFormat& f, CodeTables* t) {
   }
 }
 
+// Made once, in `slot`.
+const CodeTables* make_tables(const ElementFormat& f, bool integers, std::atomic<const CodeTables*>* slot) {
+  if (const CodeTables* t = slot->load(std::memory_order_acquire)) return t;
+  std::unique_ptr<CodeTables> t(new (std::nothrow) CodeTables());
+  if (t == nullptr) return nullptr;
+  fill_floats(f, nullptr, 1.0f, t.get());
+  t->shift = int8_shift(f);
+  t->u8_flip = -1;
+  if (t->shift >= 0) fill_bytes(f, t.get());
+  if (integers) fill_floats(f, nullptr, pow2(t->shift), t.get());
+  const CodeTables* other = nullptr;  // of a thread that was quicker
+  return slot->compare_exchange_strong(other, t.get(), std::memory_order_acq_rel) ? t.release() : other;
+}
+
 }  // namespace
 
 const CodeTables* code_tables(const ElementFormat& f) {
   static std::atomic<const CodeTables*> made[kFormatCount];
-  std::atomic<const CodeTables*>& slot = made[&f - kFormats];
-  if (const CodeTables* t = slot.load(std::memory_order_acquire)) return t;
-  std::unique_ptr<CodeTables> t(new (std::nothrow) CodeTables());
-  if (t == nullptr) return nullptr;
-  fill_floats(f, nullptr, t.get());
-  t->shift = int8_shift(f);
-  t->u8_flip = -1;
-  if (t->shift >= 0) fill_bytes(f, t.get());
-  const CodeTables* other = nullptr;  // of a thread that was quicker
-  return slot.compare_exchange_strong(other, t.get(), std::memory_order_acq_rel) ? t.release() : other;
+  return make_tables(f, false, &made[&f - kFormats]);
+}
+
+const CodeTables* integer_tables(const ElementFormat& f) {
+  static std::atomic<const CodeTables*> made[kFormatCount];
+  return make_tables(f, true, &made[&f - kFormats]);
 }
 
 void fill_codebook(const ElementFormat& f, const float* values, CodeTables* tables) {
   tables->shift = tables->u8_flip = -1;
-  fill_floats(f, values, tables);
+  fill_floats(f, values, 1.0f, tables);
 }
 
 }  // namespace lowbit::cpu

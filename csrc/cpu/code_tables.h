@@ -28,6 +28,9 @@ struct CodeTables {
 // The tables of `f`, which is not a codebook; made once, they live for ever. nullptr when memory is short.
 const CodeTables* code_tables(const ElementFormat& f);
 
+// The same of a format that is exact in int8, with the integers value * 2^shift for values in the float tables.
+const CodeTables* integer_tables(const ElementFormat& f);
+
 // The float tables of a codebook.
 void fill_codebook(const ElementFormat& f, const float* values, CodeTables* tables);
 

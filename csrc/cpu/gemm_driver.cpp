@@ -18,6 +18,8 @@
 #include <cstring>
 #include <memory>
 
+#include "cpu/pack_quads.h"
+
 namespace lowbit::cpu {
 namespace {
 
@@ -175,64 +177,6 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   }
   isa.to_bf16(row, k, reinterpret_cast<uint16_t*>(numbers));
   return numbers;
-}
-
-// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
-// bytes become 16-bit integers.
-template <int kBytes, bool kWiden = false>
-void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
-  constexpr int kQuad = 4 * kBytes;
-  const auto put = [&](char* to, const char* from) {
-    if constexpr (kWiden) {
-      const auto* x = reinterpret_cast<const int8_t*>(from);
-      const int16_t quad[] = {x[0], x[2], x[1], x[3]};
-      std::memcpy(to, quad, sizeof(quad));
-    } else if (kBytes == 2) {  // pairs of columns 0, 2 and 1, 3: the order in which a tile's bytes decode
-      std::memcpy(to, from, 2);
-      std::memcpy(to + 2, from + 4, 2);
-      std::memcpy(to + 4, from + 2, 2);
-      std::memcpy(to + 6, from + 6, 2);
-    } else {
-      std::memcpy(to, from, kQuad);
-    }
-  };
-  const int64_t head = p.source_column % kTileCols;
-  const char* in = row + (p.column - head) * kBytes;
-  const auto edge = [&](int64_t q) {  // a quad of which some columns lie outside
-    alignas(16) char quad[kQuad] = {};
-    for (int64_t i = 0; i < kTileCols; ++i) {
-      const int64_t c = q * kTileCols + i - head;
-      if (c >= 0 && c < p.columns) std::memcpy(quad + i * kBytes, row + (p.column + c) * kBytes, kBytes);
-    }
-    put(out + q * stride, quad);
-  };
-  const int64_t begin = head != 0 ? 1 : 0;
-  const int64_t end = (head + p.columns) % kTileCols != 0 ? p.quads - 1 : p.quads;
-  if (begin == 1) edge(0);
-  for (int64_t q = begin; q < end; ++q) put(out + q * stride, in + q * kQuad);
-  if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
-}
-
-// Quads of bf16 as pairs of columns 0, 2 and 1, 3, like pack_piece().
-void order_pairs(char* quads, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 8) {
-    uint64_t quad = 0;
-    std::memcpy(&quad, quads + i, 8);
-    quad = (quad & 0xffff00000000ffff) | (quad >> 16 & 0xffff0000) | (quad & 0xffff0000) << 16;
-    std::memcpy(quads + i, &quad, 8);
-  }
-}
-
-// The same for engines that take `unit` quads of a row together: rows of so many columns, `stride` bytes apart.
-void pack_units(const Engine& engine, const Piece& p, const char* row, char* out, int64_t stride) {
-  const int64_t bytes = bytes_of_number(engine), columns = kTileCols * engine.unit;
-  for (int64_t c = -(p.source_column % kTileCols); c < p.columns; c += columns, out += stride) {
-    const int64_t begin = std::max<int64_t>(c, 0), end = std::min<int64_t>(c + columns, p.columns);
-    if (end - begin < columns) std::memset(out, 0, static_cast<size_t>(columns * bytes));
-    std::memcpy(out + (begin - c) * bytes, row + (p.column + begin) * bytes,
-                static_cast<size_t>((end - begin) * bytes));
-    if (bytes == 2) order_pairs(out, columns * bytes);
-  }
 }
 
 void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
@@ -689,6 +633,17 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   call.isa.finish(f);
 }
 
+// The engine of short segments for this call; nullptr: there is none.
+const Engine* find_segment_engine(const GemmArgs& args, const GemmIsa& isa, Numbers numbers) {
+  if (numbers != Numbers::kInt8 && numbers != Numbers::kBF16) return nullptr;
+  if (args.xq == nullptr || (numbers == Numbers::kInt8 && !sums_are_products(args))) return nullptr;
+  const int32_t quads = segment_quads(args);
+  for (const Engine* engine : isa.segments[numbers == Numbers::kInt8 ? 0 : 1]) {
+    if (engine != nullptr && quads != 0 && quads <= engine->unit) return engine;
+  }
+  return nullptr;
+}
+
 // Rows of x in a task, at most.
 int64_t chunk_rows_of(const Engine& engine, int64_t row_bytes) {
   int64_t rows = kChunkRows;
@@ -721,11 +676,16 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   }
   if (isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) numbers = Numbers::kPlanes;
   if (isa.engines[static_cast<int>(numbers)] == nullptr) numbers = Numbers::kF32;
-  const Engine& engine = *isa.engines[static_cast<int>(numbers)];
+  const Engine* of_segments = find_segment_engine(a, isa, numbers);
+  if (of_segments != nullptr) {
+    if (is_integer(numbers) && !find_integer_tables(a, &plan)) return out_of_memory;
+    numbers = Numbers::kBF16;
+  }
+  const Engine& engine = of_segments != nullptr ? *of_segments : *isa.engines[static_cast<int>(numbers)];
   if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory;
   Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
-  if (is_integer(numbers)) {
-    call.use_wsum = call.plan.x_zero || call.plan.x->s8_offset != 0;
+  if (is_integer_path(a)) {
+    call.use_wsum = is_integer(numbers) && (call.plan.x_zero || call.plan.x->s8_offset != 0);
     for (int i = 0; i < 2; ++i) call.w_factor[i] = std::ldexp(1.0f, -call.plan.w[i]->shift);
     call.x_factor = std::ldexp(1.0f, -call.plan.x->shift);
   }

@@ -116,6 +116,8 @@ struct Engine {
   void (*split)(const float* in, int64_t n, uint16_t* out) = nullptr;
 };
 
+inline constexpr int kSegmentEngines = 2;
+
 struct GemmIsa {
   // By Numbers; kInt16 may be absent: sums of kInt8 never saturate; so may kPlanes and, for kF32, numbers with terms.
   const Engine* engines[kNumbers];
@@ -135,6 +137,9 @@ struct GemmIsa {
                     int64_t out_stride);
   void (*finish)(const FinishArgs& args);
   PlaneProduct planes;  // with an engine of kPlanes: what it is for
+  // Where every segment of two operands of codes is one piece of at most Engine::unit quads, by ascending unit: in the
+  // place of kInt8, with both operands as bf16, and of kBF16. The same bits; may be absent.
+  const Engine* segments[2][kSegmentEngines] = {};
 };
 
 // The GEMM of ref/gemm_args.h.

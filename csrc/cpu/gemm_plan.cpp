@@ -87,6 +87,25 @@ bool find_tables(const GemmArgs& args, Plan* plan) {
   return plan->w[0] && plan->w[1] && plan->w_scale && (xq == nullptr || plan->x);
 }
 
+bool find_integer_tables(const GemmArgs& args, Plan* plan) {
+  plan->w[0] = plan->w[1] = integer_tables(*args.w.codes.format);
+  plan->x = integer_tables(*args.xq->codes.format);
+  return plan->w[0] != nullptr && plan->x != nullptr;
+}
+
+int32_t segment_quads(const GemmArgs& args) {
+  if (args.w.high != nullptr) return 0;
+  int64_t columns = args.k;
+  for (const BlockValues* v : {&args.w.scale, &args.w.zero, &args.xq->scale, &args.xq->zero}) {
+    if (!*v || v->block.cols == 0) continue;
+    if (v->block.cols % kTileCols != 0) return 0;
+    columns = min_end(columns, v->block.cols);
+  }
+  return static_cast<int32_t>(min_end(ceil_div(columns, kTileCols), INT32_MAX));
+}
+
+bool sums_are_products(const GemmArgs& args) { return args.out.dtype != DType::kI32 && !args.w.zero && !args.xq->zero; }
+
 int32_t quads_in_16_bits(const Plan& plan) {
   const auto largest = [](const CodeTables& t) { return (t.high + t.offset) / t.factor; };
   const int32_t w = std::max(largest(*plan.w[0]), largest(*plan.w[1]));

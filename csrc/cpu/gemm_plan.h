@@ -79,6 +79,16 @@ int32_t quads_in_16_bits(const Plan& plan);
 // The tables of the operands, which make_plan needs. False when memory is short.
 bool find_tables(const GemmArgs& args, Plan* plan);
 
+// Tables of integers in the place of those, for a call of the integer path whose numbers are bf16.
+bool find_integer_tables(const GemmArgs& args, Plan* plan);
+
+// The most quads of a segment, where each begins with a quad of one matrix; 0: elsewhere.
+int32_t segment_quads(const GemmArgs& args);
+
+// Integer path: whether the sum of a segment is one of products alone. Of at most 256 columns it is exact in fp32, with
+// terms that are exact in bf16: none is beyond 2^8 * 2^8.
+bool sums_are_products(const GemmArgs& args);
+
 // Cuts K for panels of `quads` quads in which a piece takes a multiple of `unit`. False when memory is short.
 bool make_plan(const GemmArgs& args, Numbers numbers, int32_t quads, int32_t unit, Plan* plan);
 

@@ -20,4 +20,8 @@ extern const cpu::Engine kXTermsEngine;  // numbers of x, of w, of both as sums 
 extern const cpu::Engine kWTermsEngine;
 extern const cpu::Engine kTermsEngine;
 
+// For segments of at most 16 and 32 columns: of integers, and of floats with denormals flushed.
+extern const cpu::Engine kIntegerSegmentEngines[2];
+extern const cpu::Engine kFloatSegmentEngines[2];
+
 }  // namespace lowbit::amx

@@ -50,7 +50,13 @@ cpu::GemmIsa gemm_isa(int64_t rows) {
   isa.engines[static_cast<int>(cpu::Numbers::kXTerms)] = &kXTermsEngine;
   isa.engines[static_cast<int>(cpu::Numbers::kWTerms)] = &kWTermsEngine;
   isa.engines[static_cast<int>(cpu::Numbers::kTerms)] = &kTermsEngine;
-  if (rows >= kLeastRows) isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
+  if (rows >= kLeastRows) {
+    isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
+    for (int i = 0; i < cpu::kSegmentEngines; ++i) {
+      isa.segments[0][i] = &kIntegerSegmentEngines[i];
+      isa.segments[1][i] = &kFloatSegmentEngines[i];
+    }
+  }
   return isa;
 }
 
