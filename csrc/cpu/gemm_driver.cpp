@@ -134,8 +134,6 @@ int32_t int_at(const BlockValues& v, int64_t r, int64_t c) {
   return static_cast<const int32_t*>(v.data)[i * v.row_stride + j * v.col_stride];
 }
 
-int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 / engine.x_terms; }
-
 // Row m of x in the engine's numbers, term by term. `codes` and `floats` hold K elements each.
 const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
   const GemmArgs& a = call.args;

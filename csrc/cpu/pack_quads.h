@@ -8,7 +8,7 @@
 
 namespace lowbit::cpu {
 
-inline int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4; }
+inline int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 / engine.x_terms; }
 
 // Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
 // bytes become 16-bit integers.
