@@ -65,7 +65,8 @@ fmt: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-## bench: ceilings of this machine, then every kernel beside its peers, to bench/results/; BENCH=--full for all rows
+## bench: ceilings of this machine, then every kernel beside its peers, to bench/results/; BENCH=--full for all rows,
+## BENCH=--smollm2 for a language model end to end as well
 bench: $(VENV)/.lowbit build/cmake/ceilings.so
 	$$(test -x build/peers/bin/python && echo build/peers/bin/python || echo $(BIN)/python) bench/run.py $(BENCH)
 

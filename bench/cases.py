@@ -56,7 +56,9 @@ def products(full: bool) -> Iterator[Product]:
         rows = ROWS if whole else (1, 128)
         for bits in range(8, 0, -1) if whole else (8, 4, 3, 2, 1):
             for group in GROUPS if full or (whole and bits == 4) else ("g128",):
-                wide = ("int8:row", "bf16", "fp16", "fp32") if full or (whole and bits == 4) else ("int8:row",)
+                wide: tuple[str, ...] = ("int8:row",)
+                if full or (whole and bits == 4):
+                    wide += ("bf16", "fp16", "fp32") if full or group == "g128" else ("bf16",)
                 rule = group if group == "row" or k % int(group[1:]) == 0 else "row"
                 yield Product(n, k, f"{integer(bits)}:{rule}", wide, rows)
         for weight in ("ternary:row", *FLOATS, *BLOCKS) if full else ("ternary:row", *FLOATS, "mxfp4", "nvfp4"):

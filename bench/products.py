@@ -19,9 +19,9 @@ from torch import Tensor
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBE, OWN = "probe", "lowbit"
 # of a row, at full effort: rounds to M of 16 and beyond, and seconds that one contender may take
-FEW_ROWS, ROUNDS, ROUNDS_BEYOND, MOST_SECONDS = 16, 9, 5, 1.0
-# products of about a second, with those of the peers beside it: what rows cost is compared by it
-PRODUCTS_PER_COST = 1 << 32
+FEW_ROWS, ROUNDS, ROUNDS_BEYOND, MOST_SECONDS = 16, 9, 5, 0.5
+# what a row takes, about, at full effort: some seconds, and one for so many products, those of the peers with them
+SECONDS_OF_ROW, PRODUCTS_OF_SECOND = 3, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class PeerCache:
 
 
 def cost(case: Product) -> float:
-    """Of measuring a case, beside others."""
-    return len(case.activations) * sum(1 + m * case.n * case.k / PRODUCTS_PER_COST for m in case.rows)
+    """Of measuring a case, about in seconds."""
+    return len(case.activations) * sum(SECONDS_OF_ROW + m * case.n * case.k / PRODUCTS_OF_SECOND for m in case.rows)
 
 
 def measure(
@@ -173,8 +173,9 @@ def _row(
         calls[PROBE] = lambda _: probe()
     rounds = round(effort * (ROUNDS if m <= FEW_ROWS else ROUNDS_BEYOND))
     samples = microbench.sampled(
-        calls, max(microbench.FEWEST, rounds), effort * seconds, most=effort * MOST_SECONDS, judged=_deciding
-    )
+        calls, max(microbench.FEWEST, rounds), effort * seconds, 2 if effort == 1 else 1, effort * MOST_SECONDS,
+        _deciding,
+    )  # fmt: skip
     spread = max(samples[name].spread for name in _deciding(samples))
     read = probe_bytes / samples[PROBE].median if probe is not None else ceilings.rates[f"read_{pages}"][threads]
     entries = []

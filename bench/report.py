@@ -112,7 +112,15 @@ def suite(path: Path) -> str:
     result = json.loads(path.read_text())
     drawn = pictures.draw(result, DOCS)
     images = "".join(f"\n![{p.stem.replace('_', ' ')}]({p.name})\n" for p in drawn)
-    return tables.ceilings(result, path.name) + images + tables.products(result) + tables.transforms(result)
+    return "".join(
+        [
+            tables.ceilings(result, path.name),
+            images,
+            tables.products(result),
+            tables.smollm2(result),
+            tables.transforms(result),
+        ]
+    )
 
 
 def suite_results(folder: Path = RESULTS) -> list[Path]:

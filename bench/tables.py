@@ -33,6 +33,17 @@ TRANSFORMS = """
 """
 
 
+SMOLLM2 = """
+## SmolLM2-135M, {threads}
+
+Milliseconds for a prompt of 512 tokens and for a token after it, medians of contenders that took turns, all but
+llama.cpp in one plain loop in Python; "Python": what of a token is its calls. "Error": of the logits after the prompt,
+relative to float32 with the same weights. "x": times as fast as torch in float32, and as the faster of the two files of
+llama.cpp. \\* marks a spread above 15 %.
+
+"""
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(head)]
     lines += [["---"] * len(lines[0]), *(list(r) for r in rows)]
@@ -134,3 +145,28 @@ def transforms(result: Row) -> str:
         out += TRANSFORMS.format(isa=isa, threads=in_words(threads))
         out += table(("op", "of", "us", "copy us", "of limit", "bound", "error", "peer", "times as fast"), body)
     return out
+
+
+def smollm2(result: Row) -> str:
+    out = ""
+    rows = result.get("smollm2", [])
+    for threads in dict.fromkeys(row["threads"] for row in rows):
+        listed = [row for row in rows if row["threads"] == threads]
+        body = [
+            [
+                row["name"], f"{row['bytes'] / 1e6:.1f}", f"{row['error']:.1e}", *_beside(row, "prefill_us", listed),
+                *_beside(row, "decode_us", listed), f"{row['python_us'] / 1e3:.2f}" if row["python_us"] else "-",
+            ]
+            for row in listed
+        ]  # fmt: skip
+        head = ("weights, activations", "MB", "error")
+        head += ("prompt, ms", "x fp32", "x llama.cpp", "token, ms", "x fp32", "x llama.cpp", "Python, ms")
+        out += SMOLLM2.format(threads=in_words(threads)) + table(head, body)
+    return out
+
+
+def _beside(row: Row, key: str, rows: list[Row]) -> list[str]:
+    """A time in ms, and how many times as fast as torch in float32 and as llama.cpp it is."""
+    others = [[r[key] for r in rows if r["name"].startswith(name)] for name in ("torch fp32", "llama.cpp")]
+    times = [f"{min(other) / row[key]:.2f}" if other else "-" for other in others]
+    return [f"{row[key] / 1e3:.4g}{'*' if row['noisy'] else ''}", *times]

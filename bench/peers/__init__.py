@@ -20,7 +20,13 @@ FILES = (
     "torchao",
 )  # fmt: skip
 TRANSFORMS = ("ffht",)
-WIDEST = 8
+
+
+def widest(bits: int) -> int:
+    """Of the weights that may stand beside one of `bits` bits: below 4 bits one more at most, beyond 4 those of 8."""
+    return min(bits + 1, 4) if bits <= 4 else 8
+
+
 # the turn of the call whose result is compared; its time does not count
 CHECK = -1
 
@@ -108,12 +114,13 @@ def collect_transforms(
 
 
 def collect(problem: Problem, file: str) -> Found:
-    """Those of the width itself, or of the next wider one that the library has. One that is not installed, or fails
-    while it prepares, is named with its first line."""
-    found = Found(problem.bits, WIDEST)
+    """Those of the width itself, or of the next wider one that the library has, up to `widest`. One that is not
+    installed, or fails while it prepares, is named with its first line."""
+    most = widest(problem.bits)
+    found = Found(problem.bits, problem.bits)
     try:
         module = import_module(f"peers.{file}")
-        for bits in range(problem.bits, WIDEST + 1):
+        for bits in range(problem.bits, most + 1):
             with torch.inference_mode():
                 found.candidates = list(module.candidates(replace(problem, bits=bits)))
             if found.candidates:

@@ -8,7 +8,7 @@ from peers.ggml import Type
 TYPES = {
     8: (Type("Q8_0", 8),),
     6: (Type("Q6_K", 14),),
-    5: (Type("Q5_0", 6), Type("Q5_K", 13)),
+    5: (Type("Q5_K", 13),),
     4: (Type("Q4_0", 2), Type("Q4_1", 3), Type("Q4_K", 12)),
     3: (Type("Q3_K", 11),),
     2: (Type("Q2_K", 10), Type("TQ2_0", 35, ternary=True)),

@@ -297,8 +297,8 @@ def suite(limits: Limits, monkeypatch: pytest.MonkeyPatch, minutes: float) -> di
     monkeypatch.setattr(cases, "codecs", lambda full: ())
     monkeypatch.setattr(cases, "ROUNDED", ())
     monkeypatch.setattr(run, "elsewhere", lambda isa, limits, threads: [])
-    monkeypatch.setattr(peers, "FILES", ("torch_ops",))
-    monkeypatch.setattr(products.PeerCache.__init__, "__defaults__", (("torch_ops",),))
+    monkeypatch.setattr(peers, "FILES", ("torch_linear",))
+    monkeypatch.setattr(products.PeerCache.__init__, "__defaults__", (("torch_linear",),))
     return run.run(False, minutes, (1,), limits)
 
 
@@ -353,18 +353,21 @@ def test_effort_follows_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_effort_shortens_a_row(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, float, float]] = []
+    asked: list[tuple[int, float, int, float]] = []
     sampled = microbench.sampled
 
-    def watch(calls: Any, rounds: int, seconds: float, *, most: float, judged: Any) -> Any:
-        asked.append((rounds, seconds, most))
-        return sampled(calls, rounds, 0.0, most=most, judged=judged)
+    def watch(calls: Any, rounds: int, seconds: float, tries: int, most: float, judged: Any) -> Any:
+        asked.append((rounds, seconds, tries, most))
+        return sampled(calls, rounds, 0.0, tries, most, judged)
 
     monkeypatch.setattr(microbench, "sampled", watch)
     case, dense = cases.Product(32, 64, "int4:g32", ("int8:row",), (3, 17)), torch.randn(32, 64)
     for effort in (1.0, 0.5, 0.1):
         list(products.measure(case, dense, limits, 1, products.PeerCache(()), effort, probe_bytes=4096))  # type: ignore[arg-type]
-    assert asked == [(9, 0.5, 1.0), (5, 0.5, 1.0), (4, 0.25, 0.5), (3, 0.25, 0.5), (3, 0.05, 0.1), (3, 0.05, 0.1)]
+    assert asked == [
+        (9, 0.5, 2, 0.5), (5, 0.5, 2, 0.5), (4, 0.25, 1, 0.25), (3, 0.25, 1, 0.25), (3, 0.05, 1, 0.05),
+        (3, 0.05, 1, 0.05),
+    ]  # fmt: skip
 
 
 def test_noisy_rows_are_measured_again_at_the_end(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
