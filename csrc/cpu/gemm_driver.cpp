@@ -18,6 +18,8 @@
 #include <cstring>
 #include <memory>
 
+#include "cpu/gemm_pack.h"
+
 namespace lowbit::cpu {
 namespace {
 
@@ -132,8 +134,6 @@ int32_t int_at(const BlockValues& v, int64_t r, int64_t c) {
   return static_cast<const int32_t*>(v.data)[i * v.row_stride + j * v.col_stride];
 }
 
-int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 / engine.x_terms; }
-
 // Row m of x in the engine's numbers, term by term. `codes` and `floats` hold K elements each.
 const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
   const GemmArgs& a = call.args;
@@ -175,64 +175,6 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   }
   isa.to_bf16(row, k, reinterpret_cast<uint16_t*>(numbers));
   return numbers;
-}
-
-// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
-// bytes become 16-bit integers.
-template <int kBytes, bool kWiden = false>
-void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
-  constexpr int kQuad = 4 * kBytes;
-  const auto put = [&](char* to, const char* from) {
-    if constexpr (kWiden) {
-      const auto* x = reinterpret_cast<const int8_t*>(from);
-      const int16_t quad[] = {x[0], x[2], x[1], x[3]};
-      std::memcpy(to, quad, sizeof(quad));
-    } else if (kBytes == 2) {  // pairs of columns 0, 2 and 1, 3: the order in which a tile's bytes decode
-      std::memcpy(to, from, 2);
-      std::memcpy(to + 2, from + 4, 2);
-      std::memcpy(to + 4, from + 2, 2);
-      std::memcpy(to + 6, from + 6, 2);
-    } else {
-      std::memcpy(to, from, kQuad);
-    }
-  };
-  const int64_t head = p.source_column % kTileCols;
-  const char* in = row + (p.column - head) * kBytes;
-  const auto edge = [&](int64_t q) {  // a quad of which some columns lie outside
-    alignas(16) char quad[kQuad] = {};
-    for (int64_t i = 0; i < kTileCols; ++i) {
-      const int64_t c = q * kTileCols + i - head;
-      if (c >= 0 && c < p.columns) std::memcpy(quad + i * kBytes, row + (p.column + c) * kBytes, kBytes);
-    }
-    put(out + q * stride, quad);
-  };
-  const int64_t begin = head != 0 ? 1 : 0;
-  const int64_t end = (head + p.columns) % kTileCols != 0 ? p.quads - 1 : p.quads;
-  if (begin == 1) edge(0);
-  for (int64_t q = begin; q < end; ++q) put(out + q * stride, in + q * kQuad);
-  if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
-}
-
-// Quads of bf16 as pairs of columns 0, 2 and 1, 3, like pack_piece().
-void order_pairs(char* quads, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 8) {
-    uint64_t quad = 0;
-    std::memcpy(&quad, quads + i, 8);
-    quad = (quad & 0xffff00000000ffff) | (quad >> 16 & 0xffff0000) | (quad & 0xffff0000) << 16;
-    std::memcpy(quads + i, &quad, 8);
-  }
-}
-
-// The same for engines that take `unit` quads of a row together: rows of so many columns, `stride` bytes apart.
-void pack_units(const Engine& engine, const Piece& p, const char* row, char* out, int64_t stride) {
-  const int64_t bytes = bytes_of_number(engine), columns = kTileCols * engine.unit;
-  for (int64_t c = -(p.source_column % kTileCols); c < p.columns; c += columns, out += stride) {
-    const int64_t begin = std::max<int64_t>(c, 0), end = std::min<int64_t>(c + columns, p.columns);
-    if (end - begin < columns) std::memset(out, 0, static_cast<size_t>(columns * bytes));
-    std::memcpy(out + (begin - c) * bytes, row + (p.column + begin) * bytes,
-                static_cast<size_t>((end - begin) * bytes));
-    if (bytes == 2) order_pairs(out, columns * bytes);
-  }
 }
 
 void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
@@ -459,6 +401,23 @@ void expect_values(const Call& call, const BlockValues& v, int64_t row0, int64_t
   for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) __builtin_prefetch(p + 64 * i);
 }
 
+// Asks for part `part` of `parts` of the codes that K block `b` of `tiles` tiles from row n0 is decoded from. Decoding
+// is over before memory answers: only what came in the time of the products before does not hold it up.
+void expect_codes(const Call& call, const KBlock& b, int64_t n0, int tiles, int64_t part, int64_t parts) {
+  const QMatrix& w = call.args.w;
+  if (w.codes.layout != Layout::kTile16 || w.high != nullptr) return;
+  const auto quad_of = [](const Piece& p) { return p.source_column / kTileCols; };
+  const Piece &first = call.plan.pieces[static_cast<size_t>(b.piece)],
+              &last = call.plan.pieces[static_cast<size_t>(b.piece + b.pieces - 1)];
+  const int64_t quad_bytes = kTileRows * kTileCols / 8 * w.codes.format->bits;
+  const int64_t row_bytes = ceil_div(w.codes.cols, kTileCols) * quad_bytes;
+  const int64_t lines = ceil_div((quad_of(last) + last.quads - quad_of(first)) * quad_bytes, 64);
+  for (int64_t row = n0; row < n0 + tiles * kTileRows && row < call.args.n; row += kTileRows) {
+    const char* p = static_cast<const char*>(w.codes.data) + row / kTileRows * row_bytes + quad_of(first) * quad_bytes;
+    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) __builtin_prefetch(p + 64 * i);
+  }
+}
+
 // Loads what goes with the weights of window `b`.
 void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
@@ -608,7 +567,13 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       BlockArgs k{};
       k.x = x.x + packed_at(engine, b, begin, super_rows) * engine.x_quad;
       k.w = t.panel;
-      if (direct) {
+      if (!direct) {
+        const bool more = i_block + 1 < plan.blocks.size();
+        const int64_t row = more ? n0 : next;
+        if (row >= 0) {
+          expect_codes(call, plan.blocks[more ? i_block + 1 : 0], row, tiles, block - block0, block1 - block0);
+        }
+      } else {
         k.w = nullptr;
         k.codes = &a.w.codes;
         k.tables = plan.w[0];
@@ -781,7 +746,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       for (int64_t task = begin; task < end; ++task) {
         // what is still in cache of the task before: codes of weights, or x
         const bool x_stays = engine.resident_bytes > 0;
-        const int64_t n_block = x_stays ? task % n_blocks : task / chunks;
+        const auto n_block_of = [&](int64_t t) { return x_stays ? t % n_blocks : t / chunks; };
+        const int64_t n_block = n_block_of(task);
         const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
         const int64_t tile = first_tile(n_block);
         Task what{};
@@ -790,7 +756,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         what.n0 = tile * kTileRows;
         what.tiles = direct ? kDirectTiles : tiles_for(engine, n_tiles - tile);
         what.done = (n_block * most_tiles - tile) * kTileRows;
-        what.next = direct && task + 1 < end ? first_tile(n_block + 1) * kTileRows : -1;
+        what.next = task + 1 < end ? first_tile(n_block_of(task + 1)) * kTileRows : -1;
         Carver task_carver{scratch};
         const TaskScratch t = carve_task(call, what.tiles, std::min(super_rows, chunk_rows), &task_carver);
         run_task(call, x, m0, rows, what, t);
