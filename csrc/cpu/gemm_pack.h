@@ -1,4 +1,4 @@
-// Rows of x as the quads of a piece, in the order in which engines read them (gemm_driver.h).
+// How a row of x lies in packed activations (gemm_driver.h): its columns of one piece, in quads.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@ inline int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 
 // Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
 // bytes become 16-bit integers.
 template <int kBytes, bool kWiden = false>
-void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
+inline void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
   constexpr int kQuad = 4 * kBytes;
   const auto put = [&](char* to, const char* from) {
     if constexpr (kWiden) {
