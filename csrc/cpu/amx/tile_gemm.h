@@ -151,9 +151,10 @@ void run_panel(int rows, const BlockArgs& args) {
   const bool plain =
       (kA == 0 || rows % kTile == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
   const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
+  const int64_t stride = a.tile_quads / Math::kStepQuads * kTileBytes;
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
-    const auto* w = static_cast<const char*>(a.w);
+    const auto* w = static_cast<const char*>(a.w) + first * stride;
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
       const int row = i / 2 * kTile, left = rows - row;
       if (plain && a.pieces[p].first && a.pieces[p].last) {
@@ -161,9 +162,7 @@ void run_panel(int rows, const BlockArgs& args) {
       }
       join<Math, kTiles>(a, p, first + i % 2, row, left < kTile ? left : kTile, sums[p % kDelay][i]);
     };
-    int32_t steps = steps_of(0);
-    int64_t stride = steps * kTileBytes;  // of a piece's tiles
-    load_step<kTiles, kA, kB>(x, w + first * stride, stride);
+    load_step<kTiles, kA, kB>(x, w, stride);
     for (int32_t p = 0; p < a.count; ++p) {
       _tile_zero(0);
       _tile_zero(1);
@@ -172,21 +171,16 @@ void run_panel(int rows, const BlockArgs& args) {
       multiply_step<Math, kA, kB>([&](int i) __attribute__((always_inline)) {
         if (p >= kDelay) join_tile(p - kDelay, i);
       });
-      const char* tile = w + first * stride;
-      for (int32_t step = 1; step < steps; ++step) {
+      for (int32_t step = steps_of(p); step > 1; --step) {
         x += kStepOfX;
-        tile += kTileBytes;
-        load_step<kTiles, kA, kB>(x, tile, stride);
+        w += kTileBytes;
+        load_step<kTiles, kA, kB>(x, w, stride);
         multiply_step<Math, kA, kB>([](int) {});
       }
       x += kStepOfX;
-      w += kTiles * stride;
+      w += kTileBytes;
       // loads wait for earlier stores to the same place of another page: the next come before the sums go out
-      if (p + 1 < a.count) {
-        steps = steps_of(p + 1);
-        stride = steps * kTileBytes;
-        load_step<kTiles, kA, kB>(x, w + first * stride, stride);
-      }
+      if (p + 1 < a.count) load_step<kTiles, kA, kB>(x, w, stride);
       auto& to = sums[p % kDelay];
       _tile_stored(0, to[0], 64);
       if constexpr (kB == 2) _tile_stored(1, to[1], 64);
