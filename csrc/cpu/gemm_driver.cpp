@@ -101,6 +101,9 @@ int64_t block_row(const Engine& engine, int64_t block, int64_t blocks, int64_t r
   return block * ceil_div(rows, engine.row_unit) / blocks * engine.row_unit;
 }
 
+// Whether the pieces of a tile follow each other in a panel.
+bool pieces_lie_together(const Engine& engine) { return engine.unit > 1 && engine.w_quads == 1; }
+
 // Where the block of x that starts at row `begin` of `rows` lies, in quads: K block by K block, so that a task reads
 // the rows of one as one stream.
 int64_t packed_at(const Engine& engine, const KBlock& b, int64_t begin, int64_t rows) {
@@ -177,6 +180,26 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   return numbers;
 }
 
+int64_t value_column(const BlockValues& v, const Piece& p) { return v.block.cols == 0 ? 0 : p.column / v.block.cols; }
+
+// Values [j0, j0 + cols) of row r of those of rows of their own.
+void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables, int64_t r, int64_t j0, int64_t cols,
+              uint8_t* codes, float* row) {
+  if (v.codes.format != nullptr) {
+    isa.unpack(v.codes, r, j0, cols, codes);
+    isa.lookup32(codes, cols, tables.f32, row);
+  } else {
+    const char* from = static_cast<const char*>(v.data) + (r * v.row_stride + j0) * size_of(v.dtype);
+    isa.to_float(from, v.dtype, cols, row);
+  }
+  for (int64_t j = 0; v.second != nullptr && j < cols;) {
+    const int64_t end = v.second->block_end(j0 + j, j0 + cols) - j0;
+    const float second = v.second->at(r, j0 + j);
+    for (; j < end; ++j) row[j] *= second;
+  }
+  for (int64_t j = 0; v.unit != 1.0f && j < cols; ++j) row[j] *= v.unit;
+}
+
 void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
                 char* scratch) {
   const GemmArgs& a = call.args;
@@ -185,6 +208,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   auto* codes = carver.take<uint8_t>(a.k);
   auto* floats = carver.take<float>(a.k);
   auto* numbers = carver.take<char>(2 * call.engine.x_terms * a.k);
+  auto* scales = carver.take<float>(a.k);
   const Engine& engine = call.engine;
   const int64_t begin = block_row(engine, block, blocks, rows), end = block_row(engine, block + 1, blocks, rows);
   const auto pieces = static_cast<int64_t>(plan.pieces.size());
@@ -192,9 +216,18 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   const int64_t stride = packed_rows(engine, end - begin) * row_bytes;
   const bool integer = is_integer(plan.numbers), planes = plan.numbers == Numbers::kPlanes;
   const QMatrix* xq = a.xq;
+  const bool scale_rows =
+      plan.x_scale_along_k && xq->scale.block.rows == 1 &&
+      (xq->scale.codes.format != nullptr || (xq->scale.row_stride != 0 && xq->scale.col_stride == 1));
+  const CodeTables* scale_tables =
+      scale_rows && xq->scale.codes.format != nullptr ? code_tables(*xq->scale.codes.format) : plan.x;
+  const bool by_row = scale_rows && scale_tables != nullptr;
   for (int64_t r = begin; r < end; ++r) {
     const int64_t m = m0 + r;
     const void* row = x_row(call, m, codes, floats, numbers);
+    if (by_row) {
+      load_row(call.isa, xq->scale, *scale_tables, m, 0, ceil_div(a.k, xq->scale.block.cols), codes, scales);
+    }
     char* to = nullptr;
     int64_t at = 0;
     const KBlock* next = plan.blocks.data();
@@ -239,7 +272,10 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         segment_sum = (p.first ? 0 : segment_sum) + sum;
       }
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
-      if (plan.x_scale_along_k) out.scale[at] = xq->scale.at(m, p.column) * call.x_factor;
+      if (plan.x_scale_along_k) {
+        const float scale = by_row ? scales[value_column(xq->scale, p)] : xq->scale.at(m, p.column);
+        out.scale[at] = scale * call.x_factor;
+      }
       to += p.room / engine.unit * stride;
       at += engine.rows;
     }
@@ -248,8 +284,6 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
                                                     : call.x_factor;
   }
 }
-
-int64_t value_column(const BlockValues& v, const Piece& p) { return v.block.cols == 0 ? 0 : p.column / v.block.cols; }
 
 // One tile of load_values, by rows.
 void load_tile_by_element(const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t row0,
@@ -306,22 +340,7 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
       call.isa.transpose(from, v.dtype, v.row_stride, rows, cols, columns, columns_stride);
     } else {
       for (int64_t i = 0; i < rows; ++i) {
-        float* row = values + i * cols;
-        if (coded) {
-          call.isa.unpack(v.codes, row0 + i, j0, cols, codes);
-          call.isa.lookup32(codes, cols, call.plan.w_scale->f32, row);
-        } else {
-          const char* from = static_cast<const char*>(v.data) + ((row0 + i) * v.row_stride + j0) * size_of(v.dtype);
-          call.isa.to_float(from, v.dtype, cols, row);
-        }
-        for (int64_t j = 0; v.second != nullptr && j < cols;) {
-          const int64_t end = v.second->block_end(j0 + j, j0 + cols) - j0;
-          const float second = v.second->at(row0 + i, j0 + j);
-          for (; j < end; ++j) row[j] *= second;
-        }
-        if (v.unit != 1.0f) {
-          for (int64_t j = 0; j < cols; ++j) row[j] *= v.unit;
-        }
+        load_row(call.isa, v, *call.plan.w_scale, row0 + i, j0, cols, codes, values + i * cols);
       }
       call.isa.transpose(values, DType::kF32, cols, rows, cols, columns, columns_stride);
     }
@@ -463,39 +482,50 @@ void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const
   }
 }
 
-// Decodes the weights of K block `b`.
+// Decodes the weights of K block `b`. Pieces that follow each other in the codes and in the panel are one to the
+// engine.
 void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
-  const int64_t width = tiles * kTileRows, w_quad = call.engine.w_quad;
-  const bool by_tile = call.engine.unit > 1 && call.engine.w_quads == 1;
+  const Engine& engine = call.engine;
+  const int64_t width = tiles * kTileRows, w_quad = engine.w_quad;
+  const bool by_tile = pieces_lie_together(engine);
+  const bool joined = by_tile && t.w_value_zero == nullptr && t.w_sum == nullptr;
   char* out = t.panel;
-  for (int32_t i = 0; i < b.pieces; ++i) {
+  for (int32_t i = 0; i < b.pieces;) {
     const Piece& p = plan.pieces[static_cast<size_t>(b.piece + i)];
+    const Piece* last = &p;
+    const int32_t at_piece = b.piece - first_piece + i;
+    int32_t quads = p.quads, room = p.room;
+    for (++i; joined && i < b.pieces && last->quads == last->room; ++i) {
+      last = &plan.pieces[static_cast<size_t>(b.piece + i)];
+      quads += last->quads;
+      room += last->room;
+    }
     FillArgs f{};
     f.codes = p.source == 0 ? &w.codes : w.high;
     f.tables = plan.w[p.source];
     f.quad = p.source_column / kTileCols;
-    f.quads = p.quads;
+    f.quads = quads;
     f.head = static_cast<int32_t>(p.source_column % kTileCols);
-    f.tail = static_cast<int32_t>(p.quads * kTileCols - f.head - p.columns);
+    f.tail = static_cast<int32_t>(round_up(last->source_column + last->columns, kTileCols) - last->source_column -
+                                  last->columns);
     f.out_stride = by_tile ? w_quad : tiles * w_quad;
-    const int64_t tile_stride = w_quad * (by_tile ? p.room : call.engine.w_quads);
+    const int64_t tile_stride = w_quad * (by_tile ? b.quads : engine.w_quads);
     for (int tile = 0; tile < tiles; ++tile) {
       f.row = n0 + tile * kTileRows;
       if (f.row >= call.args.n) break;
       f.out = out + tile * tile_stride;
-      const int64_t at = (b.piece - first_piece + i) * width + tile * kTileRows;
+      const int64_t at = at_piece * width + tile * kTileRows;
       if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + at;
       if (t.w_sum != nullptr) f.sum = t.w_sum + at;
-      call.engine.fill(f);
+      engine.fill(f);
       // x is zero there, which is not enough where the panel may hold infinities
       if (!is_integer(plan.numbers)) {
-        std::memset(out + tile * tile_stride + p.quads * f.out_stride, 0,
-                    static_cast<size_t>((p.room - p.quads) * w_quad));
+        std::memset(out + tile * tile_stride + quads * f.out_stride, 0, static_cast<size_t>((room - quads) * w_quad));
       }
     }
-    out += p.room * tiles * w_quad;
+    out += room * (by_tile ? 1 : tiles) * w_quad;
   }
 }
 
@@ -567,6 +597,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       BlockArgs k{};
       k.x = x.x + packed_at(engine, b, begin, super_rows) * engine.x_quad;
       k.w = t.panel;
+      k.tile_quads = b.quads;
       if (!direct) {
         const bool more = i_block + 1 < plan.blocks.size();
         const int64_t row = more ? n0 : next;
@@ -609,6 +640,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
         BlockArgs one{};
         one.x = k.x;
         one.w = k.w;
+        one.tile_quads = k.tile_quads;
         one.pieces = &whole;
         one.count = 1;
         one.partial_quads = k.partial_quads;
@@ -618,7 +650,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
                   static_cast<const int32_t*>(k.carry), t.sums + (begin - row0) * width, k.y);
         const int64_t room = plan.pieces[static_cast<size_t>(b.piece + i)].room;
         k.x = static_cast<const char*>(k.x) + room * packed_rows(engine, end - begin) * engine.x_quad;
-        k.w = static_cast<const char*>(k.w) + room * tiles * engine.w_quad;
+        k.w = static_cast<const char*>(k.w) + room * (pieces_lie_together(engine) ? 1 : tiles) * engine.w_quad;
       }
     }
   }
@@ -742,7 +774,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
     Carver carver{rows_buffer};
     const PackedRows x = carve_rows(call, rows, &carver);
     parallel(blocks, 1 + 65536 / (row_bytes * engine.rows), [&](int64_t begin, int64_t end) {
-      char* scratch = thread_scratch<Use::kTask>((5 + 2 * engine.x_terms) * a.k + 256);
+      char* scratch = thread_scratch<Use::kTask>((9 + 2 * engine.x_terms) * a.k + 320);
       if (scratch == nullptr) {
         failed = true;
         return;

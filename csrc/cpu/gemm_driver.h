@@ -4,7 +4,7 @@
 // rows. A piece takes a multiple of Engine::unit quads in both operands, a block of x a multiple of Engine::row_unit
 // rows:
 //   weights   panel[quad][tile][operands of 64 bytes]: 16 rows x 4 columns in the engine's numbers
-//             where a unit is more than a quad, panel[piece][tile][quad][operands]; floats: zeros beyond the quads
+//             where a unit is more than a quad, panel[tile][piece][quad][operands]; floats: zeros beyond the quads
 //   x         packed[unit of quads][row][columns]      in the engine's numbers, zeros outside the piece
 //             where a number has terms, packed[unit of quads][row][term][columns]
 // The rows of x beyond the block's are not written. Values of weights per piece are [piece][tile][16], of activations
@@ -55,6 +55,7 @@ struct BlockArgs {
   int32_t partial_quads;  // quads_in_16_bits(); floats: of partial sums, for engines whose order has them
   float* y;               // [row][tile][16]
   void* carry;            // the same, int32 or float
+  int32_t tile_quads;     // from tile to tile of a panel whose pieces lie together
 };
 
 // One tile of 16 rows, the quads of one piece.

@@ -163,9 +163,10 @@ void run_panel(int rows, const BlockArgs& args) {
   const bool plain =
       (kA == 0 || rows % kRows == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
   const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
+  const int64_t stride = a.tile_quads / Math::kStepQuads * kWTerms * kTileBytes;
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
-    const auto* w = static_cast<const char*>(a.w);
+    const auto* w = static_cast<const char*>(a.w) + first * stride;
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
       const int row = i / 2 * kRows, left = rows - row;
       if (plain && a.pieces[p].first && a.pieces[p].last) {
@@ -173,9 +174,7 @@ void run_panel(int rows, const BlockArgs& args) {
       }
       join<Math, kTiles>(a, p, first + i % 2, row, left < kRows ? left : kRows, sums[p % kDelay][i]);
     };
-    int32_t steps = steps_of(0);
-    int64_t stride = steps * kWTerms * kTileBytes;  // of a piece's tiles
-    load_step<kTiles, kA, kB, kWTerms>(x, w + first * stride, stride);
+    load_step<kTiles, kA, kB, kWTerms>(x, w, stride);
     for (int32_t p = 0; p < a.count; ++p) {
       _tile_zero(0);
       _tile_zero(1);
@@ -184,30 +183,25 @@ void run_panel(int rows, const BlockArgs& args) {
       multiply_step<Math, kA, kB>([&](int i) __attribute__((always_inline)) {
         if (p >= kDelay) join_tile(p - kDelay, i);
       });
-      const char* tile = w + first * stride;
       const auto more_terms = [&]() __attribute__((always_inline)) {
 #pragma GCC unroll 4
         for (int term = 1; term < kWTerms; ++term) {
-          load_weights<kB, kWTerms>(tile + 64 * term, stride);
+          load_weights<kB, kWTerms>(w + 64 * term, stride);
           multiply_step<Math, kA, kB>([](int) {});
         }
       };
       more_terms();
-      for (int32_t step = 1; step < steps; ++step) {
+      for (int32_t step = steps_of(p); step > 1; --step) {
         x += kStepOfX;
-        tile += kWTerms * kTileBytes;
-        load_step<kTiles, kA, kB, kWTerms>(x, tile, stride);
+        w += kWTerms * kTileBytes;
+        load_step<kTiles, kA, kB, kWTerms>(x, w, stride);
         multiply_step<Math, kA, kB>([](int) {});
         more_terms();
       }
       x += kStepOfX;
-      w += kTiles * stride;
+      w += kWTerms * kTileBytes;
       // loads wait for earlier stores to the same place of another page: the next come before the sums go out
-      if (p + 1 < a.count) {
-        steps = steps_of(p + 1);
-        stride = steps * kWTerms * kTileBytes;
-        load_step<kTiles, kA, kB, kWTerms>(x, w + first * stride, stride);
-      }
+      if (p + 1 < a.count) load_step<kTiles, kA, kB, kWTerms>(x, w, stride);
       auto& to = sums[p % kDelay];
       _tile_stored(0, to[0], 64);
       if constexpr (kB == 2) _tile_stored(1, to[1], 64);
