@@ -20,6 +20,11 @@ void fill_floats(const ElementFormat& f, const float* codebook, CodeTables* t) {
     t->f32_low[c] = static_cast<uint16_t>(float_to_bits(v));
     t->has_low = t->has_low || t->f32_low[c] != 0;
   }
+  t->has_borders = f.has_sign() && f.bits == 8 && f.mantissa <= 4;
+  for (int c = 0; t->has_borders && c < 128; ++c) {
+    const int exponent = c >> f.mantissa;
+    if (exponent == 0 || exponent == (1 << f.exponent) - 1) t->borders[c % 32] = t->bf16[c];
+  }
 }
 
 void fill_bytes(const ElementFormat& f, CodeTables* t) {

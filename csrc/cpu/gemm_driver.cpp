@@ -151,7 +151,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   const float* row = floats;
   if (a.xq != nullptr) {
     isa.unpack(a.xq->codes, m, 0, k, codes);
-    isa.lookup32(codes, k, call.plan.x->f32, floats);
+    isa.lookup32(codes, k, *call.plan.x, floats);
     if (a.xq->zero) {
       for (int64_t c = 0; c < k; ++c) floats[c] -= a.xq->zero.at(m, c);
     }
@@ -361,7 +361,7 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
         float* row = values + i * cols;
         if (coded) {
           call.isa.unpack(v.codes, row0 + i, j0, cols, codes);
-          call.isa.lookup32(codes, cols, call.plan.w_scale->f32, row);
+          call.isa.lookup32(codes, cols, *call.plan.w_scale, row);
         } else {
           const char* from = static_cast<const char*>(v.data) + ((row0 + i) * v.row_stride + j0) * size_of(v.dtype);
           call.isa.to_float(from, v.dtype, cols, row);
