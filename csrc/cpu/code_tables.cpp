@@ -50,6 +50,11 @@ void fill_floats(const ElementFormat& f, const float* codebook, float unit, Code
     t->has_low = t->has_low || t->f32_low[c] != 0;
   }
   fill_terms(f.codes(), t);
+  t->has_borders = f.has_sign() && f.bits == 8 && f.mantissa <= 4 && unit == 1.0f;
+  for (int c = 0; t->has_borders && c < 128; ++c) {
+    const int exponent = c >> f.mantissa;
+    if (exponent == 0 || exponent == (1 << f.exponent) - 1) t->borders[c % 32] = t->bf16[c];
+  }
 }
 
 void fill_bytes(const ElementFormat& f, CodeTables* t) {

@@ -23,6 +23,10 @@ struct CodeTables {
   int32_t u8_flip, u8_shift;  // u8[c] = (c ^ u8_flip) << u8_shift for every code; u8_flip -1: no such numbers
   bool has_low;               // whether any of f32_low is not 0
   int32_t low, high;          // least and largest value * 2^shift
+  // Signed floats of 8 bits with at most 4 of mantissa: the bf16 magnitudes of codes whose exponent field is all zeros
+  // or all ones, by their low 5 bits.
+  bool has_borders;
+  alignas(64) uint16_t borders[32];
 };
 
 // The tables of `f`, which is not a codebook; made once, they live for ever. nullptr when memory is short.

@@ -154,7 +154,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
   const float* row = floats;
   if (a.xq != nullptr) {
     isa.unpack(a.xq->codes, m, 0, k, codes);
-    isa.lookup32(codes, k, call.plan.x->f32, floats);
+    isa.lookup32(codes, k, *call.plan.x, floats);
     if (a.xq->zero) {
       for (int64_t c = 0; c < k; ++c) floats[c] -= a.xq->zero.at(m, c);
     }
@@ -187,7 +187,7 @@ void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables
               uint8_t* codes, float* row) {
   if (v.codes.format != nullptr) {
     isa.unpack(v.codes, r, j0, cols, codes);
-    isa.lookup32(codes, cols, tables.f32, row);
+    isa.lookup32(codes, cols, tables, row);
   } else {
     const char* from = static_cast<const char*>(v.data) + (r * v.row_stride + j0) * size_of(v.dtype);
     isa.to_float(from, v.dtype, cols, row);

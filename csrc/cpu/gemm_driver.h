@@ -124,9 +124,9 @@ struct GemmIsa {
   const Engine* engines[kNumbers];
   // n codes of row r from column c, one a byte.
   void (*unpack)(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
-  // out[i] = table[codes[i]] with 256 entries.
+  // out[i] = table[codes[i]] with 256 entries; lookup32: of tables.f32.
   void (*lookup8)(const uint8_t* codes, int64_t n, const int8_t* table, int8_t* out);
-  void (*lookup32)(const uint8_t* codes, int64_t n, const float* table, float* out);
+  void (*lookup32)(const uint8_t* codes, int64_t n, const CodeTables& tables, float* out);
   // n floats of `type`, contiguous, to fp32; fp32 to bf16 (nearest even).
   void (*to_float)(const void* in, DType type, int64_t n, float* out);
   void (*to_bf16)(const float* in, int64_t n, uint16_t* out);

@@ -276,9 +276,9 @@ PAIRS = [
     [(pair, prepacked) for pair in PAIRS for prepacked in (False, True) if not (prepacked and "b32" in pair[1])],
 )
 def test_block_formats(isa: str, pair: tuple[str, str], prepacked: bool):
-    """Coded, two-level, two-dimensional and tensor scales, as quantize makes them."""
+    """Coded, two-level, two-dimensional and tensor scales, as quantize makes them: more than are looked up at once."""
     g = torch.Generator().manual_seed(2)
-    m, n, k = 21, 70, 328
+    m, n, k = 21, 70, 1112
     quantized, dense = [], []
     for rows, spec in zip((m, n), pair, strict=True):
         q = [t if t.numel() else None for t in op.quantize(torch.randn(rows, k, generator=g), spec)]
@@ -302,7 +302,9 @@ def test_block_formats(isa: str, pair: tuple[str, str], prepacked: bool):
 @pytest.mark.parametrize("isa", FAST)
 @pytest.mark.parametrize("numbers", ["int8", "bfloat16", "float32"])
 @pytest.mark.parametrize("layout", ["tile16", "canonical"])
-@pytest.mark.parametrize(("name", "group"), [("int4", 100), ("uint3", 18), ("int8", 0), ("uint7", 32)])
+@pytest.mark.parametrize(("name", "group"), [("int4", 100), ("uint3", 18), ("int8", 0), ("uint7", 32), ("bipolar1", 0),
+                                             ("uint1", 36), ("ternary", 20), ("uint2", 28), ("float8_e4m3fn", 0),
+                                             ("float8_e5m2", 36)])  # fmt: skip
 def test_results_do_not_depend_on_the_batch(isa: str, numbers: str, layout: str, name: str, group: int):
     """Few rows of x meet weights that are decoded where they are used, many a panel: the sums are the same."""
     g = torch.Generator().manual_seed(3)

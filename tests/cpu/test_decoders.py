@@ -79,3 +79,26 @@ def test_unit_vectors_give_the_values(isa: str, name: str, layout: str) -> None:
                 assert torch.equal(got.double(), values.T[: len(rows)]), ("int8", len(rows))
     finally:
         _C.force_isa(before)
+
+
+@pytest.mark.parametrize("isa", FAST)
+@pytest.mark.parametrize("name", [n for n, f in RECORDS.items() if f["kind"] == "float" and f["bits"] == 8])
+@pytest.mark.parametrize("rows", [1, 2, 3, 20])
+def test_every_code_of_8_bits_special_ones_too(isa: str, name: str, rows: int) -> None:
+    """One column, so that nothing is multiplied by zero: infinities and NaN come out as they are."""
+    codes = torch.arange(256, dtype=torch.uint8)[:, None]
+    values = torch.tensor(RECORDS[name]["values"], dtype=torch.float64)
+    w = OPS.prepack(OPS.pack(codes, name), name, 1)
+    factors = 2.0 ** -torch.arange(rows)[:, None]
+    before = _C.isa()
+    _C.force_isa(isa)
+    try:
+        for dtype in (torch.float32, torch.bfloat16):
+            x = factors.to(dtype)
+            got = OPS.gemm(x, w, torch.ones(256, 1), None, f"{name}:row@tile16", out_dtype=torch.float32).double()
+            want = values * factors.double()
+            normal = ~(want.abs() < 2.0**-126)  # others may be read as zeros
+            assert torch.equal(got.isnan(), want.isnan())
+            assert torch.equal(got[normal & ~want.isnan()], want[normal & ~want.isnan()])
+    finally:
+        _C.force_isa(before)

@@ -178,6 +178,8 @@ struct ByteTable {
   }
 };
 
+inline int64_t lookup_high_halves(const uint8_t*, int64_t, const uint16_t*, float*) { return 0; }
+
 // The columns of the rows of a tile, as fp32. Up to 3 bits, and other tables of 4, by a table in registers. Integers
 // from 4 bits on by their place in a significand: a byte in the low bits of that of 2^23, or in the next ones of 2^15,
 // adds its value, and a subtraction takes the power away. Floats of at most 5 exponent bits through fp16, which has

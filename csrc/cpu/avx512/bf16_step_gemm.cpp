@@ -2,7 +2,13 @@
 // partial sum: the products of even and of odd numbers apart, each fused and in order, then the two together. Operands
 // are columns 0, 2, 1, 3: as the numbers of a quad lie in a tile.
 //
-// Floors: those of fp32_gemm.cpp.
+// Floors: those of fp32_gemm.cpp. For one row of x and 64 weights, ports 0 and 5 (a permute takes port 5, a shift port
+// 0) have 4 FMA, 4 permutes that give their weights, and what gives the indices: 5 from 3 bits on (6.5 cycles
+// together), 2.5 for 2 bits and 1.25 for 1 bit, whose quads share them; floats of 8 bits 24 in all (12 cycles). Memory
+// of 14 GB/s takes 8 cycles of 3.5 GHz for 64 weights of 4 bits, 4 for 2 bits, 16 for 8: below 3 bits instructions are
+// the limit. Two a weight are the least: vdpbf16ps holds both ports for 2.3 cycles, longer than its two FMA would.
+// Measured on Sapphire Rapids from the second cache, with the call's own time (N 256, K 4096): 2.2 ns for 64 weights of
+// 1 and of 2 bits, 2.6 of 4, 5.4 of float8.
 #include "cpu/avx512/bf16_gemm.h"
 #include "cpu/avx512/f32_math.h"
 

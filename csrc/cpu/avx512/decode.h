@@ -17,10 +17,11 @@ namespace {
 inline __m512i identity_bytes() { return _mm512_set1_epi64(static_cast<long long>(0x8040201008040201ull)); }
 
 // Below 8 bits the codes come out as (code ^ kFlip) << shift: the transpose adds a constant to its bytes for nothing,
-// and a matrix may lie a row higher.
-template <int kBits, int kFlip = 0>
+// and a matrix may lie a row higher. kQuads consecutive tiles may lie in one matrix, the first in the low bits of its
+// bytes.
+template <int kBits, int kFlip = 0, int kQuads = 1>
 struct TileDecoder {
-  static constexpr int kBytes = 8 * kBits;
+  static constexpr int kBytes = 8 * kBits * kQuads;
   // the narrowest register that holds a tile
   static constexpr int kLoad = kBytes <= 16 ? 16 : kBytes <= 32 ? 32 : 64;
 
@@ -31,9 +32,9 @@ struct TileDecoder {
     alignas(64) uint8_t index[64] = {};
     rows = 0;
     for (int lane = 0; lane < 8; ++lane) {
-      for (int b = 0; b < kBits && kBits < 8; ++b) {
+      for (int b = 0; b < kBits * kQuads && kBits < 8; ++b) {
         const int at = 8 * lane + 7 - b - shift;
-        index[at] = static_cast<uint8_t>(lane * kBits + b);
+        index[at] = static_cast<uint8_t>((b / kBits * 8 + lane) * kBits + b % kBits);
         rows |= __mmask64{1} << at;
       }
     }
@@ -144,6 +145,54 @@ struct WordTable {
       const __m512i high = _mm512_mask_mov_epi16(half(kCount - 4, codes), bit6, half(kCount - 2, codes));
       return _mm512_mask_mov_epi16(low, bit(codes, 128), high);
     }
+  }
+};
+
+inline int64_t lookup_high_halves(const uint8_t* codes, int64_t n, const uint16_t* table, float* out) {
+  constexpr int64_t kAtOnce = 32;
+  if (n < kAtOnce) return 0;
+  const WordTable<8> words(table);
+  int64_t i = 0;
+  for (; i + kAtOnce <= n; i += kAtOnce) {
+    const __m256i part = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i));
+    const __m512i halves = words(_mm512_cvtepu8_epi16(part));
+    const __m512i first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(halves));
+    const __m512i second = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(halves, 1));
+    _mm512_storeu_si512(out + i, _mm512_slli_epi32(first, 16));
+    _mm512_storeu_si512(out + i + 16, _mm512_slli_epi32(second, 16));
+  }
+  return i;
+}
+
+// A constant that stays in a register: the compiler would broadcast it anew for every tile, on the port of the
+// permutes.
+inline __attribute__((always_inline)) __m512i kept(__m512i constant) {
+  asm("" : "+v"(constant));
+  return constant;
+}
+
+// Signed floats of 8 bits, at most 4 of them mantissa, as bf16: exponents by a shift and an addition, but for those at
+// the borders, subnormal or special, which come from a table (CodeTables::borders).
+struct FloatWords {
+  __m512i borders, shift, magnitude, rebias, sign;
+  __m512i lowest, upper;  // the lowest bit of the exponent, and those above it
+
+  FloatWords(int mantissa, int bias, const uint16_t* table)
+      : borders(_mm512_loadu_si512(table)),
+        shift(_mm512_set1_epi16(static_cast<short>(mantissa + 1))),
+        magnitude(_mm512_set1_epi16(static_cast<short>(0x7f << (7 - mantissa)))),
+        rebias(_mm512_set1_epi16(static_cast<short>((127 - bias) << 7))),
+        sign(kept(_mm512_set1_epi16(static_cast<short>(0x8000)))),
+        lowest(_mm512_set1_epi16(static_cast<short>(0x100 << mantissa))),
+        upper(_mm512_set1_epi16(static_cast<short>(0x7f00 & ~((0x200 << mantissa) - 1)))) {}
+  // Of the codes in the high bytes of `high`; `low` has the same in its low bytes. Other bytes are ignored.
+  inline __attribute__((always_inline)) __m512i operator()(__m512i high, __m512i low) const {
+    const __m512i fields = _mm512_and_si512(_mm512_srlv_epi16(high, shift), magnitude);
+    const __mmask32 at_border = _mm512_testn_epi16_mask(_mm512_add_epi16(high, lowest), upper);
+    const __m512i inner = _mm512_add_epi16(fields, rebias);
+    const __m512i value = _mm512_mask_permutexvar_epi16(inner, at_border, low, borders);
+    constexpr int kOrAnd = 0xf8;  // a | (b & c)
+    return _mm512_ternarylogic_epi32(value, high, sign, kOrAnd);
   }
 };
 

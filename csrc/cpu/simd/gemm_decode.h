@@ -6,6 +6,9 @@
 //                       decode(p, whole, codes): the same but for the order of rows, which is that of the tile where
 //                       kRowsInOrder; else to_order(&a, &b) and from_order(in, out) change between the two
 //   ByteTable<bits>     table[code] for the codes in the bytes of a vector
+//   lookup_high_halves(codes, n, table, out)
+//                       out[i] = the float whose high half is table[codes[i]], its low half 0, for the first codes of
+//                       n; returns of how many: 0 where a gather is as quick
 #pragma once
 
 #include "cpu/simd/gemm_engines.h"

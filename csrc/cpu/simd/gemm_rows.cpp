@@ -10,10 +10,10 @@ void lookup8(const uint8_t* codes, int64_t n, const int8_t* table, int8_t* out) 
   for (int64_t i = 0; i < n; i += kBytes) store_bytes(out + i, n - i, lookup(load_bytes(codes + i, n - i)));
 }
 
-void lookup32(const uint8_t* codes, int64_t n, const float* table, float* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, gather(table, widen_bytes(codes + i)));
-  for (; i < n; ++i) out[i] = table[codes[i]];
+void lookup32(const uint8_t* codes, int64_t n, const cpu::CodeTables& tables, float* out) {
+  int64_t i = tables.has_low ? 0 : lookup_high_halves(codes, n, tables.f32_high, out);
+  for (; i + kLanes <= n; i += kLanes) store(out + i, gather(tables.f32, widen_bytes(codes + i)));
+  for (; i < n; ++i) out[i] = tables.f32[codes[i]];
 }
 
 // kLanes numbers from index i, of which n are there, as 32 bits: floats widened to fp32, integers to int32.

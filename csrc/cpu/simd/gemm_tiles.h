@@ -4,6 +4,8 @@
 //   Numbers<bits>                     the decoder: from the codes of kLanes rows in the order of a tile to kOperands
 //                                     vectors
 //   with_decoder<bits>(a, f)          calls f(decoder of tiles, Numbers for what it gives)
+//   kQuadsOfByte<bits>                of how many quads a direct block decodes the codes into one byte; where more than
+//                                     one, Quads<bits>: decode(p, true, codes), and the operand of a quad and a column
 //   kValueZeros                       whether zero points are subtracted from the values
 //   kPartials                         whether sums of `partial_quads` quads fit 16 bits: Partial, dot of it, widen;
 //                                     of floats (kValueZeros): sums whose order is that of such partial sums
@@ -168,10 +170,14 @@ void run_panel(const BlockArgs& args) {
 }
 
 // Weights straight from tile16 codes, for so few rows of x that a panel would cost more than decoding.
-template <class Math, int kTiles, int kR, class Decoder, class Numbers>
+template <class Math, int kBits, int kTiles, int kR, class Decoder, class Numbers>
 void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numbers) {
   const BlockArgs a = args;
-  constexpr int kOperands = Math::kOperands, kStep = direct_step(kTiles);
+  constexpr int kQuads = Math::template kQuadsOfByte<kBits>;
+  // Products of one quad after the other wait for each other: of several tiles together they do not, and four indices
+  // a tile stay in registers.
+  constexpr int kOperands = Math::kOperands, kStep = kQuads > 1 ? kTiles / 2 : direct_step(kTiles);
+  const typename Math::template Quads<kBits> quads_of_byte(*a.tables);
   using Step = Block<Math, kTiles, kStep, kR>;
   const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
   const int64_t stride = quads * Decoder::kBytes;
@@ -217,18 +223,46 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
         x += 4 * kOperands * kR;
         from += Decoder::kBytes;
       };
+      const auto quads_step = [&](auto& to, const auto& of_byte, bool has_zero) __attribute__((always_inline)) {
+        Ints codes[kStep][kParts];
+        LOWBIT_UNROLL
+        for (int t = 0; t < kStep; ++t) {
+          const uint8_t* tile = from + t * stride;
+          _mm_prefetch(reinterpret_cast<const char*>(tile) + ahead, _MM_HINT_T0);
+          of_byte.decode(tile, true, codes[t]);
+        }
+        LOWBIT_UNROLL
+        for (int c = 0; c < kQuads * kOperands; ++c) {
+          const int j = c / kOperands, operand = c % kOperands;
+          Ints w[Step::kVectors];
+          LOWBIT_UNROLL
+          for (int v = 0; v < Step::kVectors; ++v) {
+            w[v] = of_byte(codes[v / kParts][v % kParts], j, Math::word(operand));
+            if (has_zero) w[v] = as_ints(sub(as_floats(w[v]), load(zeros + v * kLanes)));
+          }
+          Step::add(to, w, x + 4 * kOperands * kR * j, operand);
+        }
+        x += 4 * kOperands * kR * kQuads;
+        from += Decoder::kBytes * kQuads;
+      };
       // the load of the very last tile may reach past the codes
       const bool guard = at_end && run.quad + run.quads == quads;
       const int32_t last = run.quads - (guard ? 1 : 0);
       const int64_t in_row = quads - run.quad - kDirectAhead / Decoder::kBytes;
       const int32_t turn = in_row < 0 ? 0 : in_row < last ? static_cast<int32_t>(in_row) : last;
       int32_t q = 0;
+      const auto steps = [&](auto& to, int32_t stop, bool has_zero) __attribute__((always_inline)) {
+        if constexpr (kQuads > 1) {
+          for (; q + kQuads <= stop; q += kQuads) quads_step(to, quads_of_byte, has_zero);
+        }
+        for (; q < stop; ++q) step(to, true, has_zero);
+      };
       const auto part_until = [&](auto math, int32_t end, int32_t whole, bool has_zero) __attribute__((always_inline)) {
         using M = decltype(math);  // not every Math has parts
         using Partial = typename M::Partial;
         Partial part[kR][Step::kVectors];
         block.each(p, [&](int r, int v, int64_t, int64_t) { part[r][v] = Partial{no_ints()}; });
-        for (; q < whole; ++q) step(part, true, has_zero);
+        steps(part, whole, has_zero);
         for (; q < end; ++q) step(part, false, has_zero);
         block.each(p, [&](int r, int v, int64_t, int64_t) { block.sum[r][v] = M::widen(block.sum[r][v], part[r][v]); });
       };
@@ -247,11 +281,7 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
               part_until(Math{}, end, end, false);
             }
           }
-          if (Math::kValueZeros && zeros != nullptr) {
-            for (; q < stop; ++q) step(block.sum, true, true);
-          } else {
-            for (; q < stop; ++q) step(block.sum, true, false);
-          }
+          Math::kValueZeros&& zeros != nullptr ? steps(block.sum, stop, true) : steps(block.sum, stop, false);
           ahead += to_next;
         }
         if (guard) Math::kValueZeros&& zeros != nullptr ? step(block.sum, false, true) : step(block.sum, false, false);
@@ -412,7 +442,7 @@ template <class Math, int kBits, int kR>
 void direct_layout(const BlockArgs& a) {
   if (a.codes->layout != Layout::kTile16) return run_unpacked<Math, kBits, cpu::kDirectTiles, kR>(a);
   Math::template with_decoder<Math, kBits>(a, [&](const auto& decoder, const auto& numbers) {
-    run_direct<Math, cpu::kDirectTiles, kR>(a, decoder, numbers);
+    run_direct<Math, kBits, cpu::kDirectTiles, kR>(a, decoder, numbers);
   });
 }
 template <class Math, int kBits>
@@ -460,6 +490,12 @@ constexpr cpu::Engine engine(int32_t quads) {
 
 // Codes by the decoder of the width, whatever they stand for.
 struct AnyCodes {
+  template <int kBits>
+  static constexpr int kQuadsOfByte = 1;
+  template <int kBits>
+  struct Quads {
+    explicit Quads(const cpu::CodeTables&) {}
+  };
   template <class Math, int kBits, class F>
   static LOWBIT_INLINE void with_decoder(const BlockArgs& a, const F& f) {
     f(TileDecoder<kBits>(), typename Math::template Numbers<kBits>(*a.codes->format, *a.tables));
