@@ -305,7 +305,16 @@ def test_what_is_not_known_names_its_line(right: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("arch", "75"), ("mma", "fast"), ("sms", "0"), ("multiprocessors", "1025"), ("seed", "-1"), ("colour", "1"), ("races", "2")]
+    ("name", "value"),
+    [
+        ("arch", "75"),
+        ("mma", "fast"),
+        ("sms", "0"),
+        ("multiprocessors", "1025"),
+        ("seed", "-1"),
+        ("colour", "1"),
+        ("races", "2"),
+    ],
 )
 def test_settings_refuse_what_cannot_be(name: str, value: str) -> None:
     with pytest.raises(emulator.EmulatorError, match="must be"):
