@@ -24,6 +24,7 @@ Config from_environment() {
   const Variable variables[] = {
       {"arch", std::getenv("LOWBIT_EMU_ARCH")},
       {"sms", std::getenv("LOWBIT_EMU_SMS")},
+      {"multiprocessors", std::getenv("LOWBIT_EMU_MULTIPROCESSORS")},
       {"threads", std::getenv("LOWBIT_EMU_THREADS")},
       {"seed", std::getenv("LOWBIT_EMU_SEED")},
       {"order", std::getenv("LOWBIT_EMU_ORDER")},
@@ -115,6 +116,7 @@ int arch_number(const std::string& arch) { return std::atoi(arch.c_str()); }
 std::string set_setting(Config* c, const std::string& name, const std::string& value) {
   if (name == "arch") return set_arch(&c->arch, value);
   if (name == "sms") return set_number(&c->sm_count, 1, 1024, name, value);
+  if (name == "multiprocessors") return set_number(&c->multiprocessors, 0, 1024, name, value);
   if (name == "threads") return set_number(&c->workers, 1, 256, name, value);
   if (name == "seed") return set_number(&c->seed, 0, ~uint64_t{0}, name, value);
   if (name == "order") return set_word(kOrderWords, &c->order, name, value);
@@ -124,8 +126,8 @@ std::string set_setting(Config* c, const std::string& name, const std::string& v
   if (name == "spin_limit") return set_number(&c->spin_limit, 1, ~uint64_t{0}, name, value);
   if (name == "slice") return set_number(&c->slice, 1, 1 << 20, name, value);
   if (name == "fatal_reports") return set_number(&c->fatal_reports, 1, 1 << 20, name, value);
-  return "emu_set: name must be one of arch, sms, threads, seed, order, mma, races, uninitialized, spin_limit, "
-         "slice, fatal_reports, got '" +
+  return "emu_set: name must be one of arch, sms, multiprocessors, threads, seed, order, mma, races, uninitialized, "
+         "spin_limit, slice, fatal_reports, got '" +
          name + "'";
 }
 
@@ -134,6 +136,8 @@ bool get_setting(const Config& c, const std::string& name, std::string* value) {
     *value = c.arch;
   else if (name == "sms")
     *value = std::to_string(c.sm_count);
+  else if (name == "multiprocessors")
+    *value = std::to_string(c.multiprocessors);
   else if (name == "threads")
     *value = std::to_string(c.workers);
   else if (name == "seed")

@@ -14,6 +14,7 @@ enum class BlockOrder : uint8_t { kRandom, kAscending };
 struct Config {
   std::string arch = "80";  // LOWBIT_EMU_ARCH: "80", "86", "89", "90", "90a", "120", "120f", "121"
   int sm_count = 4;         // LOWBIT_EMU_SMS: with occupancy, the window of resident blocks
+  int multiprocessors = 0;  // LOWBIT_EMU_MULTIPROCESSORS: what the device says to have, 0: its board's
   int workers = 2;          // LOWBIT_EMU_THREADS: host threads that run blocks
   uint64_t seed = 0;        // LOWBIT_EMU_SEED: start order, warp order, order of float atomics, approximate functions
   BlockOrder order = BlockOrder::kRandom;

@@ -104,6 +104,15 @@ def test_every_pair_of_widths(p: int, q: int) -> None:
 
 
 @pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("p", range(1, 9))
+def test_every_pair_of_widths_on_architectures(p: int, arch: str) -> None:
+    rng = np.random.default_rng(p)
+    for q in range(1, 9):
+        kind, other = KINDS[(p + q) % 3], KINDS[q % 3]
+        check(operand(rng, f"{kind}{q}", 3, 75), operand(rng, f"{other}{p}:g32", 11, 75), arch)
+
+
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
 @pytest.mark.parametrize("widths", [(1, 1), (2, 3), (4, 4), (8, 2), (3, 8)], ids=str)
 def test_architectures(widths: tuple[int, int], arch: str) -> None:
     rng = np.random.default_rng(2)
@@ -237,8 +246,8 @@ def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
     whole = run(lambda ops: call(ops, x, w))
     for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
         part = (x.codes[:, rows], x.scale[rows], None, x.format, w.codes, w.scale, w.zero, w.format, 4300)
-        for sms in (1, 8):
-            got = run(lambda ops, part=part: ops.bitplane_gemm(*part), sms=sms)
+        for count in (1, 8):
+            got = run(lambda ops, part=part: ops.bitplane_gemm(*part), multiprocessors=count)
             assert same_bits(got, whole[rows])
 
 
@@ -294,7 +303,7 @@ def test_plan(m: int, planes: int) -> None:
 def test_nothing_is_multiplied_for_rows_that_are_not_there(m: int, q: int, p: int) -> None:
     rng = np.random.default_rng(10)
     x, w = operand(rng, f"uint{q}", m, 512), operand(rng, f"uint{p}", 64, 512)
-    (launch,) = launches(lambda ops: call(ops, x, w), sms=1)
+    (launch,) = launches(lambda ops: call(ops, x, w), multiprocessors=1)
     rows = next(t for t in (1, 2, 4, 8) if 8 * t >= min(m * q, 64)) * 8 // q
     full, last = divmod(m, rows)
     # eight columns by themselves, more of them in pairs of instructions
@@ -333,7 +342,7 @@ def test_raw_sums_of_shared_k() -> None:
         w = operand(rng, formats[1], 70, 5000, zero="int" if m == 2 else None, scaled=False)
         x, w = replace(x, zero=as_bytes(x.zero)), replace(w, zero=as_bytes(w.zero))
         want = call(torch.ops.lowbit, x, w, out_dtype=torch.int32)
-        assert same_bits(run(lambda ops: call(ops, x, w, out_dtype=torch.int32), sms=8), want)  # noqa: B023
+        assert same_bits(run(lambda ops: call(ops, x, w, out_dtype=torch.int32), multiprocessors=8), want)  # noqa: B023
 
 
 def test_planes_far_apart() -> None:

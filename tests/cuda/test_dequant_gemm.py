@@ -198,8 +198,8 @@ def test_strides() -> None:
 # ---- determinism
 
 
-def splits_k(function: Any, sms: int) -> bool:
-    return any(launch["grid"][1] > 1 for launch in launches(function, sms=sms))
+def splits_k(function: Any, multiprocessors: int) -> bool:
+    return any(launch["grid"][1] > 1 for launch in launches(function, multiprocessors=multiprocessors))
 
 
 @pytest.mark.parametrize("name", ["int4:g32", "uint3:g128", "nf4:g64", "nvfp4", "int8:g40", "float8_e4m3fn"])
@@ -211,11 +211,12 @@ def test_a_row_alone_and_in_a_batch(model: str, name: str) -> None:
         w = operand(rng, name, 20, 4300, layout="mma64")
         x = activations(rng, 65, 4300, dtype=dtype)
         whole = run(lambda ops, x=x, w=w: call(ops, x, w), mma=model)
-        assert splits_k(lambda ops, x=x, w=w: call(ops, x[:1], w), sms=8)
+        shared = [splits_k(lambda ops, x=x, w=w: call(ops, x[:1], w), count) for count in (1, 8)]
+        assert shared == [False, True]
         for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
-            for sms in (1, 8):
-                got = run(lambda ops, x=x[rows], w=w: call(ops, x, w), mma=model, sms=sms)
-                assert same_bits(got, whole[rows]), (rows, sms)
+            for count in (1, 8):
+                got = run(lambda ops, x=x[rows], w=w: call(ops, x, w), mma=model, multiprocessors=count)
+                assert same_bits(got, whole[rows]), (rows, count)
 
 
 def test_both_loops_and_all_layouts() -> None:
@@ -276,3 +277,13 @@ def test_architectures(name: str, arch: str) -> None:
     for i, (m, layout) in enumerate([(1, "mma64"), (5, "canonical"), (33, "mma64")]):
         w = operand(rng, name, 37, 300, layout=layout)
         check(activations(rng, m, 300, dtype=DTYPES[i]), w, arch=arch, models=("hardware",))
+
+
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_every_element_format_on_architectures(element: str, arch: str) -> None:
+    """Odd N and K; few rows and many, in registers or by way of rows, in turn."""
+    rng = np.random.default_rng(18)
+    many, tiled = divmod((ELEMENTS.index(element) + ["89", "90", "120f"].index(arch)) % 4, 2)
+    w = operand(rng, f"{element}:g32", 11, 75, layout=LAYOUTS[tiled])
+    check(activations(rng, 17 if many else 3, 75, dtype=torch.bfloat16), w, arch=arch, models=("hardware",))

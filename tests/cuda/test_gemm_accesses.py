@@ -95,7 +95,7 @@ def floats(rng: np.random.Generator, m: int, k: int, dtype: torch.dtype) -> torc
 
 
 def count(name: str, arch: str, k: int) -> counts.Counts:
-    with emulator.settings(sms=1, arch=arch), emulator.listed_instructions():
+    with emulator.settings(multiprocessors=1, arch=arch), emulator.listed_instructions():
         emulator.clear()
         launch(name, arch, k)
         found = counts.Counts.of(emulator.counts())

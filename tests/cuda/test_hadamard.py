@@ -102,6 +102,14 @@ def test_exact_on_integers(block: int) -> None:
     assert np.array_equal(got.double().numpy(), oracle.transform(x.double().numpy(), block, None, 1.0, False))
 
 
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("block", [b for b in [*SIZES, *COMPOSITES] if b <= 2048])
+def test_exact_on_integers_on_architectures(block: int, arch: str) -> None:
+    x = integers(1, block, 3, block)
+    got = hadamard(x, block, arch, dtype=torch.float32)
+    assert np.array_equal(got.double().numpy(), oracle.transform(x.double().numpy(), block, None, 1.0, False))
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_within_the_bound_as_tensor_cores_add(arch: str, dtype: torch.dtype) -> None:
@@ -193,6 +201,22 @@ def test_twice_is_the_identity() -> None:
     scale = np.float64(np.float32(1 / 1536))
     want = x.double().numpy() * (1536 * scale)
     assert_within(back, want, bound(want, there, 1536, scale, torch.float32))
+
+
+def test_sizes_are_those_of_the_cpu() -> None:
+    """Every m up to 260, most of which have no power of two to go with."""
+    taken = []
+    for block in (1, 2, 6, *range(4, 261, 4)):
+        x = integers(1, block, 3, block)
+        try:
+            want = torch.ops.lowbit.hadamard(x, block=block, scale=1.0)
+        except ValueError:
+            with pytest.raises(KernelError, match="hadamard: block must be m"):
+                hadamard(x, block)
+            continue
+        taken.append(block)
+        assert torch.equal(hadamard(x, block), want)
+    assert {12, 20, 28, 36, 44, 52, 60, 108, 172, 228, 260} <= set(taken)
 
 
 def test_refusals() -> None:

@@ -126,6 +126,19 @@ def test_every_element_format(name: str, rounding: str) -> None:
     check(values(3, 96, torch.bfloat16, 1), f"{name}:g32", layout="plain", **options)
 
 
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_element_format_on_architectures(name: str, arch: str) -> None:
+    """There and back."""
+    x, table = values(3, 77, torch.float32), table_of(name)
+    check(x, name, arch, rounding="stochastic", seed=SEED)
+    codes, scale, _, _ = ops.quantize(x, f"{name}:g16", table=table)
+    got, found = dequantize(codes, f"{name}:g16", 77, 3, torch.bfloat16, arch, scale=scale, table=table)
+    assert not found
+    want = ops.dequantize(codes, scale, None, f"{name}:g16", 77, table=table, out_dtype=torch.bfloat16)
+    assert torch.equal(got.nan_to_num(7.0), want.nan_to_num(7.0))
+
+
 BLOCKS = ["tensor", "row", "g8", "g16", "g64", "g256", "g24", "g7", "g288", "b4x8", "b128x128", "b3x5"]
 
 

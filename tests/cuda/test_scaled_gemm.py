@@ -132,6 +132,16 @@ def test_integer_pairs_of_architectures(formats: tuple[str, str], arch: str) -> 
         check_bits(operand(rng, formats[0], m, 200), operand(rng, formats[1], 37, 200, layout=layout), arch)
 
 
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("format", INTEGER)
+def test_every_integer_format_on_architectures(format: str, arch: str) -> None:
+    """On either side of int8 and of another, both loops."""
+    rng = np.random.default_rng(14)
+    other = INTEGER[INTEGER.index(format) - 1]
+    for m, x_format, w_format in [(3, "int8:g64", format), (17, format, "int8:g64"), (17, format, other)]:
+        check_bits(operand(rng, x_format, m, 75), operand(rng, w_format, 11, 75), arch)
+
+
 # ---- float paths
 
 
@@ -229,8 +239,8 @@ def test_a_row_alone_and_in_a_batch(formats: tuple[str, str], arch: str) -> None
         whole = run(lambda ops: call(ops, x, w), arch, mma=model)
         for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
             part = (x.codes[rows], x.scale[rows], x.format, w.codes, w.scale, w.format, 4300)
-            for sms in (1, 8):
-                got = run(lambda ops, part=part: ops.scaled_gemm(*part), arch, mma=model, sms=sms)
+            for count in (1, 8):
+                got = run(lambda ops, part=part: ops.scaled_gemm(*part), arch, mma=model, multiprocessors=count)
                 assert same_bits(got, whole[rows])
 
 

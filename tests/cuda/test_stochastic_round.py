@@ -71,6 +71,15 @@ def test_every_format(name: str) -> None:
         assert same_bits(got, ops.stochastic_round(x, name, SEED))
 
 
+@pytest.mark.parametrize("arch", ["89", "90", "120f"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_on_architectures(name: str, arch: str) -> None:
+    x = torch.cat([values(3, 35).reshape(1, -1), torch.tensor([SPECIAL])], dim=1)
+    got, found = stochastic_round(x, name, arch)
+    assert not found
+    assert same_bits(got, ops.stochastic_round(x, name, SEED))
+
+
 def test_architectures_and_the_seed_on_the_device() -> None:
     x = values(5, 100)
     want = ops.stochastic_round(x, "float8_e4m3fn", SEED)

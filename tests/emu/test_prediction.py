@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from emu import emulator
+from emu.memory_kernel import kernel
 
 # mma.sync by its types: the statement's registers of D, A, B and the multiply-adds of a warp
 MMAS = {
@@ -106,6 +108,22 @@ def test_the_fullest_sm_decides() -> None:
     assert seconds[0] == pytest.approx(2 * 2 * 32 / 64 / 1.41e9)
     assert seconds[1] == pytest.approx(2 * seconds[0])
     assert seconds[2] == pytest.approx(2 * seconds[0])
+
+
+@pytest.mark.parametrize(("stride", "wavefronts"), [(128, 32), (4, 1)])
+def test_conflicts_in_shared_memory_bind(stride: int, wavefronts: int) -> None:
+    """Two loads whose lanes share a bank take 32 wavefronts each, a clock for each one, and nothing else takes as long;
+    the same loads without conflict are less than what finds their addresses."""
+    loads = 2 * "  ld.shared.u32 %r8, [%r9];\n"
+    module = emulator.Module(kernel(f"  mad.lo.u32 %r9, %r4, {stride}, %r5;\n{loads}"))
+    emulator.clear()
+    with emulator.settings(uninitialized="ignore"):
+        module.launch("k", 1, 32, np.uint64(0), np.uint64(0))
+        (predicted,) = emulator.predict()
+    emulator.clear()
+    assert predicted["parts"]["shared"] == pytest.approx(2 * wavefronts / 1.41e9)
+    assert predicted["seconds"] == max(predicted["parts"].values()) == predicted["parts"][predicted["bound"]]
+    assert (predicted["bound"] == "shared") == (wavefronts > 1)
 
 
 @pytest.mark.parametrize(

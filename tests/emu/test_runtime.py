@@ -34,6 +34,16 @@ def test_properties_and_attributes_agree(arch: str) -> None:
         assert library.attribute(75) * 10 + library.attribute(76) == int(arch)
 
 
+def test_multiprocessors_are_those_that_are_set() -> None:
+    """By both questions; those of the board again afterwards."""
+    library = program("abi", include=(ROOT / "csrc",), depends=(ABI,))
+    assert library.attribute(16) == 108
+    with emulator.settings(multiprocessors=8):
+        assert library.attribute(16) == 8
+        assert library.properties() == 0
+    assert library.attribute(16) == 108
+
+
 # CUDA C++ Programming Guide, technical specifications: shared memory of an SM and of a block, threads, blocks
 LIMITS = {
     "80": (164, 163, 2048, 32),
@@ -295,7 +305,16 @@ def test_what_is_not_known_names_its_line(right: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("arch", "75"), ("mma", "fast"), ("sms", "0"), ("seed", "-1"), ("colour", "1"), ("races", "2")]
+    ("name", "value"),
+    [
+        ("arch", "75"),
+        ("mma", "fast"),
+        ("sms", "0"),
+        ("multiprocessors", "1025"),
+        ("seed", "-1"),
+        ("colour", "1"),
+        ("races", "2"),
+    ],
 )
 def test_settings_refuse_what_cannot_be(name: str, value: str) -> None:
     with pytest.raises(emulator.EmulatorError, match="must be"):

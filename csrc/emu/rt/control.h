@@ -7,8 +7,8 @@
 #define EMU_API extern "C" __attribute__((visibility("default")))
 
 // Settings by name, as in config.h ("arch", "seed", "mma": "exact" / "hardware", "uninitialized": "ignore" / "load" /
-// "use", "order": "random" / "ascending", "races": "0" / "1", "sms", "threads", "spin_limit", "slice",
-// "fatal_reports"). 0, or -1 with emu_error().
+// "use", "order": "random" / "ascending", "races": "0" / "1", "sms", "multiprocessors", "threads",
+// "spin_limit", "slice", "fatal_reports"). 0, or -1 with emu_error().
 EMU_API int emu_set(const char* name, const char* value);
 EMU_API const char* emu_get(const char* name);
 EMU_API const char* emu_error();

@@ -50,6 +50,8 @@ const Device* find_device(int arch) {
 
 const Device& device() { return *find_device(arch_number(config().arch)); }
 
+int multiprocessors(const Device& d) { return config().multiprocessors != 0 ? config().multiprocessors : d.sms; }
+
 int resident_blocks(const Device& d, uint32_t threads, uint64_t shared_bytes, uint32_t registers) {
   if (threads == 0 || threads > static_cast<uint32_t>(kThreadsPerBlock)) return 0;
   const uint32_t warps = (threads + kWarp - 1) / kWarp;

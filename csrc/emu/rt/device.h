@@ -32,6 +32,8 @@ inline constexpr int kThreadsPerBlock = 1024;
 // The row of config().arch ("120f" is that of 120).
 const Device& device();
 const Device* find_device(int arch);
+// What programs are told that it has: those of its board, where config().multiprocessors says nothing else.
+int multiprocessors(const Device& d);
 
 // Blocks of that size that one SM holds at the same time; 0: not even one fits.
 int resident_blocks(const Device& d, uint32_t threads, uint64_t shared_bytes, uint32_t registers);

@@ -38,7 +38,7 @@ bool attribute(const emu::Device& d, int id, int64_t* value) {
     case 82: *value = emu::kRegistersPerSm; return true;
     case 13: *value = int64_t{d.clock_mhz} * 1000; return true;
     case 14: *value = 512; return true;  // texture alignment, which cudaMallocPitch follows
-    case 16: *value = d.sms; return true;
+    case 16: *value = emu::multiprocessors(d); return true;
     case 19: *value = 1; return true;  // can map host memory
     case 31: *value = 1; return true;  // concurrent kernels
     case 36: *value = int64_t{d.memory_mhz} * 1000; return true;
@@ -141,7 +141,7 @@ CUDART_API int cudaGetDeviceProperties(abi::DeviceProp* p, int device) {
   p->minor = d.arch % 10;
   p->textureAlignment = 512;
   p->texturePitchAlignment = 32;
-  p->multiProcessorCount = d.sms;
+  p->multiProcessorCount = emu::multiprocessors(d);
   p->canMapHostMemory = p->concurrentKernels = p->asyncEngineCount = p->unifiedAddressing = 1;
   p->memoryBusWidth = d.bus_bits;
   p->l2CacheSize = d.l2_kb * 1024;
