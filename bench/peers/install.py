@@ -46,7 +46,8 @@ PACKAGES = (
     # its build file does not name the numpy and pybind11 that it needs: those of the environment
     Package("ffht-unofficial", ("--no-build-isolation",)),
     native("llama-cpp-python", "-DLLAVA_BUILD=OFF", "-DLLAMA_BUILD_COMMON=OFF"),
-    native("ik-llama-cpp-python"),
+    # without attention, whose templates take most of an hour to compile
+    native("ik-llama-cpp-python", "-DGGML_IQK_FLASH_ATTENTION=OFF"),
 )
 
 
