@@ -59,7 +59,6 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "ggml_backend_graph_compute": (c_int, (c_void_p, c_void_p)),
     "ggml_backend_buffer_free": (None, (c_void_p,)),
     "ggml_backend_free": (None, (c_void_p,)),
-    "ggml_log_set": (None, (c_void_p, c_void_p)),
 }
 LOG = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 # a fork of 2024 has no devices, hence no buffer types beside the plain one
@@ -133,7 +132,10 @@ class Ggml:
         self.ggml_init = self._library.ggml_init
         self.ggml_init.restype, self.ggml_init.argtypes = c_void_p, [InitParams]
         self._silent = LOG(lambda level, text, data: None)
-        self.ggml_log_set(self._silent, None)
+        if hasattr(self._library, "ggml_log_set"):
+            self._library.ggml_log_set(self._silent, None)
+        # of the build, not of the processor
+        self.has_avx512 = bool(self._library.ggml_cpu_has_avx512())
         self.has_devices = hasattr(self._library, "ggml_backend_cpu_reg")
         if self.has_devices:
             for name, (result, arguments) in DEVICES.items():
@@ -295,6 +297,7 @@ def fault(package: str, where: str, numbers: tuple[int, ...]) -> str:
 def candidates(ggml: Ggml, library: str, types: dict[int, tuple[Type, ...]], problem: Problem) -> Iterator[Candidate]:
     """A product of each type of the width whose blocks fit, from the first kind of buffers that takes it."""
     n, k = problem.dense.shape
+    library += "" if ggml.has_avx512 else " for AVX2"
     numbers = tuple(kind.number for of_width in types.values() for kind in of_width)
     for kind in types.get(problem.bits, ()):
         if k % ggml.ggml_blck_size(kind.number) or ggml.ggml_quantize_requires_imatrix(kind.number):

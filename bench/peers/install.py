@@ -29,7 +29,7 @@ class Package:
 
 
 def native(name: str, *flags: str) -> Package:
-    """A library of ggml, built for the processor at hand: what the index has is built for AVX2, or not at all. gcc 12.2
+    """A library of ggml, built for the processor at hand. gcc 12.2
     drops the stores of a tile configuration before AMX reads it, unless it is told to drop none."""
     arguments = ("-DGGML_NATIVE=ON", '-DCMAKE_CXX_FLAGS="-fno-tree-dse -fno-dse"', *flags)
     environment = {"CMAKE_ARGS": " ".join(arguments), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)}
@@ -46,7 +46,8 @@ PACKAGES = (
     # its build file does not name the numpy and pybind11 that it needs: those of the environment
     Package("ffht-unofficial", ("--no-build-isolation",)),
     native("llama-cpp-python", "-DLLAVA_BUILD=OFF", "-DLLAMA_BUILD_COMMON=OFF"),
-    native("ik-llama-cpp-python"),
+    # built for AVX2; its source in the index lacks a file of the build
+    Package("ik-llama-cpp-python"),
 )
 
 
