@@ -1,71 +1,51 @@
-// How a row of x lies in packed activations (gemm_driver.h): its columns of one piece, in quads.
+// Rows of x, packed in the order in which the tasks of a superblock read them: K block by K block, in quads.
 #pragma once
 
-#include <algorithm>
-#include <cstring>
-
-#include "cpu/gemm_driver.h"
+#include "cpu/gemm_call.h"
 
 namespace lowbit::cpu {
 
-inline int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 / engine.x_terms; }
+// Rows [row, row + rows) of a superblock, packed.
+struct PackedRows {
+  char* x;
+  int32_t* start;  // [block][piece][Engine::rows]
+  int32_t* sum;
+  int32_t* zero;
+  float* float_sum;
+  float* scale;
+  float* row_scale;  // [rows]
+};
 
-// Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
-// bytes become 16-bit integers.
-template <int kBytes, bool kWiden = false>
-inline void pack_piece(const Piece& p, const char* row, char* out, int64_t stride) {
-  constexpr int kQuad = 4 * kBytes;
-  const auto put = [&](char* to, const char* from) {
-    if constexpr (kWiden) {
-      const auto* x = reinterpret_cast<const int8_t*>(from);
-      const int16_t quad[] = {x[0], x[2], x[1], x[3]};
-      std::memcpy(to, quad, sizeof(quad));
-    } else if (kBytes == 2) {  // pairs of columns 0, 2 and 1, 3: the order in which a tile's bytes decode
-      std::memcpy(to, from, 2);
-      std::memcpy(to + 2, from + 4, 2);
-      std::memcpy(to + 4, from + 2, 2);
-      std::memcpy(to + 6, from + 6, 2);
-    } else {
-      std::memcpy(to, from, kQuad);
-    }
-  };
-  const int64_t head = p.source_column % kTileCols;
-  const char* in = row + (p.column - head) * kBytes;
-  const auto edge = [&](int64_t q) {  // a quad of which some columns lie outside
-    alignas(16) char quad[kQuad] = {};
-    for (int64_t i = 0; i < kTileCols; ++i) {
-      const int64_t c = q * kTileCols + i - head;
-      if (c >= 0 && c < p.columns) std::memcpy(quad + i * kBytes, row + (p.column + c) * kBytes, kBytes);
-    }
-    put(out + q * stride, quad);
-  };
-  const int64_t begin = head != 0 ? 1 : 0;
-  const int64_t end = (head + p.columns) % kTileCols != 0 ? p.quads - 1 : p.quads;
-  if (begin == 1) edge(0);
-  for (int64_t q = begin; q < end; ++q) put(out + q * stride, in + q * kQuad);
-  if (end < p.quads && (p.quads > 1 || begin == 0)) edge(p.quads - 1);
+inline int64_t blocks_of(const Engine& engine, int64_t rows) { return ceil_div(rows, engine.rows); }
+// Rows that a block or a superblock of `rows` takes. Divides by nothing where it need not: it is asked for every K
+// block.
+inline int64_t packed_rows(const Engine& engine, int64_t rows) {
+  return engine.row_unit == 1 ? rows : round_up(rows, engine.row_unit);
+}
+inline int64_t block_row(const Engine& engine, int64_t block, int64_t blocks, int64_t rows) {
+  if (block == 0 || block == blocks) return block == 0 ? 0 : rows;
+  if (engine.row_unit == 1) return block * rows / blocks;
+  return block * ceil_div(rows, engine.row_unit) / blocks * engine.row_unit;
 }
 
-// Quads of bf16 as pairs of columns 0, 2 and 1, 3, like pack_piece().
-inline void order_pairs(char* quads, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 8) {
-    uint64_t quad = 0;
-    std::memcpy(&quad, quads + i, 8);
-    quad = (quad & 0xffff00000000ffff) | (quad >> 16 & 0xffff0000) | (quad & 0xffff0000) << 16;
-    std::memcpy(quads + i, &quad, 8);
-  }
+// Where the block of x that starts at row `begin` of `rows` lies, in quads: K block by K block, so that a task reads
+// the rows of one as one stream.
+inline int64_t packed_at(const Engine& engine, const KBlock& b, int64_t begin, int64_t rows) {
+  return b.quad * packed_rows(engine, rows) + begin * b.quads;
 }
 
-// The same for engines that take `unit` quads of a row together: rows of so many columns, `stride` bytes apart.
-inline void pack_units(const Engine& engine, const Piece& p, const char* row, char* out, int64_t stride) {
-  const int64_t bytes = bytes_of_number(engine), columns = kTileCols * engine.unit;
-  for (int64_t c = -(p.source_column % kTileCols); c < p.columns; c += columns, out += stride) {
-    const int64_t begin = std::max<int64_t>(c, 0), end = std::min<int64_t>(c + columns, p.columns);
-    if (end - begin < columns) std::memset(out, 0, static_cast<size_t>(columns * bytes));
-    std::memcpy(out + (begin - c) * bytes, row + (p.column + begin) * bytes,
-                static_cast<size_t>((end - begin) * bytes));
-    if (bytes == 2) order_pairs(out, columns * bytes);
-  }
+// Where the values of block `block` of `blocks` of x lie for the pieces of K block b: in the same order.
+inline int64_t values_at(const Engine& engine, const KBlock& b, int64_t block, int64_t blocks) {
+  return (b.piece * blocks + block * b.pieces) * engine.rows;
 }
+
+PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver);
+
+// Bytes for a row: its codes, floats and scales, and its numbers by terms.
+inline int64_t pack_scratch(const Call& call) { return (9 + 2 * call.engine.x_terms) * call.args.k + 320; }
+
+// Packs block `block` of `blocks` of the superblock of `rows` rows at m0. `scratch`: pack_scratch() bytes.
+void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,
+                char* scratch);
 
 }  // namespace lowbit::cpu

@@ -1,0 +1,97 @@
+#include "cpu/gemm_values.h"
+
+#include <cstring>
+
+namespace lowbit::cpu {
+
+namespace {
+
+// One tile of load_values, by rows.
+void load_tile_by_element(const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t row0,
+                          int64_t rows, uint32_t* out, int64_t stride) {
+  for (int32_t p = 0; p < count; ++p) {
+    for (int64_t i = 0; i < rows; ++i) {
+      uint32_t* to = out + p * stride + i;
+      const int64_t r = v.block.rows == 0 ? 0 : (row0 + i) / v.block.rows;
+      const bool again = i > 0 && (v.block.rows == 0 || (row0 + i - 1) / v.block.rows == r);
+      if (again) {
+        *to = to[-1];
+      } else {
+        *to = as_int ? static_cast<uint32_t>(int_at(v, row0 + i, pieces[p].column))
+                     : float_to_bits(v.at(row0 + i, pieces[p].column));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int32_t int_at(const BlockValues& v, int64_t r, int64_t c) {
+  if (v.dtype != DType::kI32) return static_cast<int32_t>(v.at(r, c));
+  const int64_t i = v.block.rows == 0 ? 0 : r / v.block.rows, j = v.block.cols == 0 ? 0 : c / v.block.cols;
+  return static_cast<const int32_t*>(v.data)[i * v.row_stride + j * v.col_stride];
+}
+
+void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables, int64_t r, int64_t j0, int64_t cols,
+              uint8_t* codes, float* row) {
+  if (v.codes.format != nullptr) {
+    isa.unpack(v.codes, r, j0, cols, codes);
+    isa.lookup32(codes, cols, tables, row);
+  } else {
+    const char* from = static_cast<const char*>(v.data) + (r * v.row_stride + j0) * size_of(v.dtype);
+    isa.to_float(from, v.dtype, cols, row);
+  }
+  for (int64_t j = 0; v.second != nullptr && j < cols;) {
+    const int64_t end = v.second->block_end(j0 + j, j0 + cols) - j0;
+    const float second = v.second->at(r, j0 + j);
+    for (; j < end; ++j) row[j] *= second;
+  }
+  for (int64_t j = 0; v.unit != 1.0f && j < cols; ++j) row[j] *= v.unit;
+}
+
+void load_values(const Call& call, const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t n0,
+                 int tiles, uint32_t* out, char* scratch) {
+  const int64_t stride = tiles * kTileRows;
+  const int64_t j0 = value_column(v, pieces[0]), cols = value_column(v, pieces[count - 1]) - j0 + 1;
+  const bool coded = v.codes.format != nullptr;
+  // zero points that are codes are not made by any op; they take the plain way
+  const bool by_rows =
+      v.block.rows == 1 && cols <= kWindowPieces &&
+      (coded ? !as_int && &v != &call.args.w.zero : v.row_stride != 0 && (cols == 1 || v.col_stride == 1));
+  Carver carver{scratch};
+  auto* spread = carver.take<uint32_t>(kWindowPieces * kTileRows);  // [column][16]
+  auto* values = carver.take<float>(kWindowPieces * kTileRows);     // [16][column]
+  auto* codes = carver.take<uint8_t>(kWindowPieces);
+  for (int t = 0; t < tiles; ++t) {
+    const int64_t row0 = n0 + t * kTileRows;
+    const int64_t rows = row0 + kTileRows <= call.args.n ? kTileRows : call.args.n - row0;
+    uint32_t* to = out + t * kTileRows;
+    if (rows < kTileRows) {
+      for (int32_t p = 0; p < count; ++p) std::memset(to + p * stride, 0, 4 * kTileRows);
+    }
+    if (rows <= 0) continue;
+    // a value a piece: transposed to where they belong
+    const bool in_place = cols == count && rows == kTileRows;
+    uint32_t* columns = in_place ? to : spread;
+    const int64_t columns_stride = in_place ? stride : kTileRows;
+    if (!by_rows) {
+      load_tile_by_element(v, as_int, pieces, count, row0, rows, to, stride);
+      continue;
+    }
+    if (!coded && v.second == nullptr && v.unit == 1.0f) {
+      const char* from = static_cast<const char*>(v.data) + (row0 * v.row_stride + j0) * size_of(v.dtype);
+      call.isa.transpose(from, v.dtype, v.row_stride, rows, cols, columns, columns_stride);
+    } else {
+      for (int64_t i = 0; i < rows; ++i) {
+        load_row(call.isa, v, *call.plan.w_scale, row0 + i, j0, cols, codes, values + i * cols);
+      }
+      call.isa.transpose(values, DType::kF32, cols, rows, cols, columns, columns_stride);
+    }
+    for (int32_t p = 0; p < count && !in_place; ++p) {
+      std::memcpy(to + p * stride, columns + (value_column(v, pieces[p]) - j0) * kTileRows,
+                  4 * static_cast<size_t>(rows));
+    }
+  }
+}
+
+}  // namespace lowbit::cpu
