@@ -8,7 +8,7 @@ from lowbit.spec import FormatSpec
 
 # the same work without AVX-512, of the instructions that the machine then has
 WITHOUT_AVX512 = {"int8_dot": "int8_dot_avx2", "bf16_dot": "fp32_fma_avx2", "fp32_fma": "fp32_fma_avx2"}
-# of AMX, where a contender may use it: its limit is higher
+# of AMX, which peers may use: their limit is higher
 TILES = {"int8_dot": "amx_int8", "bf16_dot": "amx_bf16"}
 # bf16 products on processors that lack the instruction are fp32 ones
 INSTEAD = {"bf16_dot": "fp32_fma"}
@@ -38,13 +38,6 @@ def instruction(weight: str, activation: str) -> str:
     return "int8_dot" if is_integer else "bf16_dot"
 
 
-def terms(weight: str, activation: str) -> int:
-    """Products of bf16 numbers that make one product on tiles, 0: floats that are no exact sum of such numbers. fp16 is
-    one of two, a value of a table one of three."""
-    of_x = {"bf16": 1, "fp16": 2, "fp32": 0}.get(activation, 1)
-    return of_x * (3 if FormatSpec.parse(weight, "weight").kind in ("table", "codebook") else 1)
-
-
 def available(name: str, rates: dict[str, dict[int, float]], isa: str) -> str:
     """`name`, or what the machine has in its place."""
     if isa == "avx2":
@@ -71,9 +64,7 @@ def product(
     m, n, k = shape
     operations = 2.0 * m * n * k
     name = available(instruction(weight, activation), rates, isa)
-    if tiles and activation in ("bf16", "fp16") and TILES["bf16_dot"] in rates:
-        name, operations = TILES["bf16_dot"], operations * terms(weight, activation)
-    elif tiles and TILES.get(name) in rates:
+    if tiles and TILES.get(name) in rates:
         name = TILES[name]
     compute = operations / rates[name][threads]
     planes = _planes(weight) * _planes(activation)

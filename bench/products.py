@@ -189,7 +189,7 @@ def _row(
             ceilings.rates,
             threads,
             _C.isa(),
-            tiles=candidate is not own or _C.isa() == "amx",
+            tiles=candidate is not own,
         )
         s = samples[name]
         entries.append(

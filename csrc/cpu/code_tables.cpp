@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfloat>
-#include <cmath>
 #include <memory>
 #include <new>
 
@@ -11,32 +9,6 @@
 
 namespace lowbit::cpu {
 namespace {
-
-// The first 8 bits of the significand.
-float first_bits(float v) { return bits_to_float(float_to_bits(v) & 0xffff0000u); }
-
-// Fills the terms of a value. False where one is denormal.
-bool split(float v, uint16_t (&terms)[3]) {
-  float parts[3] = {v, v, v};
-  if (std::isfinite(v) && v != 0.0f) {  // 24 bits are three times 8
-    parts[0] = first_bits(v);
-    parts[1] = first_bits(v - parts[0]);
-    parts[2] = v - parts[0] - parts[1];
-    if (parts[1] == 0.0f) parts[0] = parts[1] = v / 2;
-    if (parts[2] == 0.0f) parts[1] = parts[2] = parts[1] / 2;
-  }
-  for (int i = 0; i < 3; ++i) terms[i] = float_to_bf16(parts[i]);
-  return std::none_of(parts, parts + 3, [](float p) { return p != 0.0f && std::fabs(p) < FLT_MIN; });
-}
-
-void fill_terms(int codes, CodeTables* t) {
-  t->has_terms = true;
-  for (int c = 0; c < 256; ++c) {
-    uint16_t terms[3];
-    if (c < codes) t->has_terms = split(t->f32[c], terms) && t->has_terms;
-    for (int i = 0; i < 3; ++i) t->bf16_terms[i][c] = c < codes ? terms[i] : t->bf16_terms[i][c & (codes - 1)];
-  }
-}
 
 // The values times `unit`.
 void fill_floats(const ElementFormat& f, const float* codebook, float unit, CodeTables* t) {
@@ -49,7 +21,6 @@ void fill_floats(const ElementFormat& f, const float* codebook, float unit, Code
     t->f32_low[c] = static_cast<uint16_t>(float_to_bits(v));
     t->has_low = t->has_low || t->f32_low[c] != 0;
   }
-  fill_terms(f.codes(), t);
   t->has_borders = f.has_sign() && f.bits == 8 && f.mantissa <= 4 && unit == 1.0f;
   for (int c = 0; t->has_borders && c < 128; ++c) {
     const int exponent = c >> f.mantissa;

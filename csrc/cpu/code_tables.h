@@ -14,10 +14,6 @@ struct CodeTables {
   alignas(64) uint16_t bf16[256];
   alignas(64) float f32[256];
   alignas(64) uint16_t f32_high[256], f32_low[256];  // the two halves of f32
-  // Values as sums of three bf16 numbers of their sign, none of which is zero but for a value that is: so an infinity
-  // times a value stays one. has_terms: no term is denormal.
-  alignas(64) uint16_t bf16_terms[3][256];
-  bool has_terms;
   int32_t shift;
   int32_t offset, s8_offset, factor;
   int32_t u8_flip, u8_shift;  // u8[c] = (c ^ u8_flip) << u8_shift for every code; u8_flip -1: no such numbers

@@ -403,7 +403,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   Plan& plan = plan_of_thread;
   plan.clear();
   if (!find_tables(a, &plan)) return out_of_memory;
-  Numbers numbers = numbers_of(a, plan);
+  Numbers numbers = numbers_of(a);
   const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : kFloatPartialQuads;
   if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
     numbers = Numbers::kInt16;

@@ -6,7 +6,6 @@
 //   weights   panel[quad][tile][operands of 64 bytes]: 16 rows x 4 columns in the engine's numbers
 //             where a unit is more than a quad, panel[tile][piece][quad][operands]; floats: zeros beyond the quads
 //   x         packed[unit of quads][row][columns]      in the engine's numbers, zeros outside the piece
-//             where a number has terms, packed[unit of quads][row][term][columns]
 // The rows of x beyond the block's are not written. Values of weights per piece are [piece][tile][16], of activations
 // [piece][Engine::rows]. Null pointers mean absent.
 #pragma once
@@ -94,7 +93,7 @@ struct FinishArgs {
 
 struct Engine {
   int32_t quads;   // of a panel
-  int32_t x_quad;  // bytes of 4 activations, of all their terms
+  int32_t x_quad;  // bytes of 4 activations
   int32_t w_quad;  // bytes of a tile's quad
   int32_t rows;
   int32_t row_unit;
@@ -112,16 +111,12 @@ struct Engine {
   // Planes: the quads of an operand of w, of `unit`; else 1. How a row of x is packed; null: its bytes as they are.
   int32_t w_quads = 1;
   void (*pack)(const PackArgs& args) = nullptr;
-  // bf16 numbers whose sum is one of x; n floats in two: all the high ones, then all the low ones.
-  int32_t x_terms = 1;
-  void (*split)(const float* in, int64_t n, uint16_t* out) = nullptr;
 };
 
 inline constexpr int kSegmentEngines = 2;
 
 struct GemmIsa {
-  // By Numbers; kInt16 may be absent: sums of kInt8 never saturate; so may kPlanes and, for kF32, numbers with terms.
-  const Engine* engines[kNumbers];
+  const Engine* engines[kNumbers];  // by Numbers; kInt16 may be absent: sums of kInt8 never saturate; so may kPlanes
   // n codes of row r from column c, one a byte.
   void (*unpack)(const Codes& codes, int64_t r, int64_t c, int64_t n, uint8_t* out);
   // out[i] = table[codes[i]] with 256 entries; lookup32: of tables.f32.

@@ -9,7 +9,7 @@ namespace lowbit::cpu {
 
 namespace {
 
-int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4 / engine.x_terms; }
+int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4; }
 
 // Copies the columns of piece `p` as quads, `stride` bytes apart; zeros around. kBytes are those of one number; kWiden:
 // bytes become 16-bit integers.
@@ -69,7 +69,7 @@ void pack_units(const Engine& engine, const Piece& p, const char* row, char* out
   }
 }
 
-// Row m of x in the engine's numbers, term by term. `codes` and `floats` hold K elements each.
+// Row m of x in the engine's numbers. `codes` and `floats` hold K elements each.
 const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
   const GemmArgs& a = call.args;
   const GemmIsa& isa = call.isa;
@@ -95,7 +95,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     const char* p = static_cast<const char*>(x.data) + m * x.row_stride * size_of(x.dtype);
     if (x.col_stride != 1) {
       for (int64_t c = 0; c < k; ++c) floats[c] = x.at(m, c);
-    } else if (x.dtype == DType::kBF16 && bytes_of_number(call.engine) == 2) {
+    } else if (bytes_of_number(call.engine) == 2) {
       return p;
     } else if (x.dtype == DType::kF32) {
       row = reinterpret_cast<const float*>(p);
@@ -104,10 +104,6 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     }
   }
   if (bytes_of_number(call.engine) == 4) return row;
-  if (call.engine.x_terms > 1) {
-    call.engine.split(row, k, reinterpret_cast<uint16_t*>(numbers));
-    return numbers;
-  }
   isa.to_bf16(row, k, reinterpret_cast<uint16_t*>(numbers));
   return numbers;
 }
@@ -136,7 +132,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   Carver carver{scratch};
   auto* codes = carver.take<uint8_t>(a.k);
   auto* floats = carver.take<float>(a.k);
-  auto* numbers = carver.take<char>(2 * call.engine.x_terms * a.k);
+  auto* numbers = carver.take<char>(2 * a.k);
   auto* scales = carver.take<float>(a.k);
   const Engine& engine = call.engine;
   const int64_t begin = block_row(engine, block, blocks, rows), end = block_row(engine, block + 1, blocks, rows);
@@ -173,9 +169,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         engine.pack({&call.isa.planes, static_cast<const int8_t*>(row) + p.column,
                      static_cast<int32_t>(p.source_column % kTileCols), p.columns, to, stride});
       } else if (engine.unit > 1) {
-        for (int t = 0; t < engine.x_terms; ++t) {
-          pack_units(engine, p, bytes + t * 2 * a.k, to + t * row_bytes / engine.x_terms, stride);
-        }
+        pack_units(engine, p, bytes, to, stride);
       } else if (plan.numbers == Numbers::kInt16) {
         pack_piece<1, true>(p, bytes, to, stride);
       } else {

@@ -41,8 +41,8 @@ inline int64_t values_at(const Engine& engine, const KBlock& b, int64_t block, i
 
 PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver);
 
-// Bytes for a row: its codes, floats and scales, and its numbers by terms.
-inline int64_t pack_scratch(const Call& call) { return (9 + 2 * call.engine.x_terms) * call.args.k + 320; }
+// Bytes for a row: its codes, floats, numbers and scales.
+inline int64_t pack_scratch(const Call& call) { return 11 * call.args.k + 320; }
 
 // Packs block `block` of `blocks` of the superblock of `rows` rows at m0. `scratch`: pack_scratch() bytes.
 void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int64_t rows, const PackedRows& out,

@@ -48,19 +48,14 @@ bool is_float(const BlockValues& zero) {
                   zero.dtype == DType::kF16);
 }
 
-Numbers numbers_of(const GemmArgs& args, const Plan& plan) {
+Numbers numbers_of(const GemmArgs& args) {
   if (is_integer_path(args)) return Numbers::kInt8;
   const QMatrix& w = args.w;
   const bool x_exact = args.xq == nullptr ? args.x.dtype == DType::kBF16
                                           : differences_exact(*args.xq->codes.format, args.xq->zero, args.m, args.k);
-  const bool w_terms = !w.zero && plan.w[0]->has_terms && plan.w[1]->has_terms;
-  const bool w_exact = (w_terms && !plan.w[0]->has_low && !plan.w[1]->has_low) ||
-                       (differences_exact(*w.codes.format, w.zero, args.n, args.k) &&
-                        (w.high == nullptr || differences_exact(*w.high->format, w.zero, args.n, args.k)));
-  const bool x_terms = args.xq == nullptr && args.x.dtype == DType::kF16;  // 11 bits: two numbers of 8
-  if (w_exact) return x_exact ? Numbers::kBF16 : x_terms ? Numbers::kXTerms : Numbers::kF32;
-  if (w_terms) return x_exact ? Numbers::kWTerms : x_terms ? Numbers::kTerms : Numbers::kF32;
-  return Numbers::kF32;
+  const bool w_exact = differences_exact(*w.codes.format, w.zero, args.n, args.k) &&
+                       (w.high == nullptr || differences_exact(*w.high->format, w.zero, args.n, args.k));
+  return x_exact && w_exact ? Numbers::kBF16 : Numbers::kF32;
 }
 
 void Plan::clear() {

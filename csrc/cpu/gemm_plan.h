@@ -41,10 +41,10 @@ inline constexpr int32_t kBlockPieces = 64;    // most pieces of a block,
 inline constexpr int32_t kWindowPieces = 128;  // of a window
 
 // kInt16: integers of 8 bits whose products an instruction set adds exactly as 16-bit numbers only. kPlanes: bit
-// planes. The last three: a number of x, of w or of both is the exact sum of bf16 numbers, its terms.
-enum class Numbers : uint8_t { kInt8, kBF16, kF32, kInt16, kPlanes, kXTerms, kWTerms, kTerms };
-inline constexpr int kNumbers = 8;
-constexpr bool is_integer(Numbers n) { return n == Numbers::kInt8 || n == Numbers::kInt16 || n == Numbers::kPlanes; }
+// planes.
+enum class Numbers : uint8_t { kInt8, kBF16, kF32, kInt16, kPlanes };
+inline constexpr int kNumbers = 5;
+constexpr bool is_integer(Numbers n) { return n != Numbers::kBF16 && n != Numbers::kF32; }
 
 struct Plan {
   Numbers numbers;
@@ -69,8 +69,8 @@ struct Plan {
 // Whether zero points are there and are not integers.
 bool is_float(const BlockValues& zero);
 
-// The narrowest numbers in which the products of this call are exact, by the tables of the plan.
-Numbers numbers_of(const GemmArgs& args, const Plan& plan);
+// The narrowest numbers in which the products of this call are exact.
+Numbers numbers_of(const GemmArgs& args);
 
 // How many quads of products of unsigned w and signed x bytes, in sums of two, 16 signed bits hold: of any codes of
 // these tables. 0 where a pair alone may leave them.

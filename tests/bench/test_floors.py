@@ -59,17 +59,6 @@ def test_contenders_with_tiles(rates: Rates) -> None:
     assert floors.product(SHAPE, 1, "int4:row", "bf16", 20e9, tiles, 1, tiles=True).bound == "bf16_dot"
 
 
-@pytest.mark.parametrize(
-    ("weight", "activation", "terms"),
-    [("int4:g128", "bf16", 1), ("int4:g128", "fp16", 2), ("nf4:g64", "bf16", 3), ("nf4:g64", "fp16", 6)],
-)
-def test_sums_of_bf16_numbers_on_tiles(weight: str, activation: str, terms: int, rates: Rates) -> None:
-    tiles = rates | {"amx_bf16": {1: 1600e9}}
-    floor = floors.product(SHAPE, 1, weight, activation, 20e9, tiles, 1, tiles=True)
-    assert floor == floors.Floor(pytest.approx(terms * OPERATIONS / 1600e9), "amx_bf16")
-    assert floors.product(SHAPE, 1, weight, "fp32", 20e9, tiles, 1, tiles=True).bound == "fp32_fma"
-
-
 def test_transform(rates: Rates) -> None:
     assert floors.transform(1024, 1 << 20, 1.0, rates, 1) == floors.Floor(1.0, "memory")
     floor = floors.transform(1024, 1 << 20, 1e-9, rates, 1)

@@ -16,9 +16,6 @@ namespace lowbit::amx {
 
 extern const cpu::Engine kInt8Engine;
 extern const cpu::Engine kBF16Engine;
-extern const cpu::Engine kXTermsEngine;  // numbers of x, of w, of both as sums of bf16 numbers
-extern const cpu::Engine kWTermsEngine;
-extern const cpu::Engine kTermsEngine;
 
 // For segments of at most 16 and 32 columns: of integers, and of floats with denormals flushed.
 extern const cpu::Engine kIntegerSegmentEngines[2];

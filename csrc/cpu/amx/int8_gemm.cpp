@@ -11,14 +11,13 @@ namespace {
 
 struct Int8Math {
   using Number = int32_t;
-  static constexpr int kStepQuads = 16, kXTerms = 1, kWTerms = 1;
+  static constexpr int kStepQuads = 16;
   static LOWBIT_INLINE void dot00() { _tile_dpbsud(0, 4, 6); }
   static LOWBIT_INLINE void dot01() { _tile_dpbsud(1, 4, 7); }
   static LOWBIT_INLINE void dot10() { _tile_dpbsud(2, 5, 6); }
   static LOWBIT_INLINE void dot11() { _tile_dpbsud(3, 5, 7); }
 
   static LOWBIT_INLINE __m512i load(const int32_t* p) { return _mm512_loadu_si512(p); }
-  static LOWBIT_INLINE __m512i row(const int32_t* sums, int64_t r) { return load(sums + r * kTile); }
   static LOWBIT_INLINE void store(int32_t* p, __m512i v) { _mm512_storeu_si512(p, v); }
   static LOWBIT_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
   static LOWBIT_INLINE __m512 to_float(__m512i v) { return _mm512_cvtepi32_ps(v); }
@@ -52,7 +51,7 @@ void fill(const cpu::FillArgs& a) { avx512::kInt8Engine.fill(a); }
 const cpu::Engine kInt8Engine = {128,
                                  4,
                                  64,
-                                 kBlockRows<Int8Math>,
+                                 kBlockRows,
                                  kTile,
                                  Int8Math::kStepQuads,
                                  kResidentBytes,

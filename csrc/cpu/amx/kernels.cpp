@@ -47,9 +47,6 @@ cpu::GemmIsa gemm_isa(int64_t rows) {
   cpu::GemmIsa isa = avx512::gemm_isa(rows);
   isa.engines[static_cast<int>(cpu::Numbers::kBF16)] =
       rows <= kMostVectorRows ? &avx512::kBF16StepEngine : &kBF16Engine;
-  isa.engines[static_cast<int>(cpu::Numbers::kXTerms)] = &kXTermsEngine;
-  isa.engines[static_cast<int>(cpu::Numbers::kWTerms)] = &kWTermsEngine;
-  isa.engines[static_cast<int>(cpu::Numbers::kTerms)] = &kTermsEngine;
   if (rows >= kLeastRows) {
     isa.engines[static_cast<int>(cpu::Numbers::kInt8)] = &kInt8Engine;
     for (int i = 0; i < cpu::kSegmentEngines; ++i) {

@@ -1,9 +1,6 @@
 // The loops of the GEMM engines on tiles, for one kind of numbers each (Math):
 //   Number                  of sums
 //   kStepQuads              quads of a tile
-//   kXTerms                 rows of a tile that a row of x takes, one for each of its terms
-//   kWTerms                 tiles of w that a tile of x meets, one for each term: their rows alternate in memory
-//   row                     the sums of a row of x, among those of a tile
 //   dot00 .. dot11          adds the product of tile A0 or A1, of x, and B0 or B1, of w, to the sums of the pair
 //   load, store, add, to_float
 //                           of vectors of sums
@@ -29,11 +26,8 @@ using cpu::BlockArgs;
 
 constexpr int kTile = 16;  // rows
 constexpr int64_t kTileBytes = 64 * kTile;
-template <class Math>
-constexpr int kRowsOfTile = kTile / Math::kXTerms;  // of x
-template <class Math>
-constexpr int kBlockRows = 2 * kRowsOfTile<Math>;  // Engine::rows
-constexpr int32_t kResidentBytes = 1 << 20;        // half of a second-level cache
+constexpr int kBlockRows = 2 * kTile;        // Engine::rows
+constexpr int32_t kResidentBytes = 1 << 20;  // half of a second-level cache
 
 // Every tile is 16 rows of 64 bytes. In memory that nobody writes: to compilers, ldtilecfg reads 8 bytes of it.
 struct alignas(64) TileConfiguration {
@@ -45,23 +39,17 @@ constexpr TileConfiguration kTileConfiguration;
 inline void configure_tiles() { _tile_loadconfig(&kTileConfiguration); }
 inline void release_tiles() { _tile_release(); }
 
-// The tiles of a term of w to B0 and B1.
-template <int kB, int kWTerms>
-LOWBIT_INLINE void load_weights(const char* w, int64_t tile_stride) {
-  _tile_loadd(6, w, 64 * kWTerms);
-  if constexpr (kB == 2) _tile_loadd(7, w + tile_stride, 64 * kWTerms);
-}
-
 // The next tiles of x to A0 and A1, of w to B0 and B1. x that one pass reads goes by the first cache, for the panel to
 // stay. One row of x (kA = 0) stands in for the 15 beyond it, which would come from the second cache.
-template <int kTiles, int kA, int kB, int kWTerms>
+template <int kTiles, int kA, int kB>
 LOWBIT_INLINE void load_step(const char* x, const char* w, int64_t tile_stride) {
   if constexpr (kTiles == kB && kA != 0) {
     _tile_stream_loadd(4, x, 64);
   } else {
     _tile_loadd(4, x, kA == 0 ? 0 : 64);
   }
-  load_weights<kB, kWTerms>(w, tile_stride);
+  _tile_loadd(6, w, 64);
+  if constexpr (kB == 2) _tile_loadd(7, w + tile_stride, 64);
   if constexpr (kTiles == kB && kA == 2) {
     _tile_stream_loadd(5, x + kTileBytes, 64);
   } else if constexpr (kA == 2) {
@@ -99,9 +87,9 @@ __attribute__((noinline)) void join(const BlockArgs& args, int32_t p, int tile, 
   const __m512 scale = run.last ? _mm512_loadu_ps(a.w_scale + wi) : _mm512_setzero_ps();
   // f(sums of 16 rows of w, where they go, index of the row's values)
   const auto each = [&](const auto& f) __attribute__((always_inline)) {
-    const int64_t begin = (int64_t{row} * kTiles + tile) * kTile, xi = int64_t{p} * kBlockRows<Math> + row;
+    const int64_t begin = (int64_t{row} * kTiles + tile) * kTile, xi = int64_t{p} * kBlockRows + row;
 #pragma GCC unroll 4
-    for (int64_t r = 0; r < rows; ++r) f(Math::row(sums, r), begin + r * kTiles * kTile, xi + r);
+    for (int64_t r = 0; r < rows; ++r) f(Math::load(sums + r * kTile), begin + r * kTiles * kTile, xi + r);
   };
   Math::with_start(a, wi, [&](const auto& start) __attribute__((always_inline)) {
     const auto first = [&](auto sum, int64_t, int64_t xi) __attribute__((always_inline)) { return start(sum, xi); };
@@ -142,10 +130,10 @@ template <class Math, int kTiles, int kRows>
 LOWBIT_INLINE void join_plain(const BlockArgs& a, int32_t p, int tile, int row, const typename Math::Number* sums) {
   const __m512 scale = _mm512_loadu_ps(a.w_scale + (int64_t{p} * kTiles + tile) * kTile);
   float* y = a.y + (row * kTiles + tile) * kTile;
-  const int64_t xi = int64_t{p} * kBlockRows<Math> + row;
+  const int64_t xi = int64_t{p} * kBlockRows + row;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r, y += kTiles * kTile) {
-    const __m512 value = Math::to_float(Math::plain_start(a, Math::row(sums, r), xi + r));
+    const __m512 value = Math::to_float(Math::plain_start(a, Math::load(sums + r * kTile), xi + r));
     _mm512_storeu_ps(y, _mm512_fmadd_ps(value, scale, _mm512_loadu_ps(y)));
   }
 }
@@ -157,24 +145,24 @@ constexpr int kDelay = 2;
 template <class Math, int kTiles, int kA>
 void run_panel(int rows, const BlockArgs& args) {
   const BlockArgs a = args;  // a copy of its own, which stores to y cannot be thought to change
-  constexpr int kB = kTiles == 1 ? 1 : 2, kSums = kA == 2 ? 4 : 2, kRows = kRowsOfTile<Math>, kWTerms = Math::kWTerms;
+  constexpr int kB = kTiles == 1 ? 1 : 2, kSums = kA == 2 ? 4 : 2;
   constexpr int64_t kStepOfX = kA == 2 ? 2 * kTileBytes : kTileBytes;
   alignas(64) typename Math::Number sums[kDelay][kSums][kTile * kTile];
   const bool plain =
-      (kA == 0 || rows % kRows == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
+      (kA == 0 || rows % kTile == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
   const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
-  const int64_t stride = a.tile_quads / Math::kStepQuads * kWTerms * kTileBytes;
+  const int64_t stride = a.tile_quads / Math::kStepQuads * kTileBytes;
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
     const auto* w = static_cast<const char*>(a.w) + first * stride;
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
-      const int row = i / 2 * kRows, left = rows - row;
+      const int row = i / 2 * kTile, left = rows - row;
       if (plain && a.pieces[p].first && a.pieces[p].last) {
-        return join_plain<Math, kTiles, kA == 0 ? 1 : kRows>(a, p, first + i % 2, row, sums[p % kDelay][i]);
+        return join_plain<Math, kTiles, kA == 0 ? 1 : kTile>(a, p, first + i % 2, row, sums[p % kDelay][i]);
       }
-      join<Math, kTiles>(a, p, first + i % 2, row, left < kRows ? left : kRows, sums[p % kDelay][i]);
+      join<Math, kTiles>(a, p, first + i % 2, row, left < kTile ? left : kTile, sums[p % kDelay][i]);
     };
-    load_step<kTiles, kA, kB, kWTerms>(x, w, stride);
+    load_step<kTiles, kA, kB>(x, w, stride);
     for (int32_t p = 0; p < a.count; ++p) {
       _tile_zero(0);
       _tile_zero(1);
@@ -183,25 +171,16 @@ void run_panel(int rows, const BlockArgs& args) {
       multiply_step<Math, kA, kB>([&](int i) __attribute__((always_inline)) {
         if (p >= kDelay) join_tile(p - kDelay, i);
       });
-      const auto more_terms = [&]() __attribute__((always_inline)) {
-#pragma GCC unroll 4
-        for (int term = 1; term < kWTerms; ++term) {
-          load_weights<kB, kWTerms>(w + 64 * term, stride);
-          multiply_step<Math, kA, kB>([](int) {});
-        }
-      };
-      more_terms();
       for (int32_t step = steps_of(p); step > 1; --step) {
         x += kStepOfX;
-        w += kWTerms * kTileBytes;
-        load_step<kTiles, kA, kB, kWTerms>(x, w, stride);
+        w += kTileBytes;
+        load_step<kTiles, kA, kB>(x, w, stride);
         multiply_step<Math, kA, kB>([](int) {});
-        more_terms();
       }
       x += kStepOfX;
-      w += kWTerms * kTileBytes;
+      w += kTileBytes;
       // loads wait for earlier stores to the same place of another page: the next come before the sums go out
-      if (p + 1 < a.count) load_step<kTiles, kA, kB, kWTerms>(x, w, stride);
+      if (p + 1 < a.count) load_step<kTiles, kA, kB>(x, w, stride);
       auto& to = sums[p % kDelay];
       _tile_stored(0, to[0], 64);
       if constexpr (kB == 2) _tile_stored(1, to[1], 64);
@@ -218,10 +197,8 @@ void run_panel(int rows, const BlockArgs& args) {
 
 template <class Math, int kTiles>
 void panel_rows(int rows, const BlockArgs& a) {
-  if constexpr (Math::kXTerms == 1) {
-    if (rows == 1) return run_panel<Math, kTiles, 0>(rows, a);
-  }
-  rows <= kRowsOfTile<Math> ? run_panel<Math, kTiles, 1>(rows, a) : run_panel<Math, kTiles, 2>(rows, a);
+  if (rows == 1) return run_panel<Math, kTiles, 0>(rows, a);
+  rows <= kTile ? run_panel<Math, kTiles, 1>(rows, a) : run_panel<Math, kTiles, 2>(rows, a);
 }
 template <class Math>
 void panel(int tiles, int rows, const BlockArgs& a) {

@@ -62,6 +62,6 @@ struct BF16Math : FloatSums {
 
 }  // namespace
 
-const cpu::Engine kBF16Engine = engine<BF16Math>(32);
+const cpu::Engine kBF16Engine = engine<BF16Math>(128);
 
 }  // namespace lowbit::avx512

@@ -103,11 +103,8 @@ struct F32Math : FloatSums {
     }
   };
 
-  // In place: compilers choose forms of the instruction that take a product's register, and then copy sums around, one
-  // in seven of the vector units' slots.
   static LOWBIT_INLINE Sum dot(Sum sum, __m512i w, __m512i x) {
-    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-    return sum;
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum);
   }
 };
 

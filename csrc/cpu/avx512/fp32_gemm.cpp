@@ -37,7 +37,7 @@ struct BF16FmaMath : F32Math {
 
 }  // namespace
 
-const cpu::Engine kF32Engine = engine<F32Math>(32);
-const cpu::Engine kBF16FmaEngine = engine<BF16FmaMath>(32);  // as many quads as kBF16Engine: sums are cut alike
+const cpu::Engine kF32Engine = engine<F32Math>(64);
+const cpu::Engine kBF16FmaEngine = engine<BF16FmaMath>(128);  // as many quads as kBF16Engine: sums are cut alike
 
 }  // namespace lowbit::avx512

@@ -131,10 +131,7 @@ void run_panel(const BlockArgs& args) {
     Step block;
     block.first = first;
     const auto quad = [&](auto& to) __attribute__((always_inline)) {
-      if (kStep == kTiles) {
-        LOWBIT_UNROLL
-        for (int line = 0; line < 4 * kOperands * kR; line += 64) _mm_prefetch(x + kAhead + line, _MM_HINT_T0);
-      }
+      if (kStep == kTiles) _mm_prefetch(x + kAhead, _MM_HINT_T0);
       LOWBIT_UNROLL
       for (int c = 0; c < kOperands; ++c) {
         Ints w[Step::kVectors];
