@@ -101,23 +101,6 @@ void expect_values(const Call& call, const BlockValues& v, int64_t row0, int64_t
   for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) __builtin_prefetch(p + 64 * i);
 }
 
-// Asks for part `part` of `parts` of the codes that K block `b` of `tiles` tiles from row n0 is decoded from. Decoding
-// is over before memory answers: only what came in the time of the products before does not hold it up.
-void expect_codes(const Call& call, const KBlock& b, int64_t n0, int tiles, int64_t part, int64_t parts) {
-  const QMatrix& w = call.args.w;
-  if (w.codes.layout != Layout::kTile16 || w.high != nullptr) return;
-  const auto quad_of = [](const Piece& p) { return p.source_column / kTileCols; };
-  const Piece &first = call.plan.pieces[static_cast<size_t>(b.piece)],
-              &last = call.plan.pieces[static_cast<size_t>(b.piece + b.pieces - 1)];
-  const int64_t quad_bytes = kTileRows * kTileCols / 8 * w.codes.format->bits;
-  const int64_t row_bytes = ceil_div(w.codes.cols, kTileCols) * quad_bytes;
-  const int64_t lines = ceil_div((quad_of(last) + last.quads - quad_of(first)) * quad_bytes, 64);
-  for (int64_t row = n0; row < n0 + tiles * kTileRows && row < call.args.n; row += kTileRows) {
-    const char* p = static_cast<const char*>(w.codes.data) + row / kTileRows * row_bytes + quad_of(first) * quad_bytes;
-    for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) __builtin_prefetch(p + 64 * i);
-  }
-}
-
 // Loads what goes with the weights of window `b`.
 void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
@@ -279,13 +262,7 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       k.x = x.x + packed_at(engine, b, begin, super_rows) * engine.x_quad;
       k.w = t.panel;
       k.tile_quads = b.quads;
-      if (!direct) {
-        const bool more = i_block + 1 < plan.blocks.size();
-        const int64_t row = more ? n0 : next;
-        if (row >= 0) {
-          expect_codes(call, plan.blocks[more ? i_block + 1 : 0], row, tiles, block - block0, block1 - block0);
-        }
-      } else {
+      if (direct) {
         k.w = nullptr;
         k.codes = &a.w.codes;
         k.tables = plan.w[0];
@@ -475,8 +452,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       for (int64_t task = begin; task < end; ++task) {
         // what is still in cache of the task before: codes of weights, or x
         const bool x_stays = engine.resident_bytes > 0;
-        const auto n_block_of = [&](int64_t t) { return x_stays ? t % n_blocks : t / chunks; };
-        const int64_t n_block = n_block_of(task);
+        const int64_t n_block = x_stays ? task % n_blocks : task / chunks;
         const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
         const int64_t tile = first_tile(n_block);
         Task what{};
@@ -485,7 +461,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         what.n0 = tile * kTileRows;
         what.tiles = direct ? kDirectTiles : tiles_for(engine, n_tiles - tile);
         what.done = (n_block * most_tiles - tile) * kTileRows;
-        what.next = task + 1 < end ? first_tile(n_block_of(task + 1)) * kTileRows : -1;
+        what.next = direct && task + 1 < end ? first_tile(n_block + 1) * kTileRows : -1;
         Carver task_carver{scratch};
         const TaskScratch t = carve_task(call, what.tiles, std::min(super_rows, chunk_rows), &task_carver);
         run_task(call, x, m0, rows, what, t);

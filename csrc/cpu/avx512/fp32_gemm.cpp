@@ -1,9 +1,7 @@
 // The fp32 engine: weights decoded to fp32, FMA with broadcast activations, for activations or formats that are not
 // exact in bf16. Operand c of a tile is its column c.
 //
-// Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 16 FMA over 2 a cycle. 32 quads of 4
-// tiles are 32 KiB, which stay in the first cache beside x: there 24 FMA with 10 loads run at 0.8 to 0.9 of the peak, 0.7
-// where the panel comes from the second cache. Decoding adds 3 ns a quad of a tile, 8 % of the products with 64 rows.
+// Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 16 FMA over 2 a cycle.
 #include "cpu/avx512/bf16_gemm.h"
 #include "cpu/avx512/f32_math.h"
 
