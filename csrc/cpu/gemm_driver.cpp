@@ -30,8 +30,10 @@ constexpr int64_t kFirstCacheBytes = int64_t{32} << 10;
 constexpr int32_t kFloatPartialQuads = 8;  // of engines with partial sums: tdpbf16ps takes 32 columns
 constexpr int64_t kTasks = 48;             // that many are then aimed at
 constexpr int64_t kKeptRows = 1 << 20;     // bytes of packed x that a thread keeps between calls
+
 // Whether the pieces of a tile follow each other in a panel.
 bool pieces_lie_together(const Engine& engine) { return engine.unit > 1 && engine.w_quads == 1; }
+
 // The sums of piece p, number `at` of its K block, in int64, and their join. `carry` holds the kernel's int32 sums.
 void join_wide(const Call& call, const Piece& p, int64_t at, int64_t rows, int64_t stride, const BlockArgs& a,
                const int32_t* carry, int64_t* sums, float* y) {
@@ -386,7 +388,6 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
     numbers = Numbers::kInt16;
   }
   if (isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) numbers = Numbers::kPlanes;
-  if (isa.engines[static_cast<int>(numbers)] == nullptr) numbers = Numbers::kF32;
   const Engine* of_segments = find_segment_engine(a, isa, numbers);
   if (of_segments != nullptr) {
     if (is_integer(numbers) && !find_integer_tables(a, &plan)) return out_of_memory;

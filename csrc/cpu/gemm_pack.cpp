@@ -6,7 +6,6 @@
 #include "cpu/gemm_values.h"
 
 namespace lowbit::cpu {
-
 namespace {
 
 int32_t bytes_of_number(const Engine& engine) { return engine.x_quad / 4; }

@@ -3,10 +3,9 @@
 #include <cstring>
 
 namespace lowbit::cpu {
-
 namespace {
 
-// One tile of load_values, by rows.
+// One tile of load_values, element by element.
 void load_tile_by_element(const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t row0,
                           int64_t rows, uint32_t* out, int64_t stride) {
   for (int32_t p = 0; p < count; ++p) {
