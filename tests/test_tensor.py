@@ -48,6 +48,18 @@ def test_round_trips(format):
     assert q.canonical() is q
 
 
+@pytest.mark.parametrize("format", ["float8_e4m3fn:b16x32", "int8:tensor", "uint4:b5x32"])
+def test_scales_of_several_rows_prepack_where_rows_fill_tiles(format):
+    q = made(format, 32, 70)
+    packed = q.prepack()
+    assert packed.layout == "tile16"
+    assert torch.equal(packed.dequantize(), q.dequantize())
+    back = QuantTensor.from_state_dict(packed.state_dict(), **packed.metadata())
+    assert torch.equal(back.codes, q.codes)
+    assert torch.equal(back.scale, q.scale)
+    assert made(format, 40, 70).prepack().layout == "canonical"
+
+
 def test_prepacked_holds_no_canonical_codes():
     q = made("int4:g64", 32, 128)
     packed = q.prepack()

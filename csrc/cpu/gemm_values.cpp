@@ -1,26 +1,32 @@
 #include "cpu/gemm_values.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace lowbit::cpu {
 namespace {
 
-// One tile of load_values, element by element.
-void load_tile_by_element(const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t row0,
-                          int64_t rows, uint32_t* out, int64_t stride) {
-  for (int32_t p = 0; p < count; ++p) {
-    for (int64_t i = 0; i < rows; ++i) {
-      uint32_t* to = out + p * stride + i;
-      const int64_t r = v.block.rows == 0 ? 0 : (row0 + i) / v.block.rows;
-      const bool again = i > 0 && (v.block.rows == 0 || (row0 + i - 1) / v.block.rows == r);
-      if (again) {
-        *to = to[-1];
-      } else {
-        *to = as_int ? static_cast<uint32_t>(int_at(v, row0 + i, pieces[p].column))
-                     : float_to_bits(v.at(row0 + i, pieces[p].column));
-      }
-    }
+// Calls f(block, begin, end) for the rows of a tile from row0 that share their values: rows [begin, end) of it.
+template <class F>
+void each_block(const BlockValues& v, int64_t row0, int64_t rows, const F& f) {
+  for (int64_t begin = 0; begin < rows;) {
+    const int64_t block = v.block.rows == 0 ? 0 : (row0 + begin) / v.block.rows;
+    const int64_t end = v.block.rows == 0 ? rows : std::min(rows, (block + 1) * v.block.rows - row0);
+    f(block, begin, end);
+    begin = end;
   }
+}
+
+// One tile of load_values, value by value.
+void load_tile_by_value(const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t row0,
+                        int64_t rows, uint32_t* out, int64_t stride) {
+  each_block(v, row0, rows, [&](int64_t, int64_t begin, int64_t end) {
+    for (int32_t p = 0; p < count; ++p) {
+      const uint32_t value = as_int ? static_cast<uint32_t>(int_at(v, row0 + begin, pieces[p].column))
+                                    : float_to_bits(v.at(row0 + begin, pieces[p].column));
+      std::fill(out + p * stride + begin, out + p * stride + end, value);
+    }
+  });
 }
 
 }  // namespace
@@ -55,8 +61,8 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
   const bool coded = v.codes.format != nullptr;
   // zero points that are codes are not made by any op; they take the plain way
   const bool by_rows =
-      v.block.rows == 1 && cols <= kWindowPieces &&
-      (coded ? !as_int && &v != &call.args.w.zero : v.row_stride != 0 && (cols == 1 || v.col_stride == 1));
+      cols <= kWindowPieces && (coded ? !as_int && &v != &call.args.w.zero : cols == 1 || v.col_stride == 1);
+  const bool row_each = by_rows && v.block.rows == 1 && (coded || v.row_stride != 0);
   Carver carver{scratch};
   auto* spread = carver.take<uint32_t>(kWindowPieces * kTileRows);  // [column][16]
   auto* values = carver.take<float>(kWindowPieces * kTileRows);     // [16][column]
@@ -73,8 +79,18 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
     const bool in_place = cols == count && rows == kTileRows;
     uint32_t* columns = in_place ? to : spread;
     const int64_t columns_stride = in_place ? stride : kTileRows;
-    if (!by_rows) {
-      load_tile_by_element(v, as_int, pieces, count, row0, rows, to, stride);
+    if (!row_each && by_rows && !as_int) {
+      each_block(v, row0, rows, [&](int64_t block, int64_t begin, int64_t end) {
+        load_row(call.isa, v, *call.plan.w_scale, block, j0, cols, codes, values);
+        for (int32_t p = 0; p < count; ++p) {
+          const int64_t j = cols == count ? p : value_column(v, pieces[p]) - j0;
+          std::fill(to + p * stride + begin, to + p * stride + end, float_to_bits(values[j]));
+        }
+      });
+      continue;
+    }
+    if (!row_each) {
+      load_tile_by_value(v, as_int, pieces, count, row0, rows, to, stride);
       continue;
     }
     if (!coded && v.second == nullptr && v.unit == 1.0f) {

@@ -12,7 +12,7 @@ inline int64_t value_column(const BlockValues& v, const Piece& p) {
   return v.block.cols == 0 ? 0 : p.column / v.block.cols;
 }
 
-// Values [j0, j0 + cols) of row r of those of rows of their own.
+// Values [j0, j0 + cols) of row r of the values themselves (of blocks of rows: of block r).
 void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables, int64_t r, int64_t j0, int64_t cols,
               uint8_t* codes, float* row);
 

@@ -145,8 +145,10 @@ BlockValues values_view(const char* op, const std::string& name, const Tensor& t
 
 namespace {
 
-// Rows of a prepacked matrix: tiles hold whole sixteens, so the scale tells.
+// Rows of a prepacked matrix: tiles hold whole sixteens, so a scale a row tells. A scale of several rows does not: such
+// a matrix must fill its tiles.
 int64_t tiled_rows(const QArgs& a, const Spec& spec, int64_t lead, int64_t tiles) {
+  if (spec.block.rows != 1) return tiles * kTileRows;
   const std::string name = a.name;
   // a leading dimension of coded scales in planes, or of the two scales of complex2
   const bool may_have_more =
@@ -156,11 +158,6 @@ int64_t tiled_rows(const QArgs& a, const Spec& spec, int64_t lead, int64_t tiles
     check(invalid(a.op, ": ", a.argument("scale"), " must be [rows, groups] when ", name,
                   " is prepacked (it tells the rows), got ", a.scale ? shape(*a.scale) : std::string("None"),
                   "; expand a tensor scale to [rows, 1]"));
-  }
-  if (spec.block.rows != 1) {
-    check(invalid(a.op, ": ", a.argument("format"), " must have one scale row a matrix row when prepacked, got \"",
-                  std::string(a.format), "\"; repeat the scales and write ",
-                  spec.block.cols == 0 ? std::string("\"row\"") : "\"g" + std::to_string(spec.block.cols) + "\""));
   }
   const int64_t rows = a.scale->size(lead + more);
   if (ceil_div(rows, kTileRows) != tiles) {

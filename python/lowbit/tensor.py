@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lowbit.ops.shapes import TILE_ROWS
 from lowbit.spec import FormatSpec
 
 _PARTS = ("codes", "scale", "zero", "scale2", "table")
@@ -141,9 +142,11 @@ class QuantTensor:
 
     @property
     def can_prepack(self) -> bool:
-        """Whether this weight has a prepacked layout: a scale row for every matrix row, and codes in one plane set."""
-        scale_is_rows = self.scale is not None and self.scale.dim() >= 2
-        return self.spec.block_rows == 1 and not self.spec.is_complex and scale_is_rows and min(self.shape) > 0
+        """Whether this weight has a prepacked layout: codes in one plane set, and a scale for every row, or rows that
+        fill the tiles (prepacked codes do not tell how many rows they hold)."""
+        told = self.spec.block_rows == 1 and self.scale is not None and self.scale.dim() >= 2
+        fills = self.spec.block_rows != 1 and self.shape[0] % TILE_ROWS == 0
+        return (told or fills) and not self.spec.is_complex and min(self.shape) > 0
 
     def prepack(self, layout: str = "tile16") -> QuantTensor:
         """The same weight in the layout that kernels read; itself where it has none."""

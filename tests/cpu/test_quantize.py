@@ -103,7 +103,7 @@ def test_results_past_the_caches_are_the_same(tuned):
 @pytest.mark.parametrize("layout", ["canonical", "plain", "tile16", "mma64"])
 def test_dequantize_has_the_bits_of_the_reference(tuned, format, layout):
     if layout in ("tile16", "mma64") and format in ("int2:b16x512", "int4:tensor"):
-        layout = "canonical"  # tiles take one scale row a row
+        layout = "canonical"  # rows that share scales must fill their tiles
     asymmetric = format.startswith("uint")
     for i, shape in enumerate(SHAPES):
         codes, *rest = ops.quantize(hard(*shape, i), format, layout=layout, asymmetric=asymmetric)

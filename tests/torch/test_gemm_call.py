@@ -289,8 +289,11 @@ def test_prepacked_weights():
     refuses("gemm", r"w_scale must have the rows of the prepacked w, got 17 rows for 1 tiles", **good,
             w_scale=torch.ones(17, 2))  # fmt: skip
     refuses("gemm", r"w must be \[rows / 16, 16, 32\] for K = 64", **(good | {"w": TILES.codes[:, :15]}))
-    refuses("gemm", r"w_format must have one scale row a matrix row when prepacked",
-            **(good | {"w_format": "int4:b2x32@tile16"}))  # fmt: skip
+    # one scale for several rows does not tell how many there are: all that the tiles hold
+    refuses("gemm", r"w_scale must .*\[8, 2\]", **(good | {"w_format": "int4:b2x32@tile16"}))
+    several = good | {"w_format": "int4:b2x32@tile16", "w_scale": torch.ones(8, 2)}
+    assert call("gemm", **several).shape[-1] == 16
+    refuses("gemm", r"bias must have shape \[16\]", **several, bias=torch.zeros(N))
 
 
 def strided(t: torch.Tensor) -> torch.Tensor:

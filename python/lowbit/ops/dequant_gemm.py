@@ -35,8 +35,8 @@ def dequant_gemm(
 
     Args:
         x: float32, bfloat16 or float16 `[..., K]`, any stride.
-        w: codes of the N x K weight: canonical, plain, or prepacked with "@tile16" in the format (then w_scale is
-            `[N, groups]`, since tiles are padded).
+        w: codes of the N x K weight: canonical, plain, or prepacked with "@tile16" in the format (tiles are padded:
+            w_scale must be `[N, groups]`, or of blocks of rows or one for all, N being a multiple of 16).
         w_scale, w_zero: scales and zero points, `[N, groups]`.
         w_format: format string of w, as in "int3:g64", "nf4:g64", "mxfp4", "uint2:g16/uint4:g16".
         w_scale2: float scales of coded scales.

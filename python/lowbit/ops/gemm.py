@@ -35,8 +35,8 @@ def gemm(
 
     Args:
         x: float32, bfloat16 or float16 `[..., K]`; or codes of `x_format`, canonical or plain.
-        w: codes of the N x K weight: canonical, plain, or prepacked with "@tile16" in the format (then w_scale is
-            `[N, groups]`, since tiles are padded).
+        w: codes of the N x K weight: canonical, plain, or prepacked with "@tile16" in the format (tiles are padded:
+            w_scale must be `[N, groups]`, or of blocks of rows or one for all, N being a multiple of 16).
         w_scale, w_zero, w_scale2: scales, zero points, scales of the scales of w.
         w_format: format string of w, as in "int4:g64" or "nvfp4".
         x_scale, x_zero, x_scale2: those of x. With float x and no x_scale, scales are computed (dynamic quantization).

@@ -59,7 +59,8 @@ def prepack(w: Tensor, format: str, k: int, *, layout: str = "tile16") -> Tensor
     Returns:
         uint8 `[..., ceil(N / 16), ceil(k / 4), 8 bits]`: tiles of 16 rows by 4 columns; "mma64":
         `[..., ceil(N / 16), ceil(k / 64), 128 bits]`, tiles of 64 columns. Both are padded to whole tiles: N is known
-        from the weight's scales afterwards, `[N, groups]`.
+        from the weight's scales afterwards, `[N, groups]`; with scales of blocks of rows, or one for all, it must be
+        a multiple of 16.
     """
     return _ops.prepack.default(w, format, k, layout=layout)
 

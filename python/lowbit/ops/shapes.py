@@ -96,9 +96,11 @@ def batch(spec: FormatSpec, codes: Tensor) -> list[int]:
 
 
 def rows(op: str, codes: Tensor, scale: Tensor | None, spec: FormatSpec, name: str = "w") -> int:
-    """Rows of a code matrix. Tiles are padded to 16 rows: there the scales tell."""
+    """Rows of a code matrix. Tiles are padded to 16 rows: there the scales tell, or the matrix must fill them."""
     if spec.layout not in TILE_COLS:
         return codes.size(-2)
+    if spec.block_rows != 1:
+        return codes.size(-3) * TILE_ROWS
     if scale is None or scale.dim() < 2:
         got = "None" if scale is None else str(list(scale.shape))
         raise ValueError(
