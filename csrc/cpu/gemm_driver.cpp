@@ -210,6 +210,20 @@ void add_outliers(const Call& call, const PackedRows& x, int64_t m0, int64_t row
   }
 }
 
+// The codes of K block `b` of the tiles from row n0.
+CodesAhead codes_ahead(const Call& call, const KBlock& b, int64_t n0) {
+  const QMatrix& w = call.args.w;
+  if (w.codes.layout != Layout::kTile16 || w.high != nullptr) return {};
+  const Piece& first = call.plan.pieces[static_cast<size_t>(b.piece)];
+  const Piece& last = call.plan.pieces[static_cast<size_t>(b.piece + b.pieces - 1)];
+  const int64_t quad = first.source_column / kTileCols;
+  const int64_t quads = last.source_column / kTileCols + last.quads - quad;
+  const int64_t quad_bytes = kTileRows * kTileCols / 8 * w.codes.format->bits;
+  const int64_t tile_bytes = ceil_div(w.codes.cols, kTileCols) * quad_bytes, lines = ceil_div(quads * quad_bytes, 64);
+  const auto* tile = static_cast<const char*>(w.codes.data) + n0 / kTileRows * tile_bytes;
+  return {tile + quad * quad_bytes, tile_bytes, static_cast<int32_t>(lines)};
+}
+
 // Blocks [block0, block1) of x times `tiles` tiles from row n0 of w, of which the first `done` rows are another task's.
 struct Task {
   int64_t block0, block1;
@@ -271,6 +285,9 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
         k.row = n0;
         k.next_row = next;
         k.w_value_zero = of_w(t.w_value_zero);
+      } else if (const bool more = i_block + 1 < plan.blocks.size(); block1 - block0 == 1 && (more || next >= 0)) {
+        // of more blocks the products take longer than memory
+        k.ahead = codes_ahead(call, plan.blocks[more ? i_block + 1 : 0], more ? n0 : next);
       }
       k.pieces = runs;
       k.count = b.pieces;
@@ -453,7 +470,8 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       for (int64_t task = begin; task < end; ++task) {
         // what is still in cache of the task before: codes of weights, or x
         const bool x_stays = engine.resident_bytes > 0;
-        const int64_t n_block = x_stays ? task % n_blocks : task / chunks;
+        const auto n_block_of = [&](int64_t t) { return x_stays ? t % n_blocks : t / chunks; };
+        const int64_t n_block = n_block_of(task);
         const int64_t chunk = x_stays ? task / n_blocks : task % chunks;
         const int64_t tile = first_tile(n_block);
         Task what{};
@@ -462,7 +480,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         what.n0 = tile * kTileRows;
         what.tiles = direct ? kDirectTiles : tiles_for(engine, n_tiles - tile);
         what.done = (n_block * most_tiles - tile) * kTileRows;
-        what.next = direct && task + 1 < end ? first_tile(n_block + 1) * kTileRows : -1;
+        what.next = task + 1 < end ? first_tile(n_block_of(task + 1)) * kTileRows : -1;
         Carver task_carver{scratch};
         const TaskScratch t = carve_task(call, what.tiles, std::min(super_rows, chunk_rows), &task_carver);
         run_task(call, x, m0, rows, what, t);

@@ -27,6 +27,14 @@ struct PieceRun {
   bool last;   // the sum joins y: else it goes to `carry`
 };
 
+// Codes that the next panel is decoded from, lines of each of its tiles: products may ask for them as they run.
+// Decoding is over before memory answers, so that what it asks for itself it waits for.
+struct CodesAhead {
+  const char* codes;
+  int64_t tile_bytes;  // from tile to tile
+  int32_t lines;       // 0: none
+};
+
 // One block of activations times one panel, over the pieces of a K block. The sum of a piece starts at
 //   integers  x_start, or x_sum * w_zero; plus x_zero * w_sum        floats    0
 //   planes    x_start plus x_sum * w_zero plus x_zero * w_sum
@@ -55,6 +63,7 @@ struct BlockArgs {
   float* y;               // [row][tile][16]
   void* carry;            // the same, int32 or float
   int32_t tile_quads;     // from tile to tile of a panel whose pieces lie together
+  CodesAhead ahead;
 };
 
 // One tile of 16 rows, the quads of one piece.

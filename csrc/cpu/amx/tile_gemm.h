@@ -151,10 +151,19 @@ void run_panel(int rows, const BlockArgs& args) {
   const bool plain =
       (kA == 0 || rows % kTile == 0) && a.x_scale == nullptr && a.w_float_zero == nullptr && Math::is_plain(a);
   const auto steps_of = [&](int32_t p) { return (a.pieces[p].quads + Math::kStepQuads - 1) / Math::kStepQuads; };
-  const int64_t stride = a.tile_quads / Math::kStepQuads * kTileBytes;
+  const int32_t steps = a.tile_quads / Math::kStepQuads;
+  const int64_t stride = steps * kTileBytes;
+  const int32_t asked = steps > 0 ? (a.ahead.lines + steps - 1) / steps : 0;  // lines a step
   for (int first = 0; first < kTiles; first += kB) {
     const auto* x = static_cast<const char*>(a.x);
     const auto* w = static_cast<const char*>(a.w) + first * stride;
+    const char* codes = a.ahead.codes + first * a.ahead.tile_bytes;
+    const auto ask = [&]() __attribute__((always_inline)) {
+      for (int32_t i = 0; i < asked; ++i, codes += 64) {
+        _mm_prefetch(codes, _MM_HINT_T1);
+        if constexpr (kB == 2) _mm_prefetch(codes + a.ahead.tile_bytes, _MM_HINT_T1);
+      }
+    };
     const auto join_tile = [&](int32_t p, int i) __attribute__((always_inline)) {
       const int row = i / 2 * kTile, left = rows - row;
       if (plain && a.pieces[p].first && a.pieces[p].last) {
@@ -168,6 +177,7 @@ void run_panel(int rows, const BlockArgs& args) {
       _tile_zero(1);
       _tile_zero(2);
       _tile_zero(3);
+      ask();
       multiply_step<Math, kA, kB>([&](int i) __attribute__((always_inline)) {
         if (p >= kDelay) join_tile(p - kDelay, i);
       });
@@ -175,6 +185,7 @@ void run_panel(int rows, const BlockArgs& args) {
         x += kStepOfX;
         w += kTileBytes;
         load_step<kTiles, kA, kB>(x, w, stride);
+        ask();
         multiply_step<Math, kA, kB>([](int) {});
       }
       x += kStepOfX;
