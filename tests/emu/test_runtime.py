@@ -132,15 +132,42 @@ def test_compressed_ptx_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert "--compress-mode=none" in capfd.readouterr().err
 
 
-def test_machine_code_without_its_ptx_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    """The driver would run sm_90 there, so running the PTX of compute_80 would show something else."""
+# the PTX that is embedded, machine code and the PTX that it was made from, the device, and the __CUDA_ARCH__ that must
+# run (None: nothing may, since the driver would run what another PTX says)
+MADE_FROM = [
+    (("80",), ("80", "90"), "90", 800),
+    (("80", "90"), ("80", "90"), "90", 800),
+    (("80", "90"), ("90", "90"), "90", 900),
+    (("80", "89"), ("89", "120"), "121", 890),
+    (("80", "90a"), ("80", "90a"), "90", 800),
+    (("80", "120f"), ("120f", "121f"), "121", 1200),
+    (("80", "90"), ("80", "90"), "80", 800),
+    (("80",), ("90", "90"), "90", None),
+    (("89", "90"), ("80", "90"), "90", None),
+    (("80", "90a"), ("90", "90"), "90", None),
+    (("120", "120f"), ("120f", "121f"), "121", None),
+]
+
+
+@pytest.mark.parametrize(("embedded", "machine", "device", "runs"), MADE_FROM)
+def test_machine_code_is_run_as_the_ptx_it_was_made_from(
+    embedded: tuple[str, ...],
+    machine: tuple[str, str],
+    device: str,
+    runs: int | None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     out = ctypes.c_int()
-    library = program("calls", flags=("-gencode", "arch=compute_90,code=sm_90"))
-    with emulator.settings(arch="90"):
-        assert library.arch_of_code(ctypes.byref(out)) == 209
-    assert "sm_90" in capfd.readouterr().err
-    with emulator.settings(arch="80"):
-        assert library.arch_of_code(ctypes.byref(out)) == 0
+    emulator.clear()
+    ptx, code = machine
+    library = program("calls", archs=embedded, flags=("-gencode", f"arch=compute_{ptx},code=sm_{code}"))
+    with emulator.settings(arch=device):
+        error = library.arch_of_code(ctypes.byref(out))
+    assert (error, out.value) == ((0, runs) if runs is not None else (209, 0))
+    if runs is None:
+        assert f"the PTX of its sm_{code} (compute_{ptx.rstrip('af')})" in capfd.readouterr().err
+        with emulator.settings(arch="80"):
+            assert library.arch_of_code(ctypes.byref(out)) == (0 if "80" in embedded else 209)
 
 
 @pytest.mark.parametrize(

@@ -22,49 +22,34 @@ CARRIED = {"uninitialized": "use"}
 
 @dataclass(frozen=True)
 class Gemm:
+    """One of cutlass_gemm.cu. Values of A and B, from `least` to `most`, are whole numbers so small that every sum is
+    exact in the accumulator, as tensor cores keep it too."""
+
     name: str
-    element: str
     bits: int
     tile_k: int
     mma_k: int
-    accumulator: str = "float"
+    sums: Any = field(default=np.float32, compare=False)
     arch: str = "80"
-    operator: str = "OpMultiplyAdd"
-    stages: int = 3
-    # values of A and B: whole numbers so small that every sum is exact in the accumulator, as tensor cores keep it too
     least: int = -3
     most: int = 3
     dtype: Any = field(default=None, compare=False)
 
 
 GEMMS = (
-    Gemm("s8", "int8_t", 8, 64, 32, "int", operator="OpMultiplyAddSaturate", least=-128, most=127, dtype=np.int8),
-    Gemm("s4", "cutlass::int4b_t", 4, 128, 64, "int", operator="OpMultiplyAddSaturate", least=-8, most=7),
-    Gemm("b1", "cutlass::uint1b_t", 1, 512, 256, "int", operator="OpAndPopc", least=0, most=1),
-    Gemm("f16", "cutlass::half_t", 16, 32, 16, dtype=np.float16),
-    Gemm("bf16", "cutlass::bfloat16_t", 16, 32, 16, dtype=ml_dtypes.bfloat16),
-    Gemm("tf32", "cutlass::tfloat32_t", 32, 16, 8, dtype=np.float32),
-    Gemm("e4m3", "cutlass::float_e4m3_t", 8, 64, 32, arch="89", dtype=ml_dtypes.float8_e4m3fn),
+    Gemm("s8", 8, 64, 32, np.int32, least=-128, most=127, dtype=np.int8),
+    Gemm("s4", 4, 128, 64, np.int32, least=-8, most=7),
+    Gemm("b1", 1, 512, 256, np.int32, least=0, most=1),
+    Gemm("f16", 16, 32, 16, dtype=np.float16),
+    Gemm("bf16", 16, 32, 16, dtype=ml_dtypes.bfloat16),
+    Gemm("tf32", 32, 16, 8, dtype=np.float32),
+    Gemm("e4m3", 8, 64, 32, arch="89", dtype=ml_dtypes.float8_e4m3fn),
 )
 
 
-def library(gemm: Gemm) -> ctypes.CDLL:
-    # fmt: off
-    flags = (
-        f"-DELEMENT={gemm.element}", f"-DACCUMULATOR={gemm.accumulator}", f"-DARCH=Sm{gemm.arch}",
-        f"-DTILE_K={gemm.tile_k}", f"-DMMA_K={gemm.mma_k}", f"-DOPERATOR={gemm.operator}", f"-DSTAGES={gemm.stages}",
-        "--expt-relaxed-constexpr", "-w",
-    )
-    # fmt: on
-    return emulator.load(
-        compile_cuda(
-            FOLDER / "cutlass_gemm.cu",
-            archs=(gemm.arch,),
-            flags=flags,
-            include=(cutlass_include(),),
-            depends=(FOLDER / "cutlass_gemm.h",),
-        )
-    )
+def library() -> ctypes.CDLL:
+    flags, include = ("--expt-relaxed-constexpr", "-w"), (cutlass_include(),)
+    return emulator.load(compile_cuda(FOLDER / "cutlass_gemm.cu", archs=("80", "89"), flags=flags, include=include))
 
 
 def packed(values: np.ndarray, gemm: Gemm) -> np.ndarray:
@@ -91,10 +76,10 @@ def test_cutlass_gemm(gemm: Gemm, case: int, mma: str) -> None:
     a, b = (rng.integers(gemm.least, gemm.most + 1, (rows, k)) for rows in (m, n))
     expected = a @ b.T
     assert np.abs(expected).max() < 2**24
-    sums = np.int32 if gemm.accumulator == "int" else np.float32
-    on_device = [*(emulator.array(packed(x, gemm)) for x in (a, b)), emulator.empty((m, n), sums)]
+    on_device = [*(emulator.array(packed(x, gemm)) for x in (a, b)), emulator.empty((m, n), gemm.sums)]
+    run = getattr(library(), f"gemm_{gemm.name}")
     with emulator.settings(arch=gemm.arch, seed=case, mma=mma, **CARRIED), emulator.silent():
-        assert library(gemm).gemm(m, n, k, *(ctypes.c_void_p(x.pointer) for x in on_device)) == 0
+        assert run(m, n, k, *(ctypes.c_void_p(x.pointer) for x in on_device)) == 0
         launches = emulator.counts()
     got = on_device[-1].get()
     assert np.array_equal(got.astype(np.float64), expected.astype(np.float64))

@@ -1,10 +1,9 @@
 #include "emu/rt/fatbin.h"
 
-#include <elf.h>
-
 #include <cstring>
 
 #include "emu/config.h"
+#include "emu/rt/cubin.h"
 
 namespace emu {
 namespace {
@@ -40,6 +39,25 @@ const FatEntry* choose(const std::vector<FatEntry>& entries, int device, bool pt
     if (better) best = &e;
   }
   return best;
+}
+
+int source_arch(const FatEntry& machine) {
+  const int told = machine.compressed ? 0 : ptx_arch_of(machine.data);
+  return told != 0 ? told : machine.arch;
+}
+
+// Null where there is none, or where it may be one of two. Machine code does not tell the suffix of its PTX: it is
+// taken for its own where the numbers agree, and 'a' PTX gives code for its own number alone.
+const FatEntry* source_of(const std::vector<FatEntry>& entries, const FatEntry& machine) {
+  const int arch = source_arch(machine);
+  const FatEntry* source = nullptr;
+  for (const FatEntry& e : entries) {
+    if (!e.is_ptx || e.arch != arch) continue;
+    if (arch == machine.arch ? e.variant != machine.variant : e.variant == 'a') continue;
+    if (source != nullptr) return nullptr;
+    source = &e;
+  }
+  return source;
 }
 
 }  // namespace
@@ -88,13 +106,8 @@ bool read_fatbin(const void* container, std::vector<FatEntry>* entries, std::str
 const FatEntry* choose_ptx(const std::vector<FatEntry>& entries, const std::string& device_arch, std::string* error) {
   const int arch = arch_number(device_arch);
   const FatEntry* machine = choose(entries, arch, false);
-  const FatEntry* e = choose(entries, arch, true);
-  if (machine != nullptr) {  // the driver would run it: only the PTX it was made from will do
-    e = nullptr;
-    for (const FatEntry& other : entries) {
-      if (other.is_ptx && other.arch == machine->arch && other.variant == machine->variant) e = &other;
-    }
-  }
+  // what the driver would run was made from one PTX: no other will do
+  const FatEntry* e = machine != nullptr ? source_of(entries, *machine) : choose(entries, arch, true);
   if (e != nullptr && !e->compressed) return e;
   if (e != nullptr) {
     *error = "fat binary must hold plain PTX, got " + e->name() + " compressed; build with --compress-mode=none";
@@ -102,8 +115,9 @@ const FatEntry* choose_ptx(const std::vector<FatEntry>& entries, const std::stri
   }
   std::string there;
   for (const FatEntry& other : entries) there += (there.empty() ? "" : ", ") + other.name();
-  const std::string wanted =
-      machine != nullptr ? "the PTX of its " + machine->name() : "PTX that runs on sm_" + device_arch;
+  const std::string wanted = machine != nullptr ? "the PTX of its " + machine->name() + " (compute_" +
+                                                      std::to_string(source_arch(*machine)) + ")"
+                                                : "PTX that runs on sm_" + device_arch;
   *error = "fat binary must hold " + wanted + ", got " + (there.empty() ? "nothing" : there) +
            "; build with -gencode arch=compute_X,code=[sm_X,compute_X]";
   return nullptr;
@@ -112,50 +126,6 @@ const FatEntry* choose_ptx(const std::vector<FatEntry>& entries, const std::stri
 const FatEntry* choose_elf(const std::vector<FatEntry>& entries, const std::string& device_arch) {
   const FatEntry* e = choose(entries, arch_number(device_arch), false);
   return e != nullptr && !e->compressed ? e : nullptr;
-}
-
-uint32_t registers_of(std::string_view elf, const std::string& kernel) {
-  if (elf.size() < sizeof(Elf64_Ehdr)) return 0;
-  const uint8_t* base = reinterpret_cast<const uint8_t*>(elf.data());
-  const auto header = read<Elf64_Ehdr>(base);
-  if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shoff + header.e_shnum * sizeof(Elf64_Shdr) > elf.size())
-    return 0;
-  std::vector<Elf64_Shdr> sections;
-  for (uint64_t i = 0; i < header.e_shnum; ++i) {
-    sections.push_back(read<Elf64_Shdr>(base + header.e_shoff + i * sizeof(Elf64_Shdr)));
-    const Elf64_Shdr& s = sections.back();
-    if (s.sh_type != SHT_NOBITS && (s.sh_offset > elf.size() || s.sh_size > elf.size() - s.sh_offset)) return 0;
-  }
-  const auto text = [&](const Elf64_Shdr& strings, uint64_t at) -> std::string_view {
-    if (at >= strings.sh_size) return {};
-    const std::string_view all = elf.substr(strings.sh_offset + at, strings.sh_size - at);
-    return all.substr(0, all.find('\0'));
-  };
-  if (header.e_shstrndx >= sections.size()) return 0;
-  const Elf64_Shdr* info = nullptr;
-  const Elf64_Shdr* symbols = nullptr;
-  for (const Elf64_Shdr& s : sections) {
-    if (text(sections[header.e_shstrndx], s.sh_name) == ".nv.info") info = &s;
-    if (s.sh_type == SHT_SYMTAB) symbols = &s;
-  }
-  if (info == nullptr || symbols == nullptr || symbols->sh_link >= sections.size()) return 0;
-  // .nv.info: u8 form, u8 attribute, then a u16 value, or (form 4) a u16 length and so many bytes. Attribute 0x2f holds
-  // the index of a kernel's symbol and its registers.
-  constexpr uint8_t kSizedForm = 4, kRegisterCount = 0x2f;
-  const uint8_t* p = base + info->sh_offset;
-  const uint8_t* end = p + info->sh_size;
-  while (p + 4 <= end) {
-    const uint64_t length = p[0] == kSizedForm ? read<uint16_t>(p + 2) : 0;
-    if (p + 4 + length > end) break;
-    if (p[0] == kSizedForm && p[1] == kRegisterCount && length >= 8) {
-      const uint64_t symbol = read<uint32_t>(p + 4);
-      if ((symbol + 1) * sizeof(Elf64_Sym) > symbols->sh_size) break;
-      const auto s = read<Elf64_Sym>(base + symbols->sh_offset + symbol * sizeof(Elf64_Sym));
-      if (text(sections[symbols->sh_link], s.st_name) == kernel) return read<uint32_t>(p + 8);
-    }
-    p += 4 + length;
-  }
-  return 0;
 }
 
 }  // namespace emu

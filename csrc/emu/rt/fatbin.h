@@ -26,13 +26,11 @@ struct FatEntry {
 bool read_fatbin(const void* container, std::vector<FatEntry>* entries, std::string* error);
 
 // The PTX of what the driver would run on `device_arch` ("80", "90a", "120f"). Where there is machine code for it, only
-// the PTX that this code was made from; else plain PTX of the highest architecture not above, 'a' PTX for exactly that
-// architecture, 'f' PTX for an architecture of the same family not below. Null: `error` lists what there is.
+// the PTX that this code says it was made from, of whatever architecture; else plain PTX of the highest architecture
+// not above, 'a' PTX for exactly that architecture, 'f' PTX for an architecture of the same family not below. Null:
+// `error` lists what there is.
 const FatEntry* choose_ptx(const std::vector<FatEntry>& entries, const std::string& device_arch, std::string* error);
 // Machine code that runs on `device_arch`, from which registers are read; null where there is none.
 const FatEntry* choose_elf(const std::vector<FatEntry>& entries, const std::string& device_arch);
-
-// Registers a thread that ptxas gave `kernel` in an ELF image; 0 where it does not stand there.
-uint32_t registers_of(std::string_view elf, const std::string& kernel);
 
 }  // namespace emu

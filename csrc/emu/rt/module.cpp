@@ -8,7 +8,7 @@
 
 #include "emu/exec/decoder.h"
 #include "emu/memory/allocator.h"
-#include "emu/rt/fatbin.h"
+#include "emu/rt/cubin.h"
 
 namespace emu {
 namespace {
