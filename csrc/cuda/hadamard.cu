@@ -186,10 +186,12 @@ __device__ __forceinline__ void add_signed(float (&sum)[kOutputs], float v, uint
 // How `group` blocks of m * 2^log2 columns lie in shared memory, one behind the other in whole vectors of eight, and
 // how lanes share the sums of H_m. An item is twelve rows of H_m and one of 2^log2 columns; a warp takes those of
 // 2^log2_blocks blocks, 2^log2_tiles tiles of rows and all columns, where these are less than a warp. Of its lanes the
-// blocks must meet different banks: a stride of 2^e * odd groups of 16 bytes lets 2^(3 - e) blocks do so, and the
-// others lie an odd number of rows of banks away, or 2^(e - 3) times that, which the swizzle makes other banks of.
-// Where 2^log2 columns are less than a sector the sums are `staged`: they go to memory of their own after the blocks,
-// and leave in vectors.
+// blocks must meet different banks, in which each has 2^c groups of 16 bytes: those of its columns when it is read, of
+// its tiles too when it gets their sums. A stride of 2^e * odd groups lets 2^(3 - e) blocks do so, and the others lie
+// an odd number of rows of banks away, or 2^(e - 3) times that, which the swizzle makes other banks of. Sums of eight
+// words and more begin at multiples of eight, so that what tiles there are is a multiple too (`tiles_of`). Where 2^log2
+// columns are less than a sector the sums are `staged`: they go to memory of their own after the blocks, and leave in
+// vectors.
 struct SharedPlan {
   int log2 = 0, group = 1, stride = 0;
   int log2_blocks = 0, log2_tiles = 0;
@@ -200,6 +202,13 @@ struct SharedPlan {
 
   __host__ __device__ int span() const { return log2 + log2_tiles + log2_blocks; }  // log2 of the items of a slab
   int64_t shared_bytes() const { return int64_t{staged ? 8 : 4} * group * stride; }
+  // Tiles of rows, of which ceil(m / kOutputs) are needed.
+  int tiles_of(int m) const {
+    const int needed = static_cast<int>(ceil_divide(m, kOutputs));
+    if (log2 >= 3 || log2 + log2_tiles < 3) return needed;
+    const int even = static_cast<int>(round_up(needed, 8 >> log2));
+    return m * even <= Signs::kCapacity ? even : needed;
+  }
 
   // `blocks` of m * 2^log2 = n columns; `output_bytes` of an element.
   SharedPlan(int64_t n, int m, int log2_, int64_t blocks, int output_bytes)
@@ -215,7 +224,7 @@ struct SharedPlan {
       log2_tiles = 5 - log2 - log2_blocks;
       const int unit = 1 << log2_blocks;
       group = static_cast<int>(std::min<int64_t>(blocks, std::max(unit, group / unit * unit)));
-      swizzle = swizzle_of(__builtin_ctz(static_cast<unsigned>(stride / 4)), std::max(0, log2 - 2));
+      swizzle = swizzle_of(__builtin_ctz(static_cast<unsigned>(stride / 4)), std::max(0, log2 + log2_tiles - 2));
     }
     block_slabs = Divisor(ceil_divide(group, 1 << log2_blocks));
     staged = m > 1 && (output_bytes << log2) < 32 && 8 * int64_t{group} * stride <= kMostStaged;
@@ -224,7 +233,7 @@ struct SharedPlan {
  private:
   // Strides of 2^e groups of 16 bytes, times an odd number, that 2^c groups move over at once.
   static Swizzle swizzle_of(int e, int c) {
-    const int bits = e < 3 ? (1 << e) - 1 : 8 - (1 << c), shift = e < 3 ? 3 : e - c;
+    const int bits = std::max(0, (1 << std::min(e, 3)) - (1 << c)), shift = std::max(e, 3) - c;
     return {shift, 4 * (shift == 3 ? bits & ~1 : bits)};  // at a shift of 3 the lowest is swizzled for vectors already
   }
 };
@@ -436,12 +445,12 @@ bool on_tensor_cores(const Transform& t, int64_t power) {
 }
 
 Status run_shared(const Transform& t, const Plan& plan, bool transpose, const Call& call) {
+  const SharedPlan shared(t.size, plan.m, plan.log2, t.blocks, size_of(t.out.dtype));
   Signs signs;
   signs.order = plan.m;
-  signs.tiles = plan.tiles;
+  signs.tiles = plan.m == 1 ? 0 : shared.tiles_of(plan.m);
   for (int i = 0; i < signs.count(); ++i)
-    signs.bits[i] = twelve_signs(plan.m, plan.tiles, transpose, i / plan.tiles, i % plan.tiles);
-  const SharedPlan shared(t.size, plan.m, plan.log2, t.blocks, size_of(t.out.dtype));
+    signs.bits[i] = twelve_signs(plan.m, signs.tiles, transpose, i / signs.tiles, i % signs.tiles);
   const int64_t all = int64_t{shared.group} * shared.vectors.size;
   const int64_t threads = all <= 256 ? round_up(all, 32) : all <= 1024 ? 256 : all <= 2048 ? 512 : kMaxThreads;
   const auto kernel = on_tensor_cores(t, int64_t{1} << plan.log2) ? in_shared<true> : in_shared<false>;

@@ -88,6 +88,7 @@ EMULATED = {
     "test_gpu": "tries this without a GPU",
     "test_kernels": "tries the order of blocks",
     "test_instruction_coverage": "compares with the instructions that the emulator runs",
+    "test_plane_accesses": "counts what kernels access",
     "test_predict": "predicts from the emulator's counts",
     "test_unbuilt": "puts another device in the emulator's place",
 }

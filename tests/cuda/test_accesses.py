@@ -29,8 +29,9 @@ def draw(rows: int, cols: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 def hadamards(dtype: torch.dtype) -> dict[str, Case]:
     blocks = {  # rows, columns
         16: (8, 512), 56: (8, 448), 80: (4, 1280), 96: (4, 768), 112: (4, 896), 128: (8, 1024), 160: (4, 640),
-        192: (4, 768), 224: (4, 896), 344: (16, 688), 576: (4, 576), 688: (8, 688), 1536: (2, 1536), 2048: (2, 2048),
-        8192: (1, 8192), 11008: (1, 11008), 32768: (1, 32768), 65536: (1, 65536),
+        192: (4, 768), 224: (4, 896), 344: (16, 688), 576: (4, 576), 688: (8, 688), 784: (4, 784), 800: (4, 800),
+        1520: (1, 1520), 1536: (2, 1536), 1568: (2, 1568), 2048: (2, 2048), 8192: (1, 8192), 11008: (1, 11008),
+        32768: (1, 32768), 65536: (1, 65536),
     }  # fmt: skip
     found: dict[str, Case] = {}
     for block, (rows, cols) in blocks.items():
@@ -133,16 +134,7 @@ CASES = {
     for family in (hadamards, quantizes, dequantizes, stochastic_rounds)
     for case, run in family(dtype).items()
 } | packs()
-# on every architecture; the others on one
-EVERYWHERE = {
-    f"{case}, {name}"
-    for name in DTYPES
-    for case in ("hadamard 128", "hadamard 576", "hadamard 2048", "hadamard 8192", "quantize int4:g64", "quantize int8",
-                 "quantize mxfp4", "quantize float8_e4m3fn:tensor", "dequantize int4:g64", "update int4:g64")
-}  # fmt: skip
-
-
-RUNS = [(case, arch) for case in CASES for arch in (ARCHS if case in EVERYWHERE else ("80",))]
+RUNS = [(case, arch) for case in CASES for arch in ARCHS]
 
 
 @pytest.mark.parametrize(("case", "arch"), RUNS)

@@ -18,21 +18,23 @@ from operands import mixed, operand
 
 @dataclass(frozen=True)
 class Case:
-    """`x` and `w` as formats; a float dtype of x is dequant_gemm. `zero`: dtype of zero points of w."""
+    """`x` and `w` as formats; a float dtype of x is dequant_gemm. `zero`: dtype of zero points of w. `archs`: those
+    that have the engine; `roomy`: the wide loop has windows where a block has more than 99 KB of shared memory."""
 
     x: str
     w: str
     layout: str = "mma64"
-    archs: tuple[str, ...] = ("80",)
+    archs: tuple[str, ...] = ARCHS
     zero: torch.dtype | None = None
     scale: torch.dtype = torch.float32
+    roomy: bool = False
 
 
 FLOATS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # Every engine, every way that weights take, every kind of scales and zero points, each at least once
 PRODUCTS = {
-    "int8 by int4": Case("int8:row", "int4:row", archs=("80", "120f")),
-    "int8 by int4:g128": Case("int8:row", "int4:g128", archs=("80", "120f")),
+    "int8 by int4": Case("int8:row", "int4:row"),
+    "int8 by int4:g128": Case("int8:row", "int4:g128"),
     "int8:g64 by int4:g64 of halves": Case("int8:g64", "int4:g64", scale=torch.float16),
     "int8 by uint4:g32 less bytes": Case("int8:row", "uint4:g32", zero=torch.int8),
     "int8 by uint4:g128 less integers": Case("int8:row", "uint4:g128", zero=torch.int32),
@@ -40,27 +42,33 @@ PRODUCTS = {
     "int8 by int4:g128 in planes": Case("int8:row", "int4:g128", "canonical"),
     "int8 by int4:g128 in tiles": Case("int8:row", "int4:g128", "tile16"),
     "int8 by mxfp4": Case("int8:row", "mxfp4"),
-    "int4 by int4:g128": Case("int4:row", "int4:g128", archs=("80", "89")),
-    "int4 by int4:g128 in planes": Case("int4:row", "int4:g128", "canonical", archs=("89",)),
-    "bfloat16 by int4": Case("bfloat16", "int4:row", archs=("80", "120f")),
+    "int4 by int4:g128": Case("int4:row", "int4:g128"),
+    "int4 by int4:g128 in planes": Case("int4:row", "int4:g128", "canonical"),
+    "bfloat16 by int4": Case("bfloat16", "int4:row"),
     "bfloat16 by uint4:g128 less bytes": Case("bfloat16", "uint4:g128", zero=torch.uint8),
     "bfloat16 by nvfp4": Case("bfloat16", "nvfp4"),
-    "bfloat16 by nf4:g64": Case("bfloat16", "nf4:g64"),
+    "bfloat16 by nf4:g64": Case("bfloat16", "nf4:g64", roomy=True),
     "bfloat16 by uint4:g64 in tiles": Case("bfloat16", "uint4:g64", "tile16", zero=torch.uint8),
     "bfloat16 by float8:g128": Case("bfloat16", "float8_e4m3fn:g128", "canonical", scale=torch.bfloat16),
     "float16 by int4:g64": Case("float16", "int4:g64"),
-    "float16 by uint4:g64 in planes": Case("float16", "uint4:g64", "canonical", zero=torch.uint8),
-    "float8 by float8": Case("float8_e4m3fn:row", "float8_e4m3fn:b128x128", archs=("89", "120f")),
-    "float8 by float8 in bytes": Case("float8_e5m2:row", "float8_e4m3fn:row", "canonical", archs=("89",)),
-    "mxfp8": Case("mxfp8_e4m3", "mxfp8_e4m3", archs=("120f",)),
-    "mxfp4": Case("mxfp4", "mxfp4", archs=("120f",)),
+    "float16 by uint4:g64 in planes": Case("float16", "uint4:g64", "canonical", zero=torch.uint8, roomy=True),
+    "float8 by float8": Case("float8_e4m3fn:row", "float8_e4m3fn:b128x128"),
+    "float8 by float8 in bytes": Case("float8_e5m2:row", "float8_e4m3fn:row", "canonical"),
+    "mxfp8": Case("mxfp8_e4m3", "mxfp8_e4m3"),
+    "mxfp4": Case("mxfp4", "mxfp4"),
     "nvfp4": Case("nvfp4", "nvfp4", archs=("120f",)),
     "nvfp4 in bytes": Case("nvfp4", "nvfp4", "canonical", archs=("120f",)),
 }
 LOOPS = {"wide": 64, "narrow": 8}  # rows of x
 MIXED, BINARY = "bfloat16 by mixed uint2:g64", "binary int4 by int1"
-RUNS = [(f"{loop} {name}", arch) for loop in LOOPS for name, case in PRODUCTS.items() for arch in case.archs]
-RUNS += [(f"{loop} {MIXED}", "80") for loop in LOOPS]
+ROOMY = ("80", "90")
+RUNS = [
+    (f"{loop} {name}", arch)
+    for loop in LOOPS
+    for name, case in (PRODUCTS | {MIXED: Case("bfloat16", "uint2:g64", roomy=True)}).items()
+    for arch in case.archs
+    if arch in ROOMY or loop == "narrow" or not case.roomy
+]
 RUNS += [(BINARY, arch) for arch in ARCHS if arch != "120f"]  # b1 is no instruction of sm_120
 
 
