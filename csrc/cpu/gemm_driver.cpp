@@ -96,11 +96,22 @@ TaskScratch carve_task(const Call& call, int tiles, int64_t rows, Carver* carver
 // Asks for part `part` of `parts` of the values of rows [row0, row0 + rows).
 void expect_values(const Call& call, const BlockValues& v, int64_t row0, int64_t rows, size_t part, size_t parts) {
   if (!v || v.codes.format != nullptr || v.block.rows != 1) return;
-  if (v.row_stride > Block::count(call.args.k, v.block.cols)) return;  // rows do not follow each other
-  const int64_t row_bytes = v.row_stride * size_of(v.dtype);
-  const char* p = static_cast<const char*>(v.data) + row0 * row_bytes;
-  const auto lines = static_cast<size_t>(ceil_div(std::min(rows, call.args.n - row0) * row_bytes, 64));
-  for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i) __builtin_prefetch(p + 64 * i);
+  const int64_t columns = Block::count(call.args.k, v.block.cols), size = size_of(v.dtype);
+  rows = std::min(rows, call.args.n - row0);
+  const auto expect = [](const char* p, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+  };
+  const auto* data = static_cast<const char*>(v.data);
+  const auto share = [&](int64_t count, size_t i) { return count * static_cast<int64_t>(i) / static_cast<int64_t>(parts); };
+  if (by_columns(v)) {
+    for (int64_t j = share(columns, part); j < share(columns, part + 1); ++j) {
+      expect(data + (row0 + j * v.col_stride) * size, rows * size);
+    }
+  } else if (v.row_stride <= columns) {  // rows follow each other
+    const int64_t lines = ceil_div(rows * v.row_stride * size, 64);
+    const int64_t begin = share(lines, part), end = share(lines, part + 1);
+    expect(data + row0 * v.row_stride * size + 64 * begin, 64 * (end - begin));
+  }
 }
 
 // Loads what goes with the weights of window `b`.
@@ -124,7 +135,9 @@ void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const
       load_values(call, w.zero, false, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_float_zero),
                   t.values);
       for (int32_t p = 0; p < b.pieces; ++p) {
-        const auto unit = static_cast<float>(1 << plan.w[pieces[p].source]->shift);
+        const int shift = plan.w[pieces[p].source]->shift;
+        if (shift == 0) continue;
+        const auto unit = static_cast<float>(1 << shift);
         for (int64_t i = p * width; i < (p + 1) * width; ++i) t.w_float_zero[i] *= unit;
       }
     }
@@ -133,9 +146,7 @@ void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const
     load_values(call, w.zero, true, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_zero), t.values);
     for (int32_t p = 0; p < b.pieces; ++p) {
       const CodeTables& table = *plan.w[pieces[p].source];
-      for (int64_t i = p * width; i < (p + 1) * width; ++i) {
-        t.w_zero[i] = -(table.offset + t.w_zero[i] * (1 << table.shift));
-      }
+      call.isa.offset_zeros(t.w_zero + p * width, width, table.offset, table.shift);
     }
   }
   if (t.w_value_zero != nullptr) {

@@ -131,11 +131,13 @@ struct GemmIsa {
   // out[i] = table[codes[i]] with 256 entries; lookup32: of tables.f32.
   void (*lookup8)(const uint8_t* codes, int64_t n, const int8_t* table, int8_t* out);
   void (*lookup32)(const uint8_t* codes, int64_t n, const CodeTables& tables, float* out);
-  // n floats of `type`, contiguous, to fp32; fp32 to bf16 (nearest even).
-  void (*to_float)(const void* in, DType type, int64_t n, float* out);
+  // n numbers of `type`, contiguous, to 32 bits: floats to fp32, ints to int32; fp32 to bf16 (nearest even).
+  void (*to_lanes)(const void* in, DType type, int64_t n, void* out);
   void (*to_bf16)(const float* in, int64_t n, uint16_t* out);
   // The sum of n bytes.
   int32_t (*sum8)(const int8_t* in, int64_t n);
+  // n zero points of codes, a multiple of 16, to what a sum of x is multiplied by: -(offset + zero * 2^shift).
+  void (*offset_zeros)(int32_t* zeros, int64_t n, int32_t offset, int shift);
   // Up to 16 rows of `cols` numbers, contiguous in a row, to out[col * out_stride + row]: floats as fp32, ints as
   // int32.
   void (*transpose)(const void* in, DType type, int64_t row_stride, int64_t rows, int64_t cols, void* out,

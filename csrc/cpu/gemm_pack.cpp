@@ -99,7 +99,7 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     } else if (x.dtype == DType::kF32) {
       row = reinterpret_cast<const float*>(p);
     } else {
-      isa.to_float(p, x.dtype, k, floats);
+      isa.to_lanes(p, x.dtype, k, floats);
     }
   }
   if (bytes_of_number(call.engine) == 4) return row;

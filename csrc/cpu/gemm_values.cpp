@@ -44,7 +44,7 @@ void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables
     isa.lookup32(codes, cols, tables, row);
   } else {
     const char* from = static_cast<const char*>(v.data) + (r * v.row_stride + j0) * size_of(v.dtype);
-    isa.to_float(from, v.dtype, cols, row);
+    isa.to_lanes(from, v.dtype, cols, row);
   }
   for (int64_t j = 0; v.second != nullptr && j < cols;) {
     const int64_t end = v.second->block_end(j0 + j, j0 + cols) - j0;
@@ -67,6 +67,15 @@ void load_values(const Call& call, const BlockValues& v, bool as_int, const Piec
   auto* spread = carver.take<uint32_t>(kWindowPieces * kTileRows);  // [column][16]
   auto* values = carver.take<float>(kWindowPieces * kTileRows);     // [16][column]
   auto* codes = carver.take<uint8_t>(kWindowPieces);
+  if (by_columns(v)) {
+    const int64_t rows = std::min(stride, call.args.n - n0);
+    for (int32_t p = 0; p < count; ++p) {
+      const int64_t at = n0 + value_column(v, pieces[p]) * v.col_stride;
+      call.isa.to_lanes(static_cast<const char*>(v.data) + at * size_of(v.dtype), v.dtype, rows, out + p * stride);
+      std::memset(out + p * stride + rows, 0, 4 * static_cast<size_t>(stride - rows));
+    }
+    return;
+  }
   for (int t = 0; t < tiles; ++t) {
     const int64_t row0 = n0 + t * kTileRows;
     const int64_t rows = row0 + kTileRows <= call.args.n ? kTileRows : call.args.n - row0;

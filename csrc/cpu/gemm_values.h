@@ -16,6 +16,13 @@ inline int64_t value_column(const BlockValues& v, const Piece& p) {
 void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables, int64_t r, int64_t j0, int64_t cols,
               uint8_t* codes, float* row);
 
+// Whether numbers of a column lie together, as modules hold those of prepacked weights: they go where they belong
+// without a transpose.
+inline bool by_columns(const BlockValues& v) {
+  return v.block.rows == 1 && v.codes.format == nullptr && v.second == nullptr && v.unit == 1.0f && v.row_stride == 1 &&
+         v.col_stride > 1;
+}
+
 // Scales or zero points (integers where as_int) of a window's pieces for `tiles` tiles from row n0, as
 // out[piece][tile][16]; zeros for rows past the matrix. `scratch`: kValuesScratch bytes.
 inline constexpr int64_t kValuesScratch = kWindowPieces * kTileRows * 9;

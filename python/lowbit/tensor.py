@@ -149,18 +149,24 @@ class QuantTensor:
         return (told or fills) and not self.spec.is_complex and min(self.shape) > 0
 
     def prepack(self, layout: str = "tile16") -> QuantTensor:
-        """The same weight in the layout that kernels read; itself where it has none."""
+        """The same weight in the layout that kernels read; itself where it has none. With "tile16" numbers of a column
+        of scales and zero points lie together, as rows of codes do: their shapes stay."""
         if self.layout != "canonical" or not self.can_prepack:
             return self
         codes = torch.ops.lowbit.prepack(self.codes, self.spec.element, self.shape[1], layout=layout)
-        return dataclasses.replace(self, codes=codes, spec=self.spec.with_layout(layout))
+        scale, zero = self.scale, self.zero
+        if layout == "tile16":
+            scale = _by_columns(scale) if self.spec.scale is None else scale
+            zero = _by_columns(zero)
+        return dataclasses.replace(self, codes=codes, scale=scale, zero=zero, spec=self.spec.with_layout(layout))
 
     def canonical(self) -> QuantTensor:
         """The same weight in the layout that checkpoints hold, by the inverse of `prepack`."""
         if self.layout == "canonical":
             return self
         codes = torch.ops.lowbit.unprepack(self.codes, f"{self.spec.element}@{self.layout}", *self.shape)
-        return dataclasses.replace(self, codes=codes, spec=self.spec.with_layout("canonical"))
+        scale, zero = (None if part is None else part.contiguous() for part in (self.scale, self.zero))
+        return dataclasses.replace(self, codes=codes, scale=scale, zero=zero, spec=self.spec.with_layout("canonical"))
 
     def to(self, device: torch.device | str) -> QuantTensor:
         """On another device. Dtypes do not change: they belong to the format."""
@@ -254,6 +260,11 @@ class QuantTensor:
             _refuse(
                 name, f"{[rows, groups]} for {list(self.shape)} in {self.spec.text}", list(part.shape), "reshape it"
             )
+
+
+def _by_columns(part: Tensor | None) -> Tensor | None:
+    """The same numbers, stored column by column."""
+    return part if part is None or part.dim() != 2 else part.t().contiguous().t()
 
 
 def canonical_shape(spec: FormatSpec, rows: int, cols: int) -> tuple[int, ...]:

@@ -31,8 +31,17 @@ LOWBIT_INLINE Ints load_numbers(const void* in, DType type, int64_t i, int64_t n
   return type == DType::kI8 ? widen_signed_bytes(p) : widen_bytes(p);
 }
 
-void to_float(const void* in, DType type, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; i += kLanes) store(out + i, n - i, as_floats(load_numbers(in, type, i, n - i)));
+void to_lanes(const void* in, DType type, int64_t n, void* out) {
+  auto* to = static_cast<int32_t*>(out);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_ints(to + i, load_numbers(in, type, i, kLanes));
+  if (i < n) store_ints(to + i, n - i, load_numbers(in, type, i, n - i));
+}
+
+void offset_zeros(int32_t* zeros, int64_t n, int32_t offset, int shift) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    store_ints(zeros + i, sub(no_ints(), add(ints(offset), shift_left(load_ints(zeros + i), shift))));
+  }
 }
 
 void floats_to_bf16(const float* in, int64_t n, uint16_t* out) {
@@ -110,7 +119,7 @@ void finish(const cpu::FinishArgs& a) {
 
 }  // namespace
 
-const cpu::GemmIsa kGemmRows = {{},   unpack,         lookup8, lookup32, to_float, floats_to_bf16,
-                                sum8, transpose_rows, finish,  {}};
+const cpu::GemmIsa kGemmRows = {{},   unpack,       lookup8,        lookup32, to_lanes, floats_to_bf16,
+                                sum8, offset_zeros, transpose_rows, finish,   {}};
 
 }  // namespace lowbit::LOWBIT_ISA_NAMESPACE
