@@ -150,12 +150,12 @@ class QuantTensor:
 
     def prepack(self, layout: str = "tile16") -> QuantTensor:
         """The same weight in the layout that kernels read; itself where it has none. With "tile16" numbers of a column
-        of scales and zero points lie together, as rows of codes do: their shapes stay."""
+        of scales and zero points lie together, as rows of codes do, where each row has its own: their shapes stay."""
         if self.layout != "canonical" or not self.can_prepack:
             return self
         codes = torch.ops.lowbit.prepack(self.codes, self.spec.element, self.shape[1], layout=layout)
         scale, zero = self.scale, self.zero
-        if layout == "tile16":
+        if layout == "tile16" and self.spec.block_rows == 1:
             scale = _by_columns(scale) if self.spec.scale is None else scale
             zero = _by_columns(zero)
         return dataclasses.replace(self, codes=codes, scale=scale, zero=zero, spec=self.spec.with_layout(layout))
