@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cuda.kernels import (
+    DTYPES,
     Call,
     CDequantize,
     CHadamard,
@@ -22,7 +23,7 @@ from cuda.kernels import (
     unwritten,
     workspace,
 )
-from cuda.weights import CGrouped, Weight
+from cuda.weights import LAYOUTS, CCodes, CGrouped, Weight
 from emu import emulator
 from lowbit import ops
 from operands import operand
@@ -60,6 +61,100 @@ def test_rows_far_apart() -> None:
     assert torch.equal(out.get(), near.get())
     assert torch.equal(codes.get(), like[0])
     assert torch.equal(scale.get(), like[1])
+
+
+def far_rows(t: torch.Tensor, stride: int = STRIDE) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Memory in which rows like those of `t`, with its values, lie `stride` elements apart; and the rows."""
+    size, length = t.element_size(), t.shape[1] * t.element_size()
+    memory = sparse(size * stride * (len(t) - 1) + length + 4096)
+    rows = [memory[size * stride * r : size * stride * r + length] for r in range(len(t))]
+    for to, row in zip(rows, t, strict=True):
+        to[:] = row.contiguous().view(torch.uint8).numpy()
+    return memory, rows
+
+
+def values_of(rows: list[np.ndarray], dtype: torch.dtype) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(row.copy()) for row in rows]).view(dtype)
+
+
+@pytest.mark.parametrize("block", [256, 576, 28672, 32768])  # each engine
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_hadamard_to_rows_far_apart(block: int, dtype: torch.dtype) -> None:
+    x = torch.randn(2, block, generator=torch.Generator().manual_seed(block)).to(dtype)
+    memory, rows = far_rows(torch.zeros_like(x))
+    device, near = Device(x), unwritten(x)
+    out = CMatrix(memory.ctypes.data, DTYPES[dtype], 2, block, STRIDE, 1)
+    for to in (out, near.matrix()):
+        args = CHadamard(device.matrix(), to, block, None, 0, 1.0, 0)
+        with emulator.mapped(*rows), on("90"):
+            assert not Call(workspace("lowbit_cuda_hadamard_workspace", args)).run("lowbit_cuda_hadamard", args)
+    assert torch.equal(values_of(rows, dtype), near.get())
+
+
+@pytest.mark.parametrize("layout", ["canonical", "mma64"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_product_of_float_rows_far_apart(dtype: torch.dtype, layout: str) -> None:
+    """Rows of x and out in the narrow loop (two of them) and in the wide one (all experts')."""
+    k, n = 192, 24
+    rng = np.random.default_rng(6)
+    weight = Weight(operand(rng, "int4:g64", n, k, layout=layout), n, k)
+    x = torch.from_numpy(rng.standard_normal((2, k)).astype(np.float32)).to(dtype)
+    (far_x, x_rows), (far_out, out_rows) = far_rows(x), far_rows(torch.zeros(2, n))
+    device, offs = Device(x), Device(torch.tensor([2], dtype=torch.int32))
+    for op in ("dequant_gemm", "grouped_gemm"):
+        near = unwritten(torch.empty(2, n))
+        for given, out in (
+            (
+                CMatrix(far_x.ctypes.data, DTYPES[dtype], 2, k, STRIDE, 1),
+                CMatrix(far_out.ctypes.data, 0, 2, n, STRIDE, 1),
+            ),
+            (device.matrix(), near.matrix()),
+        ):
+            args = CGrouped(x=given, w=weight.c, m=2, n=n, k=k, out=out, offs=offs.pointer, experts=1)
+            with emulator.mapped(*x_rows, *out_rows), on("80"):
+                assert not Call(0).run(f"lowbit_cuda_{op}", args)
+        assert torch.equal(values_of(out_rows, torch.float32), near.get())
+        for row in out_rows:
+            row[:] = 255
+
+
+@pytest.mark.parametrize("layout", ["canonical", "mma64"])
+def test_experts_far_apart(layout: str) -> None:
+    """Codes, scales and biases of two experts."""
+    m, n, k = 40, 24, 128
+    rng = np.random.default_rng(7)
+    experts = [operand(rng, "int4:g64", n, k, layout=layout) for _ in range(2)]
+    bias = torch.from_numpy(rng.standard_normal((2, n)).astype(np.float32))
+    x, offs = operand(rng, "int8:row", m, k, layout="plain"), Device(torch.tensor([17, m], dtype=torch.int32))
+    codes, code_rows = far_rows(torch.stack([w.codes.flatten() for w in experts]))
+    scales, scale_rows = far_rows(torch.stack([w.scale.flatten() for w in experts]))
+    biases, bias_rows = far_rows(bias)
+    weight, given, out = Weight(experts[0], n, k), Weight(x, m, k), unwritten(torch.empty(m, n))
+    weight.c.codes.data, weight.c.scale.data = codes.ctypes.data, scales.ctypes.data
+    args = CGrouped(w=weight.c, m=m, n=n, k=k, bias=biases.ctypes.data, out=out.matrix(), offs=offs.pointer, experts=2)
+    args.xq = ctypes.pointer(given.c)
+    args.w_step, args.w_scale_step, args.bias_step = experts[0].codes.element_size() * STRIDE, 4 * STRIDE, 4 * STRIDE
+    with emulator.mapped(*code_rows, *scale_rows, *bias_rows), on("80"):
+        assert not Call(0).run("lowbit_cuda_grouped_gemm", args)
+    got = out.get().numpy()
+    for w, b, part in zip(experts, bias.numpy(), (slice(0, 17), slice(17, m)), strict=True):
+        assert np.array_equal(got[part], oracle.integer_path(x.matrix, w.matrix, b)[part])
+
+
+@pytest.mark.parametrize("op", ["unpack", "prepack"])
+def test_planes_far_apart(op: str) -> None:
+    """Planes, and in each of them rows, more than 2^31 words apart."""
+    rows, cols = 3, 256
+    codes = torch.randint(8, (rows, cols), generator=torch.Generator().manual_seed(8)).to(torch.uint8)
+    packed = ops.pack(codes, "int3")
+    memory, pieces = far_rows(packed.flatten(0, 1))
+    like = codes if op == "unpack" else ops.prepack(packed, "int3", cols, layout="mma64")
+    out = unwritten(like)
+    far = CCodes(memory.ctypes.data, b"int3", None, LAYOUTS["canonical"], rows, cols, STRIDE, rows * STRIDE)
+    to = ctypes.c_int64(-1 if op == "unpack" else LAYOUTS["mma64"])
+    with emulator.mapped(*pieces), on("80"):
+        assert not Call(0).run(f"lowbit_cuda_{op}", far, to, ctypes.c_void_p(out.pointer))
+    assert torch.equal(out.get(), like)
 
 
 def test_more_rows_than_a_grid_dimension_has_tiles() -> None:
