@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -238,6 +239,10 @@ def test_strides() -> None:
     assert same_bits(run(lambda ops: ops.bitplane_gemm(*odd)), want)
 
 
+def shares_of_k(product: Callable[[Any], Tensor], multiprocessors: int) -> int:
+    return max(launch["grid"][1] for launch in launches(product, multiprocessors=multiprocessors))
+
+
 @pytest.mark.parametrize("formats", [("int2", "uint3:g128"), ("int8", "uint5:g32")], ids="-".join)
 def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
     """On any number of multiprocessors; the engines for few and for many rows agree."""
@@ -246,9 +251,10 @@ def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
     whole = run(lambda ops: call(ops, x, w))
     for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
         part = (x.codes[:, rows], x.scale[rows], None, x.format, w.codes, w.scale, w.zero, w.format, 4300)
+        product = lambda ops, part=part: ops.bitplane_gemm(*part)  # noqa: E731
+        assert shares_of_k(product, 1) < shares_of_k(product, 8)
         for count in (1, 8):
-            got = run(lambda ops, part=part: ops.bitplane_gemm(*part), multiprocessors=count)
-            assert same_bits(got, whole[rows])
+            assert same_bits(run(product, multiprocessors=count), whole[rows])
 
 
 # ---- the binary engine's tiles and how its blocks share K
@@ -341,8 +347,9 @@ def test_raw_sums_of_shared_k() -> None:
         x = operand(rng, formats[0], m, 5000, zero="int" if m == 2 else None, scaled=False)
         w = operand(rng, formats[1], 70, 5000, zero="int" if m == 2 else None, scaled=False)
         x, w = replace(x, zero=as_bytes(x.zero)), replace(w, zero=as_bytes(w.zero))
-        want = call(torch.ops.lowbit, x, w, out_dtype=torch.int32)
-        assert same_bits(run(lambda ops: call(ops, x, w, out_dtype=torch.int32), multiprocessors=8), want)  # noqa: B023
+        product = lambda ops, x=x, w=w: call(ops, x, w, out_dtype=torch.int32)  # noqa: E731
+        assert shares_of_k(product, 8) > 1
+        assert same_bits(run(product, multiprocessors=8), product(torch.ops.lowbit))
 
 
 def test_planes_far_apart() -> None:

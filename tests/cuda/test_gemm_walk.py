@@ -37,6 +37,18 @@ def test_integers_to_the_bit(w: str, zero: str | None, layout: str, k: int) -> N
         assert_bits(gemm("scaled_gemm", rows_of(x, m), weight, N, k), want[:m])
 
 
+@pytest.mark.parametrize("past", [1, 2])
+def test_planes_that_begin_at_no_chunk(past: int) -> None:
+    """Rows of whole chunks of 16 bytes, in planes that lie `past` words beside them."""
+    rng = np.random.default_rng(6)
+    k = 1024
+    x, w = operand(rng, "int8:row", 3, k, layout="plain"), operand(rng, "int3:g128", N, k)
+    words = N * k // 32
+    apart = torch.zeros(3 * (words + past), dtype=torch.int32).as_strided(w.codes.shape, (words + past, k // 32, 1))
+    weight = replace(w, codes=apart.copy_(w.codes))
+    assert_bits(gemm("scaled_gemm", x, weight, N, k), oracle.integer_path(x.matrix, w.matrix))
+
+
 @pytest.mark.parametrize("x_format", ["uint8:g64", "uint8:g32"])
 @pytest.mark.parametrize("layout", ["canonical", "mma64"])
 @pytest.mark.parametrize("w", ["int4:g128", "uint4:g96", "int4:g64"])
