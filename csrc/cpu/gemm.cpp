@@ -80,7 +80,9 @@ Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const Bl
                      const BlockValues& zero, const Parallel& parallel, QuantizedRows* out) {
   const Kernels* table = nullptr;
   LOWBIT_RETURN_IF_ERROR(kernels(&table));
-  const Status no_memory(Code::kOutOfMemory, std::string(op) + ": no memory for the quantized activations");
+  const auto no_memory = [&] {
+    return Status(Code::kOutOfMemory, std::string(op) + ": no memory for the quantized activations");
+  };
   QuantizeArgs q;
   q.x = x;
   q.rows = x.rows;
@@ -92,7 +94,7 @@ Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const Bl
   q.scale = scale;
   q.zero = zero;
   out->codes.reset(new (std::nothrow) char[static_cast<size_t>(x.rows * x.cols) + 1]);
-  if (!out->codes) return no_memory;
+  if (!out->codes) return no_memory();
   q.codes = out->codes.get();
   if (!scale) {
     LOWBIT_RETURN_IF_ERROR(check_scaling(q.scaling));
@@ -102,7 +104,7 @@ Status quantize_rows(const char* op, const Spec& spec, const Matrix& x, const Bl
     if (!make_store(spec.scale, DType::kF32, rows, cols, &out->scale, &to.scale) ||
         (spec.scale_has_scale && !make_store(nullptr, DType::kF32, rows2, cols2, &out->scale2, &to.scale2)) ||
         (to.asymmetric && !make_store(nullptr, DType::kU8, rows, cols, &out->zero, &to.zero))) {
-      return no_memory;
+      return no_memory();
     }
   }
   LOWBIT_RETURN_IF_ERROR(table->quantize(q, parallel));

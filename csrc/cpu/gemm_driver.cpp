@@ -102,7 +102,9 @@ void expect_values(const Call& call, const BlockValues& v, int64_t row0, int64_t
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
   };
   const auto* data = static_cast<const char*>(v.data);
-  const auto share = [&](int64_t count, size_t i) { return count * static_cast<int64_t>(i) / static_cast<int64_t>(parts); };
+  const auto share = [&](int64_t count, size_t i) {
+    return count * static_cast<int64_t>(i) / static_cast<int64_t>(parts);
+  };
   if (by_columns(v)) {
     for (int64_t j = share(columns, part); j < share(columns, part + 1); ++j) {
       expect(data + (row0 + j * v.col_stride) * size, rows * size);
@@ -114,19 +116,26 @@ void expect_values(const Call& call, const BlockValues& v, int64_t row0, int64_t
   }
 }
 
+// Scales of a window's first piece, and from piece to piece.
+struct Scales {
+  const float* first;
+  int64_t step;
+};
+
 // Loads what goes with the weights of window `b`.
-void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const TaskScratch& t) {
+Scales load_window(const Call& call, const Window& b, int64_t n0, int tiles, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
   const int64_t width = tiles * kTileRows;
   const Piece* pieces = plan.pieces.data() + b.piece;
   bool any_last = false;
   for (int32_t i = 0; i < b.pieces; ++i) any_last = any_last || pieces[i].last;
+  const float* in_place = tiles == kDirectTiles ? scales_in_place(call, pieces, b.pieces, n0, width) : nullptr;
   if (any_last && !call.raw) {
-    if (w.scale) {
+    if (w.scale && in_place == nullptr) {
       load_values(call, w.scale, false, pieces, b.pieces, n0, tiles, reinterpret_cast<uint32_t*>(t.w_scale), t.values);
     }
-    for (int32_t p = 0; p < b.pieces; ++p) {
+    for (int32_t p = 0; in_place == nullptr && p < b.pieces; ++p) {
       const float factor = call.w_factor[pieces[p].source];
       if (w.scale && factor == 1.0f) continue;
       for (int64_t i = p * width; i < (p + 1) * width; ++i) t.w_scale[i] = w.scale ? t.w_scale[i] * factor : factor;
@@ -157,6 +166,7 @@ void load_window(const Call& call, const Window& b, int64_t n0, int tiles, const
       t.w_value_zero[i] = static_cast<float>(static_cast<int32_t>(float_to_bits(t.w_value_zero[i])));
     }
   }
+  return in_place != nullptr ? Scales{in_place, w.scale.col_stride} : Scales{t.w_scale, width};
 }
 
 // Decodes the weights of K block `b`. Pieces that follow each other in the codes and in the panel are one to the
@@ -260,11 +270,12 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   if (call.raw && plan.wide) std::memset(t.sums, 0, static_cast<size_t>(rows * width) * 8);
 
   size_t window = 0;
+  Scales scales{};
   for (size_t i_block = 0; i_block < plan.blocks.size(); ++i_block) {
     const KBlock& b = plan.blocks[i_block];
     if (i_block == 0 || static_cast<int32_t>(i_block) == plan.windows[window].block + plan.windows[window].blocks) {
       if (i_block > 0) ++window;
-      load_window(call, plan.windows[window], n0, tiles, t);
+      scales = load_window(call, plan.windows[window], n0, tiles, t);
     }
     const int32_t first_piece = plan.windows[window].piece;
     if (!direct) {
@@ -302,7 +313,8 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
       }
       k.pieces = runs;
       k.count = b.pieces;
-      k.w_scale = of_w(t.w_scale);
+      k.w_scale = scales.first + (b.piece - first_piece) * scales.step;
+      k.w_scale_step = scales.step;
       k.w_float_zero = of_w(t.w_float_zero);
       k.w_zero = of_w(t.w_zero);
       k.w_sum = of_w(t.w_sum);
@@ -405,11 +417,11 @@ int tiles_for(const Engine& engine, int64_t rest) { return rest == 1 ? 1 : rest 
 
 Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel) {
   if (a.m == 0 || a.n == 0) return Status();
-  const Status out_of_memory(Code::kOutOfMemory, "gemm: no memory for the workspace");
+  const auto out_of_memory = [] { return Status(Code::kOutOfMemory, "gemm: no memory for the workspace"); };
   thread_local Plan plan_of_thread;  // cuts of few calls need new memory
   Plan& plan = plan_of_thread;
   plan.clear();
-  if (!find_tables(a, &plan)) return out_of_memory;
+  if (!find_tables(a, &plan)) return out_of_memory();
   Numbers numbers = numbers_of(a);
   const int32_t partial_quads = is_integer(numbers) ? quads_in_16_bits(plan) : kFloatPartialQuads;
   if (numbers == Numbers::kInt8 && partial_quads == 0 && isa.engines[static_cast<int>(Numbers::kInt16)] != nullptr) {
@@ -418,11 +430,11 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) numbers = Numbers::kPlanes;
   const Engine* of_segments = find_segment_engine(a, isa, numbers);
   if (of_segments != nullptr) {
-    if (is_integer(numbers) && !find_integer_tables(a, &plan)) return out_of_memory;
+    if (is_integer(numbers) && !find_integer_tables(a, &plan)) return out_of_memory();
     numbers = Numbers::kBF16;
   }
   const Engine& engine = of_segments != nullptr ? *of_segments : *isa.engines[static_cast<int>(numbers)];
-  if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory;
+  if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory();
   Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
   if (is_integer_path(a)) {
     call.use_wsum = is_integer(numbers) && (call.plan.x_zero || call.plan.x->s8_offset != 0);
@@ -450,7 +462,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   carve_rows(call, super_rows, &rows_size);
   const Buffer large = rows_size.used > kKeptRows ? allocate(rows_size.used) : nullptr;
   char* const rows_buffer = large ? large.get() : thread_scratch<Use::kRows>(rows_size.used);
-  if (rows_buffer == nullptr) return out_of_memory;
+  if (rows_buffer == nullptr) return out_of_memory();
   Carver task_size{nullptr};
   carve_task(call, most_tiles, std::min(super_rows, chunk_rows), &task_size);
   std::atomic<bool> failed{false};
@@ -498,7 +510,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       }
       if (engine.end != nullptr) engine.end();
     });
-    if (failed) return out_of_memory;
+    if (failed) return out_of_memory();
   }
   return Status();
 }

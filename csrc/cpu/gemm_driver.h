@@ -50,6 +50,7 @@ struct BlockArgs {
   const PieceRun* pieces;
   int32_t count;
   const float* w_scale;
+  int64_t w_scale_step;  // from piece to piece: those of direct blocks may lie as the weight has them
   const float* w_float_zero;
   const int32_t* w_zero;
   const int32_t* w_sum;

@@ -54,6 +54,14 @@ void load_row(const GemmIsa& isa, const BlockValues& v, const CodeTables& tables
   for (int64_t j = 0; v.unit != 1.0f && j < cols; ++j) row[j] *= v.unit;
 }
 
+const float* scales_in_place(const Call& call, const Piece* pieces, int32_t count, int64_t n0, int64_t width) {
+  const BlockValues& v = call.args.w.scale;
+  if (!v || !by_columns(v) || v.dtype != DType::kF32 || call.raw || call.w_factor[0] != 1.0f) return nullptr;
+  const int64_t j0 = value_column(v, pieces[0]);
+  if (n0 + width > call.args.n || value_column(v, pieces[count - 1]) - j0 != count - 1) return nullptr;
+  return static_cast<const float*>(v.data) + n0 + j0 * v.col_stride;
+}
+
 void load_values(const Call& call, const BlockValues& v, bool as_int, const Piece* pieces, int32_t count, int64_t n0,
                  int tiles, uint32_t* out, char* scratch) {
   const int64_t stride = tiles * kTileRows;

@@ -23,6 +23,10 @@ inline bool by_columns(const BlockValues& v) {
          v.col_stride > 1;
 }
 
+// The scales of a window's pieces for `width` rows from n0 where the weight has them, v.col_stride from piece to piece;
+// nullptr where they are not what a join multiplies by.
+const float* scales_in_place(const Call& call, const Piece* pieces, int32_t count, int64_t n0, int64_t width);
+
 // Scales or zero points (integers where as_int) of a window's pieces for `tiles` tiles from row n0, as
 // out[piece][tile][16]; zeros for rows past the matrix. `scratch`: kValuesScratch bytes.
 inline constexpr int64_t kValuesScratch = kWindowPieces * kTileRows * 9;

@@ -9,17 +9,20 @@ namespace {
 
 constexpr int64_t kAny = INT64_MAX;
 
-// The choice: rows of x up to which counts are quicker than products of bytes, [p - 1][q - 1]. Measured on Sapphire
-// Rapids with N = K = 4096, against the same weights with int8 activations.
+// The choice: rows of x for which counts are quicker than products of bytes, [p - 1][q - 1]. Measured on Sapphire
+// Rapids with N = K = 4096, against the same weights with int8 activations: where those of few rows are bound by
+// reading, counts must be, too.
 struct IsaRows {
   const char* isa;
-  int64_t rows[kMaxPlanesOfW][kMaxPlanesOfX];
+  PlaneRows rows[kMaxPlanesOfW][kMaxPlanesOfX];
 };
+constexpr PlaneRows kNever = {1, 0};
 constexpr IsaRows kTable[] = {
-    {"amx", {{96, 32, 16, 15}, {24, 15, 0, 0}}},  // fewer rows than 16 meet vpdpbusd
-    {"avx512", {{kAny, kAny, kAny, 24}, {kAny, 16, 0, 0}}},
-    {"avxvnni", {{kAny, 16, 4, 1}, {8, 2, 0, 0}}},
-    {"avx2", {{kAny, 32, 4, 1}, {8, 2, 0, 0}}},
+    // fewer rows than 16 meet vpdpbusd
+    {"amx", {{{1, 96}, {1, 32}, {1, 16}, {4, 15}}, {{5, 24}, {5, 15}, kNever, kNever}}},
+    {"avx512", {{{1, kAny}, {1, kAny}, {1, kAny}, {4, 24}}, {{5, kAny}, {5, 16}, kNever, kNever}}},
+    {"avxvnni", {{{1, kAny}, {1, 16}, {1, 4}, {1, 1}}, {{1, 8}, {1, 2}, kNever, kNever}}},
+    {"avx2", {{{1, kAny}, {1, 32}, {1, 4}, {1, 1}}, {{1, 8}, {1, 2}, kNever, kNever}}},
 };
 
 bool is_real_integer(const ElementFormat& f) { return f.is_int() && !f.is_complex(); }
@@ -36,18 +39,20 @@ int64_t largest(const ElementFormat& f, const BlockValues& zero) {
 
 }  // namespace
 
-int64_t plane_rows(const char* isa, int p, int q) {
-  if (p > kMaxPlanesOfW || q > kMaxPlanesOfX) return 0;
+PlaneRows plane_rows(const char* isa, int p, int q) {
+  if (p > kMaxPlanesOfW || q > kMaxPlanesOfX) return kNever;
   for (const IsaRows& row : kTable) {
     if (std::strcmp(row.isa, isa) == 0) return row.rows[p - 1][q - 1];
   }
-  return 0;
+  return kNever;
 }
 
 bool find_plane_product(const GemmArgs& args, const char* isa, PlaneProduct* product) {
   if (args.xq == nullptr || args.w.high != nullptr || !is_integer_path(args)) return false;
   const ElementFormat &w = *args.w.codes.format, &x = *args.xq->codes.format;
-  if (!is_real_integer(w) || !is_real_integer(x) || args.m > plane_rows(isa, w.bits, x.bits)) return false;
+  if (!is_real_integer(w) || !is_real_integer(x)) return false;
+  const PlaneRows rows = plane_rows(isa, w.bits, x.bits);
+  if (args.m < rows.least || args.m > rows.most) return false;
   if (largest(w, args.w.zero) * largest(x, args.xq->zero) > INT32_MAX / std::max<int64_t>(args.k, 1)) return false;
   product->w_bits = w.bits;
   product->x_bits = x.bits;

@@ -33,7 +33,10 @@ struct PlaneProduct {
 // The product of `args` by planes, when that is possible and quicker on `isa`. Sums that may leave int32 are not.
 bool find_plane_product(const GemmArgs& args, const char* isa, PlaneProduct* product);
 
-// The most rows of x for which `isa` counts p planes of w with q of x; 0: never.
-LOWBIT_EXPORT int64_t plane_rows(const char* isa, int p, int q);
+// The rows of x for which `isa` counts p planes of w with q of x; most 0: never.
+struct PlaneRows {
+  int64_t least, most;
+};
+LOWBIT_EXPORT PlaneRows plane_rows(const char* isa, int p, int q);
 
 }  // namespace lowbit::cpu

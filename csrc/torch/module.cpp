@@ -259,7 +259,11 @@ PYBIND11_MODULE(_C, m) {
       "The kernel that ran last, \"<family>:<isa>\"; with \":popcount\" where bit planes were counted.");
   m.def(
       "popcount_rows",
-      [](const std::string& isa, int w_bits, int x_bits) { return cpu::plane_rows(isa.c_str(), w_bits, x_bits); },
+      [](const std::string& isa, int w_bits, int x_bits) {
+        const cpu::PlaneRows rows = cpu::plane_rows(isa.c_str(), w_bits, x_bits);
+        return std::make_pair(rows.least, rows.most);
+      },
       py::arg("isa"), py::arg("w_bits"), py::arg("x_bits"),
-      "The most rows of activations for which an ISA counts bit planes of integers of 1 to 8 bits; 0: never.");
+      "The least and the most rows of activations for which an ISA counts bit planes of integers of 1 to 8 bits; most "
+      "is 0: never.");
 }

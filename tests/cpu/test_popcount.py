@@ -13,7 +13,7 @@ W = ("int1", "uint1", "bipolar1", "int2", "uint2", "bipolar2", "ternary")
 X = (*W, "int3", "uint3", "bipolar3", "int4", "uint4", "bipolar4")
 BITS = {f["name"]: f["bits"] for f in _C.element_formats()}
 MANY = 2**40
-COUNTING = [name for name in _C.isa_list() if _C.popcount_rows(name, 1, 1) > 0]
+COUNTING = [name for name in _C.isa_list() if _C.popcount_rows(name, 1, 1)[1] > 0]
 
 
 def gemm(
@@ -59,7 +59,7 @@ def test_every_pair_of_codes(isa: str, w_name: str, x_name: str) -> None:
     one scale a row, and groups that end within a word and within a quad, of either side."""
     rng = np.random.default_rng(len(w_name) + len(x_name))
     n = 150  # one block of eight tiles, and a panel of two with an odd row
-    most = _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
+    least, most = _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
     for k, w_rule, x_rule, layout in [
         (347, "row", "row", "tile16"),
         (320, "g32", "row", "tile16"),
@@ -75,7 +75,7 @@ def test_every_pair_of_codes(isa: str, w_name: str, x_name: str) -> None:
         for m in (1, 2, 3, 5, 8, 20):
             if x.format.endswith("plain") or m == 20:
                 got, counted = gemm(isa, rows_of(x, m), w, k)
-                assert counted == (m <= most)
+                assert counted == (least <= m <= most)
                 assert torch.equal(got, want[:m]), (m, w.format, x.format)
 
 
@@ -95,7 +95,7 @@ ZEROS = [(None, "int"), ("int", None), ("int", "int"), (None, "float"), ("int", 
 def test_zero_points(isa: str, w_name: str, x_name: str, x_zero: str | None, w_zero: str | None) -> None:
     rng = np.random.default_rng(5)
     n, k = 140, 300
-    most = _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
+    least, most = _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
     for rule, layout, dtype in [
         ("row", "tile16", torch.float32),
         ("g37", "tile16", torch.bfloat16),
@@ -106,7 +106,7 @@ def test_zero_points(isa: str, w_name: str, x_name: str, x_zero: str | None, w_z
         bias = torch.randn(n)
         for m in (1, 13):
             got, counted = gemm(isa, rows_of(x, m), w, k, bias, dtype)
-            assert counted == (m <= most)
+            assert counted == (least <= m <= most)
             assert torch.equal(got, gemm("ref", rows_of(x, m), w, k, bias, dtype)[0])
 
 
@@ -141,7 +141,8 @@ def test_sums_at_their_largest(isa: str, pair: tuple[str, str]) -> None:
                     rows[0][:m], None, f"{x_name}:row@plain", codes, scale, f"{w_name}:row{layout}", k,
                     out_dtype=torch.int32 if scale is None else torch.float32,
                 )  # fmt: skip
-                counts = m <= _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
+                least, most = _C.popcount_rows(isa, BITS[w_name], BITS[x_name])
+                counts = least <= m <= most
                 assert _C.last_kernel() == f"scaled_gemm:{isa}" + (":popcount" if counts else "")
                 assert torch.equal(got.double(), dense[0][:m] @ dense[1].T)
     finally:
@@ -153,7 +154,7 @@ def test_sums_at_their_largest(isa: str, pair: tuple[str, str]) -> None:
 def test_both_sides_of_every_border(isa: str, p: int, q: int) -> None:
     """The table says which engine runs, and the bits of a row do not depend on it."""
     rng = np.random.default_rng(p + 8 * q)
-    n, k, most = 33, 100, _C.popcount_rows(isa, p, q)
+    n, k, (least, most) = 33, 100, _C.popcount_rows(isa, p, q)
     rows = 600 if most > MANY else most + 1
     w = operand(rng, f"uint{p}:g64", n, k, layout="tile16")
     x = operand(rng, f"int{q}:row", rows, k, layout="plain")
@@ -162,6 +163,9 @@ def test_both_sides_of_every_border(isa: str, p: int, q: int) -> None:
     whole, counted = gemm(isa, x, w, k)
     assert counted == (most > MANY)
     assert torch.equal(below, whole[: len(below)])
+    few, counted = gemm(isa, rows_of(x, min(max(least - 1, 1), rows)), w, k)
+    assert counted == (least == 1 and most > 0)
+    assert torch.equal(few, whole[: len(few)])
     assert torch.equal(whole, gemm("ref", x, w, k)[0])
 
 

@@ -46,6 +46,11 @@ struct Block {
   int first;  // of kStep tiles among kTiles
   Sum sum[kR][kVectors];
 
+  // Of vector v of piece p.
+  LOWBIT_INLINE Floats scale(const BlockArgs& a, int32_t p, int v) const {
+    return load(a.w_scale + p * a.w_scale_step + first * static_cast<int>(kTileRows) + v * kLanes);
+  }
+
   // f(r, v, index of the vector's values, index of the row's values) for every sum, as straight code.
   template <class F>
   LOWBIT_INLINE void each(int32_t p, const F& f) {
@@ -95,21 +100,21 @@ struct Block {
     if (!run.last) {
       each(p, [&](int r, int v, int64_t, int64_t) { Math::save(sum[r][v], carry + 4 * at(r, v)); });
     } else if (a.x_scale == nullptr && a.w_float_zero == nullptr) {
-      each(p, [&](int r, int v, int64_t wi, int64_t) {
+      each(p, [&](int r, int v, int64_t, int64_t) {
         float* y = a.y + at(r, v);
-        store(y, fma(Math::to_float(sum[r][v]), load(a.w_scale + wi), load(y)));
+        store(y, fma(Math::to_float(sum[r][v]), scale(a, p, v), load(y)));
       });
     } else if (a.w_float_zero == nullptr) {
-      each(p, [&](int r, int v, int64_t wi, int64_t xi) {
+      each(p, [&](int r, int v, int64_t, int64_t xi) {
         float* y = a.y + at(r, v);
-        const Floats s = mul(load(a.w_scale + wi), floats(a.x_scale[xi]));
+        const Floats s = mul(scale(a, p, v), floats(a.x_scale[xi]));
         store(y, fma(Math::to_float(sum[r][v]), s, load(y)));
       });
     } else {
       const bool scaled = a.x_scale != nullptr;
       each(p, [&](int r, int v, int64_t wi, int64_t xi) {
         float* y = a.y + at(r, v);
-        Floats s = load(a.w_scale + wi);
+        Floats s = scale(a, p, v);
         if (scaled) s = mul(s, floats(a.x_scale[xi]));
         const Floats first_term = fma(Math::to_float(sum[r][v]), s, load(y));
         const Floats zero = mul(s, load(a.w_float_zero + wi));
@@ -178,6 +183,8 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
   using Step = Block<Math, kTiles, kStep, kR>;
   const int64_t quads = (a.codes->cols + 3) / 4, tiles = (a.codes->rows + 15) / 16;
   const int64_t stride = quads * Decoder::kBytes;
+  // Quads whose codes take a cache line, with one prefetch; where decoding is most of a quad they gain nothing by it.
+  constexpr int kLine = kOperands == 1 && Decoder::kBytes <= 32 ? 64 / Decoder::kBytes : 1;
   const auto* base = static_cast<const uint8_t*>(a.codes->data) + a.row / 16 * stride;
   const bool at_end = a.row / 16 + kTiles == tiles;
   const int64_t to_next = a.next_row < 0 ? 0 : ((a.next_row - a.row) / 16 - 1) * stride;
@@ -200,14 +207,16 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
         for (int t = 0; t < kStep; ++t) Decoder::from_order(zeros + t * kTileRows, decoder_zeros + t * kTileRows);
         zeros = decoder_zeros;
       }
-      int64_t ahead = kDirectAhead;
+      const uint8_t* ahead = from + kDirectAhead;
+      const auto expect = [&]() __attribute__((always_inline)) {
+        LOWBIT_UNROLL
+        for (int t = 0; t < kStep; ++t) _mm_prefetch(reinterpret_cast<const char*>(ahead + t * stride), _MM_HINT_T0);
+      };
       const auto step = [&](auto& to, bool whole, bool has_zero) __attribute__((always_inline)) {
         LOWBIT_UNROLL
         for (int t = 0; t < kStep; ++t) {
-          const uint8_t* tile = from + t * stride;
-          _mm_prefetch(reinterpret_cast<const char*>(tile) + ahead, _MM_HINT_T0);
           Ints codes[kParts];
-          decoder.decode(tile, whole, codes);
+          decoder.decode(from + t * stride, whole, codes);
           LOWBIT_UNROLL
           for (int i = 0; i < kParts; ++i) {
             const int v = t * kParts + i;
@@ -218,15 +227,14 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
           }
         }
         x += 4 * kOperands * kR;
-        from += Decoder::kBytes;
+        from += Decoder::kBytes, ahead += Decoder::kBytes;
+        asm("" : "+r"(ahead));  // the offsets of the tiles serve both, each would have its own otherwise
       };
       const auto quads_step = [&](auto& to, const auto& of_byte, bool has_zero) __attribute__((always_inline)) {
         Ints codes[kStep][kParts];
         LOWBIT_UNROLL
         for (int t = 0; t < kStep; ++t) {
-          const uint8_t* tile = from + t * stride;
-          _mm_prefetch(reinterpret_cast<const char*>(tile) + ahead, _MM_HINT_T0);
-          of_byte.decode(tile, true, codes[t]);
+          of_byte.decode(from + t * stride, true, codes[t]);
         }
         LOWBIT_UNROLL
         for (int c = 0; c < kQuads * kOperands; ++c) {
@@ -240,7 +248,7 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
           Step::add(to, w, x + 4 * kOperands * kR * j, operand);
         }
         x += 4 * kOperands * kR * kQuads;
-        from += Decoder::kBytes * kQuads;
+        from += Decoder::kBytes * kQuads, ahead += Decoder::kBytes * kQuads;
       };
       // the load of the very last tile may reach past the codes
       const bool guard = at_end && run.quad + run.quads == quads;
@@ -250,9 +258,22 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
       int32_t q = 0;
       const auto steps = [&](auto& to, int32_t stop, bool has_zero) __attribute__((always_inline)) {
         if constexpr (kQuads > 1) {
-          for (; q + kQuads <= stop; q += kQuads) quads_step(to, quads_of_byte, has_zero);
+          for (; q + kQuads <= stop; q += kQuads) {
+            expect();
+            quads_step(to, quads_of_byte, has_zero);
+          }
         }
-        for (; q < stop; ++q) step(to, true, has_zero);
+        if constexpr (kLine > 1) {
+          for (; q + kLine <= stop; q += kLine) {
+            expect();
+            LOWBIT_UNROLL
+            for (int i = 0; i < kLine; ++i) step(to, true, has_zero);
+          }
+        }
+        for (; q < stop; ++q) {
+          expect();
+          step(to, true, has_zero);
+        }
       };
       const auto part_until = [&](auto math, int32_t end, int32_t whole, bool has_zero) __attribute__((always_inline)) {
         using M = decltype(math);  // not every Math has parts
@@ -265,7 +286,7 @@ void run_direct(const BlockArgs& args, const Decoder decoder, const Numbers numb
       };
       if constexpr (Math::kPartials && Math::kValueZeros) {  // parts of the run, wherever the prefetch turns
         while (q < run.quads) {
-          if (q >= turn) ahead = kDirectAhead + to_next;
+          if (q >= turn) ahead = from + kDirectAhead + to_next;
           const int32_t end = run.quads - q < a.partial_quads ? run.quads : q + a.partial_quads;
           const int32_t whole = end < last ? end : last;
           zeros != nullptr ? part_until(Math{}, end, whole, true) : part_until(Math{}, end, whole, false);

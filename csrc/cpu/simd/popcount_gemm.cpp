@@ -14,6 +14,8 @@
 // of bytes 170.
 #include "cpu/simd/popcount_gemm.h"
 
+#include <algorithm>
+
 #include "cpu/simd/bit_planes.h"
 #include "cpu/simd/gemm_tiles.h"
 
@@ -135,10 +137,11 @@ void run_panel(const BlockArgs& a) {
 // The planes of the integers of a format: the highest of two's complement is inverted, so that all are unsigned.
 LOWBIT_INLINE Ints flip_of(const ElementFormat& f) { return bytes(f.rule == kUnsigned || f.rule == kBipolar ? 0 : -1); }
 
-// Weights straight from tile16 codes, two tiles at a time: few streams, each a row of tiles long.
+// Weights straight from tile16 codes, some tiles at a time: as many streams, each of which goes on in the next row of
+// tiles where one ends, as what is asked for ahead does.
 template <int kP, int kQ, bool kExclusive, int kR>
 void run_direct(const BlockArgs& a) {
-  constexpr int kTiles = cpu::kDirectTiles, kStep = 2, kVectors = kStep * kParts;
+  constexpr int kTiles = cpu::kDirectTiles, kVectors = 4, kStep = kVectors / kParts, kStream = kTiles / kStep;
   using C = Counts<kQ, kExclusive, kVectors, kR>;
   using Decoder = UnitDecoder<kP>;
   const Decoder decoder;
@@ -150,7 +153,7 @@ void run_direct(const BlockArgs& a) {
   for (int32_t p = 0; p < a.count; ++p) {
     const cpu::PieceRun run = a.pieces[p];
     const char* x = x_piece;
-    for (int first = 0; first < kTiles; first += kStep) {
+    for (int first = 0; first < kStream; ++first) {
       C counts;
       counts.clear();
       x = x_piece;
@@ -159,7 +162,7 @@ void run_direct(const BlockArgs& a) {
         Ints w[kP][kVectors];
         LOWBIT_UNROLL
         for (int t = 0; t < kStep; ++t) {
-          const uint8_t* tile = from + t * stride;
+          const uint8_t* tile = from + t * kStream * stride;
           Ints planes[kP][kParts];
           LOWBIT_UNROLL
           for (int i = 0; i < kP; ++i) {
@@ -183,7 +186,11 @@ void run_direct(const BlockArgs& a) {
       if (q < end) unit(quads - q);  // nothing may follow
       Ints sums[kR][kVectors];
       counts.copy(sums);
-      join<kTiles, kStep, kR>(a, p, first, sums);
+      for (int t = 0; t < kStep; ++t) {
+        Ints of_tile[kR][kParts];
+        for (int r = 0; r < kR; ++r) std::copy_n(&sums[r][t * kParts], kParts, of_tile[r]);
+        join<kTiles, 1, kR>(a, p, first + t * kStream, of_tile);
+      }
     }
     x_piece = x;
   }

@@ -58,7 +58,9 @@ class QuantLinear(_Signed):
             x = rotate(x, block=self.hadamard, sign=self.sign)
         gemm = _gemm_autograd if differentiable else _gemm
         # an argument by name takes as long as five by place, also where it is None
-        given: dict[str, Any] = {"k": self.in_features}
+        given: dict[str, Any] = {}
+        if x.shape[-1:] != (self.in_features,):
+            given["k"] = self.in_features  # the op says what is wrong
         if bias is not None:
             given["bias"] = bias
         if self.x_format is not None:
