@@ -357,9 +357,11 @@ bool run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
 // The engine of short segments for this call; nullptr: there is none.
 const Engine* find_segment_engine(const GemmArgs& args, const GemmIsa& isa, Numbers numbers) {
   if (numbers != Numbers::kInt8 && numbers != Numbers::kBF16) return nullptr;
-  if (args.xq == nullptr || (numbers == Numbers::kInt8 && !sums_are_products(args))) return nullptr;
+  if (numbers == Numbers::kInt8 && !sums_are_products(args)) return nullptr;
   const int32_t quads = segment_quads(args);
   for (const Engine* engine : isa.segments[numbers == Numbers::kInt8 ? 0 : 1]) {
+    // joins of whole tiles hide behind the products of the engine that takes more of them at once
+    if (args.xq == nullptr && engine != nullptr && engine->unit >= kFloatPartialQuads) continue;
     if (engine != nullptr && quads != 0 && quads <= engine->unit) return engine;
   }
   return nullptr;

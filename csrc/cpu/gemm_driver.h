@@ -140,8 +140,8 @@ struct GemmIsa {
                     int64_t out_stride);
   void (*finish)(const FinishArgs& args);
   PlaneProduct planes;  // with an engine of kPlanes: what it is for
-  // Where every segment of two operands of codes is one piece of at most Engine::unit quads, by ascending unit: in the
-  // place of kInt8, with both operands as bf16, and of kBF16. The same bits; may be absent.
+  // Where every segment is one piece of at most Engine::unit quads, by ascending unit: in the place of kInt8, with both
+  // operands as bf16, and of kBF16. The same bits; may be absent.
   const Engine* segments[2][kSegmentEngines] = {};
   // Where scales_are_powers() and segments are of at most Engine::unit quads: operands of bf16 that hold the scaled
   // values, in the place of kInt8 and of kBF16. The same bits; may be absent.

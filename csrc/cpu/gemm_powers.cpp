@@ -38,13 +38,17 @@ Powers scaled_powers(const CodeTables& table, const float* scale, int64_t n) {
 }
 
 Powers float_powers(const uint16_t* x, int64_t n) {
+  constexpr int kNormal = 0x80;
+  // Magnitudes less kNormal, in unsigned order as signed numbers: what is not normal comes last.
   int16_t low = INT16_MAX, high = 0;
   for (int64_t i = 0; i < n; ++i) {
-    const auto bits = static_cast<int16_t>(x[i] & 0x7fff);
-    low = std::min(low, bits < 0x80 ? int16_t{INT16_MAX} : bits), high = std::max(high, bits);
+    const auto magnitude = static_cast<int16_t>(x[i] & 0x7fff);
+    const auto ordered = static_cast<int16_t>((magnitude - kNormal) ^ 0x8000);
+    low = ordered < low ? ordered : low;
+    high = magnitude > high ? magnitude : high;
   }
-  if (high < 0x80) return {};
-  return {(low >> 7) - 127 - 7, (high >> 7) - 127 + 1};
+  if (high < kNormal) return {};
+  return {((low + 0x8000 + kNormal) >> 7) - 127 - 7, (high >> 7) - 127 + 1};
 }
 
 bool scales_are_powers(const GemmArgs& a) {

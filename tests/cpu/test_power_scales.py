@@ -1,5 +1,5 @@
-"""Scales that are powers of two, of every size: whether an ISA multiplies them into its operands or into its sums, the bits
-are those of the oracle and do not depend on the rows beside a row."""
+"""Scales that are powers of two, of every size: whether an ISA multiplies them into its operands or into its sums, the
+bits are those of the oracle and do not depend on the rows beside a row."""
 
 from dataclasses import replace
 

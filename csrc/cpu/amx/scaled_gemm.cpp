@@ -1,7 +1,7 @@
 // Operands whose scales are powers of two, on tiles of bf16 that hold the scaled values: a tile of sums is y, and no
 // segment's sum leaves it (cpu/gemm_powers.h says why the bits are those of a join).
 //
-// Floors: M N K / 8192 tdpbf16ps, one in 16 cycles; the decoding of w, once for every kResidentBytes of x.
+// Floors: M N K / 8192 tdpbf16ps, one in 16 cycles; the decoding of w, once for every kBytesOfX of x.
 #include "cpu/amx/engines.h"
 #include "cpu/amx/tile_gemm.h"
 #include "cpu/avx512/bf16_gemm.h"
@@ -11,6 +11,8 @@ namespace {
 
 constexpr int32_t kPanelQuads = 128;
 constexpr int32_t kUnit = 8;  // quads of a segment, whatever its columns are
+// Beside them a second cache of 2 MiB holds the panel and y.
+constexpr int32_t kBytesOfX = 3 << 19;
 
 // kA tiles of rows of x times kB tiles of w from `tile`; rows of y are kTiles * 16 floats apart. `last`: the last 16.
 template <int kTiles, int kA, int kB>
@@ -66,6 +68,7 @@ void panel(int tiles, int rows, const BlockArgs& a) {
 }
 
 // Multiplies 16 rows of pairs by 2^e: added to the exponents of all but zeros, infinities and NaN, which stay.
+template <bool kAllFinite>
 struct Scaler {
   __m512i step;
   LOWBIT_INLINE explicit Scaler(__m512i e) {
@@ -73,10 +76,12 @@ struct Scaler {
     step = _mm512_or_si512(low, _mm512_srli_epi32(low, 16));
   }
   LOWBIT_INLINE __m512i operator()(__m512i pairs) const {
-    const __m512i magnitude = _mm512_and_si512(pairs, _mm512_set1_epi16(0x7fff));
-    const __mmask32 finite =
-        _mm512_cmplt_epu16_mask(_mm512_sub_epi16(magnitude, _mm512_set1_epi16(1)), _mm512_set1_epi16(0x7f7f));
-    return _mm512_mask_add_epi16(pairs, finite, pairs, step);
+    const __m512i magnitude = _mm512_set1_epi16(0x7fff);
+    if constexpr (kAllFinite) {
+      return _mm512_mask_add_epi16(pairs, _mm512_test_epi16_mask(pairs, magnitude), pairs, step);
+    }
+    const __m512i less = _mm512_sub_epi16(_mm512_and_si512(pairs, magnitude), _mm512_set1_epi16(1));
+    return _mm512_mask_add_epi16(pairs, _mm512_cmplt_epu16_mask(less, _mm512_set1_epi16(0x7f7f)), pairs, step);
   }
 };
 
@@ -90,8 +95,8 @@ bool any_value(const char* panel, int32_t quads, int64_t stride, __mmask16 rows)
   return _mm512_mask_test_epi32_mask(rows, any, _mm512_set1_epi32(0x7fff7fff)) != 0;
 }
 
-void fill(const cpu::FillArgs& a) {
-  avx512::kBF16Engine.fill(a);
+template <bool kAllFinite>
+void scale_panel(const cpu::FillArgs& a) {
   const int64_t rows = a.codes->rows - a.row;
   const auto there = static_cast<__mmask16>(rows >= kTile ? 0xffff : (1u << rows) - 1u);
   auto* panel = static_cast<char*>(a.out);
@@ -103,13 +108,18 @@ void fill(const cpu::FillArgs& a) {
     const __mmask16 below = _mm512_mask_cmplt_epi32_mask(there, e, _mm512_set1_epi32(a.window.least));
     // zeros are zeros under every scale but those whose product with x's may be infinite
     if (above != 0 || (below != 0 && any_value(panel, quads, a.out_stride, below))) *a.misfit = true;
-    const Scaler scaled(e);
+    const Scaler<kAllFinite> scaled(e);
     for (int32_t i = 0; i < quads; ++i, panel += a.out_stride) {
       for (int part = 0; part < 128; part += 64) {
         _mm512_storeu_si512(panel + part, scaled(_mm512_loadu_si512(panel + part)));
       }
     }
   }
+}
+
+void fill(const cpu::FillArgs& a) {
+  avx512::kBF16Engine.fill(a);
+  a.codes->format->specials == kFinite ? scale_panel<true>(a) : scale_panel<false>(a);
 }
 
 void begin_floats() {
@@ -122,7 +132,7 @@ void end_floats() {
 }
 
 constexpr cpu::Engine engine(void (*begin)(), void (*end)()) {
-  return {kPanelQuads, 8, 128, kBlockRows, kTile, kUnit, kResidentBytes, panel, nullptr, fill, begin, end};
+  return {kPanelQuads, 8, 128, kBlockRows, kTile, kUnit, kBytesOfX, panel, nullptr, fill, begin, end};
 }
 
 }  // namespace

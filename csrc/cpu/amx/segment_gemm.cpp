@@ -18,6 +18,8 @@ constexpr int32_t kPanelQuads = 64;
 // Pieces between the products of a segment and their join: until then they are on their way to the first cache.
 constexpr int32_t kJoinDelay = 3;
 constexpr int kBuffers = kJoinDelay + 1;
+// Beyond the second cache: x is asked for ahead, and a row of w is decoded the less often.
+constexpr int32_t kBytesOfX = 4 << 20;
 
 // Tiles of x and of w hold kUnit quads of bf16: 16 rows of x, pairs of columns of 16 rows of w.
 template <int kUnit>
@@ -146,7 +148,7 @@ void fill(const cpu::FillArgs& a) { avx512::kBF16Engine.fill(a); }
 
 template <int kUnit>
 constexpr cpu::Engine engine(void (*begin)(), void (*end)()) {
-  return {kPanelQuads, 8, 128, kTile, kTile, kUnit, kResidentBytes, segments<kUnit>, nullptr, fill, begin, end};
+  return {kPanelQuads, 8, 128, kTile, kTile, kUnit, kBytesOfX, segments<kUnit>, nullptr, fill, begin, end};
 }
 
 }  // namespace
