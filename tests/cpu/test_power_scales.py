@@ -87,6 +87,24 @@ def test_bits_are_those_of_the_oracle(isa, pair, case):
         assert_oracle(x, w, k)
 
 
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("format", ["mxfp4", "mxint8"])
+def test_the_least_product_is_kept(isa, format, step):
+    """A row of w with one number, the least of its format: y is 2^-126, 2^-127 or 2^-128."""
+    m, n, k = 20, 18, 64
+    rng = default_rng(7)
+    least = borders(format, format)["least"][1][0] - 60
+    x = scaled_operand(rng, format, m, k, [-60], "plain")
+    w = scaled_operand(rng, format, n, k, [least + 60 - step], "plain")
+    for o in (x, w):
+        o.codes[:] = 0
+        o.codes[:, 40] = 1
+        o.matrix.values[:] = 0.0
+        o.matrix.values[:, 40] = 0.5 if format == "mxfp4" else 1.0
+    assert (multiply(x, w, k).double() == 2.0 ** (-126 - step)).all()
+    assert_oracle(x, w, k)
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("pair", [("mxfp8_e4m3", "mxfp8_e4m3"), ("mxfp8_e5m2", "mxfp4")], ids="-".join)
 def test_rows_of_floats_do_not_depend_on_the_batch(isa, pair, case):

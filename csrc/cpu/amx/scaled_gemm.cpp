@@ -1,7 +1,10 @@
 // Operands whose scales are powers of two, on tiles of bf16 that hold the scaled values: a tile of sums is y, and no
 // segment's sum leaves it (cpu/gemm_powers.h says why the bits are those of a join).
 //
-// Floors: M N K / 8192 tdpbf16ps, one in 16 cycles; the decoding of w, once for every kBytesOfX of x.
+// Floors: M N K / 8192 tdpbf16ps, one in 16 cycles; the decoding of w, once for every kBytesOfX of x. Measured on
+// Sapphire Rapids (M 512, N and K 4096, one thread): mxfp4 pairs 22 ms, of which the products take 12 where the first
+// floor is 5: each reads 1 KiB of x or w, and x comes from the second cache. Decoding takes 3 ms, and what is left
+// packing and quantizing of x and the output.
 #include "cpu/amx/engines.h"
 #include "cpu/amx/tile_gemm.h"
 #include "cpu/avx512/bf16_gemm.h"
