@@ -143,6 +143,20 @@ def test_a_scale_of_zeros_may_be_of_any_size(isa, x_format):
         assert_same(multiply(x, small, k, slice(9, 11)), got[9:11])
 
 
+def test_zeros_under_infinite_products_of_scales(isa):
+    """fl(2^100 * 2^100) is infinite, and fma(0, inf, y) is not a number, though the operands hold zeros."""
+    rng = default_rng(8)
+    m, n, k = 20, 18, 96
+    x, w = scaled_operand(rng, "mxfp4", m, k, [100], "plain"), scaled_operand(rng, "mxfp4", n, k, [0], "canonical")
+    scale = w.scale.numpy().copy()
+    scale[7, 2] = 227
+    w.codes[7, 32:48] = 0
+    w.matrix.values[7, 64:96] = 0.0
+    big = with_scales(w, "mxfp4", scale)
+    assert multiply(x, big, k)[:, 7].isnan().all()
+    assert_oracle(x, big, k)
+
+
 @pytest.mark.parametrize("power", [-133, -126, -120, -100, -60, 0, 60, 100, 118])
 def test_floats_beside_such_weights(isa, power):
     """Activations in bf16: bits of a row as of the row alone, whatever the size of either operand."""
