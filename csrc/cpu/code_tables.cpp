@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
+#include <cmath>
 #include <memory>
 #include <new>
 
@@ -25,6 +27,18 @@ void fill_floats(const ElementFormat& f, const float* codebook, float unit, Code
   for (int c = 0; t->has_borders && c < 128; ++c) {
     const int exponent = c >> f.mantissa;
     if (exponent == 0 || exponent == (1 << f.exponent) - 1) t->borders[c % 32] = t->bf16[c];
+  }
+}
+
+void fill_powers(CodeTables* t) {
+  t->powers_low = INT_MAX, t->powers_high = INT_MIN;
+  for (const float v : t->f32) {
+    if (v == 0.0f || !std::isfinite(v)) continue;
+    int exponent = 0;
+    auto integer = static_cast<int32_t>(std::frexp(v, &exponent) * 16777216.0f);  // of at most 24 bits
+    t->powers_high = std::max(t->powers_high, exponent);
+    for (exponent -= 24; integer % 2 == 0; integer /= 2) ++exponent;
+    t->powers_low = std::min(t->powers_low, exponent);
   }
 }
 
@@ -60,6 +74,7 @@ const CodeTables* make_tables(const ElementFormat& f, bool integers, std::atomic
   t->shift = int8_shift(f);
   t->u8_flip = -1;
   if (t->shift >= 0) fill_bytes(f, t.get());
+  fill_powers(t.get());
   if (integers) fill_floats(f, nullptr, pow2(t->shift), t.get());
   const CodeTables* other = nullptr;  // of a thread that was quicker
   return slot->compare_exchange_strong(other, t.get(), std::memory_order_acq_rel) ? t.release() : other;

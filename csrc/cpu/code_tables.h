@@ -19,6 +19,8 @@ struct CodeTables {
   int32_t u8_flip, u8_shift;  // u8[c] = (c ^ u8_flip) << u8_shift for every code; u8_flip -1: no such numbers
   bool has_low;               // whether any of f32_low is not 0
   int32_t low, high;          // least and largest value * 2^shift
+  // Finite values are multiples of 2^powers_low, below 2^powers_high in magnitude; not of codebooks.
+  int32_t powers_low, powers_high;
   // Signed floats of 8 bits with at most 4 of mantissa: the bf16 magnitudes of codes whose exponent field is all zeros
   // or all ones, by their low 5 bits.
   bool has_borders;

@@ -52,6 +52,7 @@ struct Call {
   bool use_wsum;                // x has an offset or zero points, w integer codes
   float w_factor[2], x_factor;  // 2^-shift
   int32_t partial_quads;
+  bool scaled;  // operands hold the scaled values
 };
 
 }  // namespace lowbit::cpu

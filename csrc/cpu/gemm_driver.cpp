@@ -171,7 +171,8 @@ Scales load_window(const Call& call, const Window& b, int64_t n0, int tiles, con
 
 // Decodes the weights of K block `b`. Pieces that follow each other in the codes and in the panel are one to the
 // engine.
-void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t n0, int tiles, const TaskScratch& t) {
+void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t n0, int tiles, PowerWindow window,
+                bool* misfit, const TaskScratch& t) {
   const Plan& plan = call.plan;
   const QMatrix& w = call.args.w;
   const Engine& engine = call.engine;
@@ -198,6 +199,9 @@ void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t 
     f.tail = static_cast<int32_t>(round_up(last->source_column + last->columns, kTileCols) - last->source_column -
                                   last->columns);
     f.out_stride = by_tile ? w_quad : tiles * w_quad;
+    f.scale_stride = width;
+    f.window = window;
+    f.misfit = misfit;
     const int64_t tile_stride = w_quad * (by_tile ? b.quads : engine.w_quads);
     for (int tile = 0; tile < tiles; ++tile) {
       f.row = n0 + tile * kTileRows;
@@ -206,6 +210,7 @@ void fill_block(const Call& call, const KBlock& b, int32_t first_piece, int64_t 
       const int64_t at = at_piece * width + tile * kTileRows;
       if (t.w_value_zero != nullptr) f.zero = t.w_value_zero + at;
       if (t.w_sum != nullptr) f.sum = t.w_sum + at;
+      f.scale = t.w_scale + at;
       engine.fill(f);
       // x is zero there, which is not enough where the panel may hold infinities
       if (!is_integer(plan.numbers)) {
@@ -254,9 +259,9 @@ struct Task {
   int64_t next;  // n0 of the task that this thread runs next; -1: none
 };
 
-// A task of the superblock of x at m0.
-void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_rows, const Task& task,
-              const TaskScratch& t) {
+// A task of the superblock of x at m0. False: a scale of w is outside of the window, and nothing is done.
+bool run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_rows, const Task& task,
+              PowerWindow window, const TaskScratch& t) {
   const auto [block0, block1, n0, tiles, done, next] = task;
   const GemmArgs& a = call.args;
   const Plan& plan = call.plan;
@@ -269,17 +274,19 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   if (call.raw) std::memset(t.carry, 0, static_cast<size_t>(rows * width) * 4);
   if (call.raw && plan.wide) std::memset(t.sums, 0, static_cast<size_t>(rows * width) * 8);
 
-  size_t window = 0;
+  size_t i_window = 0;
   Scales scales{};
   for (size_t i_block = 0; i_block < plan.blocks.size(); ++i_block) {
     const KBlock& b = plan.blocks[i_block];
-    if (i_block == 0 || static_cast<int32_t>(i_block) == plan.windows[window].block + plan.windows[window].blocks) {
-      if (i_block > 0) ++window;
-      scales = load_window(call, plan.windows[window], n0, tiles, t);
+    if (i_block == 0 || static_cast<int32_t>(i_block) == plan.windows[i_window].block + plan.windows[i_window].blocks) {
+      if (i_block > 0) ++i_window;
+      scales = load_window(call, plan.windows[i_window], n0, tiles, t);
     }
-    const int32_t first_piece = plan.windows[window].piece;
+    const int32_t first_piece = plan.windows[i_window].piece;
     if (!direct) {
-      fill_block(call, b, first_piece, n0, tiles, t);
+      bool misfit = false;
+      fill_block(call, b, first_piece, n0, tiles, window, &misfit, t);
+      if (misfit) return false;
     } else if (next >= 0) {  // values are read when a task begins: nothing else would be on its way then
       expect_values(call, a.w.scale, next, width, i_block, plan.blocks.size());
       expect_values(call, a.w.zero, next, width, i_block, plan.blocks.size());
@@ -384,17 +391,30 @@ void run_task(const Call& call, const PackedRows& x, int64_t m0, int64_t super_r
   f.out.data = static_cast<char*>(a.out.data) +
                ((m0 + row0) * a.out.row_stride + column * a.out.col_stride) * size_of(a.out.dtype);
   call.isa.finish(f);
+  return true;
 }
 
 // The engine of short segments for this call; nullptr: there is none.
 const Engine* find_segment_engine(const GemmArgs& args, const GemmIsa& isa, Numbers numbers) {
   if (numbers != Numbers::kInt8 && numbers != Numbers::kBF16) return nullptr;
-  if (args.xq == nullptr || (numbers == Numbers::kInt8 && !sums_are_products(args))) return nullptr;
+  if (numbers == Numbers::kInt8 && !sums_are_products(args)) return nullptr;
   const int32_t quads = segment_quads(args);
   for (const Engine* engine : isa.segments[numbers == Numbers::kInt8 ? 0 : 1]) {
+    // joins of whole tiles hide behind the products of the engine that takes more of them at once
+    if (args.xq == nullptr && engine != nullptr && engine->unit >= kFloatPartialQuads) continue;
     if (engine != nullptr && quads != 0 && quads <= engine->unit) return engine;
   }
   return nullptr;
+}
+
+// Whether operands may hold the scales, as far as formats and shapes tell.
+bool takes_scales(const GemmArgs& args, const GemmIsa& isa) {
+  const bool integers = is_integer_path(args);
+  const Engine* engine = isa.scaled[integers ? 0 : 1];
+  if (engine == nullptr || isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) return false;
+  if (!scales_are_powers(args) || (!integers && numbers_of(args) != Numbers::kBF16)) return false;
+  const int32_t quads = segment_quads(args);
+  return quads != 0 && quads <= engine->unit;
 }
 
 // Rows of x in a task, at most.
@@ -413,10 +433,9 @@ int panel_tiles(const Engine& engine) {
 // Of a panel, with `rest` tiles to go.
 int tiles_for(const Engine& engine, int64_t rest) { return rest == 1 ? 1 : rest == 2 ? 2 : panel_tiles(engine); }
 
-}  // namespace
-
-Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel) {
-  if (a.m == 0 || a.n == 0) return Status();
+// The product, with the scales in the operands where `scaled`; *misfit: they do not fit, and `out` is to be written
+// again.
+Status multiply(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel, bool scaled, bool* misfit) {
   const auto out_of_memory = [] { return Status(Code::kOutOfMemory, "gemm: no memory for the workspace"); };
   thread_local Plan plan_of_thread;  // cuts of few calls need new memory
   Plan& plan = plan_of_thread;
@@ -428,15 +447,21 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
     numbers = Numbers::kInt16;
   }
   if (isa.engines[static_cast<int>(Numbers::kPlanes)] != nullptr) numbers = Numbers::kPlanes;
-  const Engine* of_segments = find_segment_engine(a, isa, numbers);
+  const Engine* of_segments = scaled ? nullptr : find_segment_engine(a, isa, numbers);
   if (of_segments != nullptr) {
     if (is_integer(numbers) && !find_integer_tables(a, &plan)) return out_of_memory();
     numbers = Numbers::kBF16;
   }
-  const Engine& engine = of_segments != nullptr ? *of_segments : *isa.engines[static_cast<int>(numbers)];
+  if (scaled) {
+    if (a.xq != nullptr && code_tables(*a.xq->scale.codes.format) == nullptr) return out_of_memory();
+    numbers = Numbers::kBF16;
+  }
+  const Engine& engine = scaled                   ? *isa.scaled[is_integer_path(a) ? 0 : 1]
+                         : of_segments != nullptr ? *of_segments
+                                                  : *isa.engines[static_cast<int>(numbers)];
   if (!make_plan(a, numbers, engine.quads, engine.unit, &plan)) return out_of_memory();
-  Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads};
-  if (is_integer_path(a)) {
+  Call call{a, isa, engine, plan, a.out.dtype == DType::kI32, false, {1.0f, 1.0f}, 1.0f, partial_quads, scaled};
+  if (is_integer_path(a) && !scaled) {
     call.use_wsum = is_integer(numbers) && (call.plan.x_zero || call.plan.x->s8_offset != 0);
     for (int i = 0; i < 2; ++i) call.w_factor[i] = std::ldexp(1.0f, -call.plan.w[i]->shift);
     call.x_factor = std::ldexp(1.0f, -call.plan.x->shift);
@@ -465,7 +490,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
   if (rows_buffer == nullptr) return out_of_memory();
   Carver task_size{nullptr};
   carve_task(call, most_tiles, std::min(super_rows, chunk_rows), &task_size);
-  std::atomic<bool> failed{false};
+  std::atomic<bool> failed{false}, outside{false};
 
   for (int64_t m0 = 0; m0 < a.m; m0 += super_rows) {
     const int64_t rows = a.m - m0 < super_rows ? a.m - m0 : super_rows;
@@ -480,6 +505,14 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
       }
       for (int64_t b = begin; b < end; ++b) pack_block(call, m0, b, blocks, rows, x, scratch);
     });
+    PowerWindow window{};
+    if (scaled) {
+      Powers powers;
+      for (int64_t b = 0; b < blocks && !failed; ++b) powers.add(x.powers[b]);
+      const Powers values = plan.x != nullptr ? Powers{plan.x->powers_low, plan.x->powers_high} : powers;
+      *misfit = !failed && !find_window(*plan.w[0], powers, values, &window);
+      if (*misfit) return Status();
+    }
     const int64_t chunks =
         std::max(ceil_div(blocks, chunk_rows / engine.rows),
                  std::min(ceil_div(blocks, kLeastChunkRows / engine.rows), ceil_div(kTasks, n_blocks)));
@@ -490,7 +523,7 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         return;
       }
       if (engine.begin != nullptr) engine.begin();
-      for (int64_t task = begin; task < end; ++task) {
+      for (int64_t task = begin; task < end && !outside; ++task) {
         // what is still in cache of the task before: codes of weights, or x
         const bool x_stays = engine.resident_bytes > 0;
         const auto n_block_of = [&](int64_t t) { return x_stays ? t % n_blocks : t / chunks; };
@@ -506,13 +539,27 @@ Status blocked_gemm(const GemmArgs& a, const GemmIsa& isa, const Parallel& paral
         what.next = task + 1 < end ? first_tile(n_block_of(task + 1)) * kTileRows : -1;
         Carver task_carver{scratch};
         const TaskScratch t = carve_task(call, what.tiles, std::min(super_rows, chunk_rows), &task_carver);
-        run_task(call, x, m0, rows, what, t);
+        if (!run_task(call, x, m0, rows, what, window, t)) outside = true;
       }
       if (engine.end != nullptr) engine.end();
     });
     if (failed) return out_of_memory();
+    *misfit = outside;
+    if (*misfit) return Status();
   }
   return Status();
+}
+
+}  // namespace
+
+Status blocked_gemm(const GemmArgs& args, const GemmIsa& isa, const Parallel& parallel) {
+  if (args.m == 0 || args.n == 0) return Status();
+  bool misfit = true;
+  if (takes_scales(args, isa)) {
+    Status status = multiply(args, isa, parallel, true, &misfit);
+    if (!misfit || !status.ok()) return status;
+  }
+  return multiply(args, isa, parallel, false, &misfit);
 }
 
 }  // namespace lowbit::cpu

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "cpu/gemm_plan.h"
+#include "cpu/gemm_powers.h"
 #include "cpu/plane_product.h"
 
 namespace lowbit::cpu {
@@ -79,6 +80,12 @@ struct FillArgs {
   int32_t* sum;        // integers: [16] sums over the piece
   void* out;           // of the first quad
   int64_t out_stride;  // bytes from quad to quad
+  // Of GemmIsa::scaled, what the values are multiplied by: [16] a unit of quads, the units scale_stride apart. misfit:
+  // set where a scale of values outside of the window is met.
+  const float* scale;
+  int64_t scale_stride;
+  PowerWindow window;
+  bool* misfit;
 };
 
 // A row of x, the columns of one piece.
@@ -145,9 +152,12 @@ struct GemmIsa {
                     int64_t out_stride);
   void (*finish)(const FinishArgs& args);
   PlaneProduct planes;  // with an engine of kPlanes: what it is for
-  // Where every segment of two operands of codes is one piece of at most Engine::unit quads, by ascending unit: in the
-  // place of kInt8, with both operands as bf16, and of kBF16. The same bits; may be absent.
+  // Where every segment is one piece of at most Engine::unit quads, by ascending unit: in the place of kInt8, with both
+  // operands as bf16, and of kBF16. The same bits; may be absent.
   const Engine* segments[2][kSegmentEngines] = {};
+  // Where scales_are_powers() and segments are of at most Engine::unit quads: operands of bf16 that hold the scaled
+  // values, in the place of kInt8 and of kBF16. The same bits; may be absent.
+  const Engine* scaled[2] = {};
 };
 
 // The GEMM of ref/gemm_args.h.

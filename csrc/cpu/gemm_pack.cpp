@@ -68,8 +68,9 @@ void pack_units(const Engine& engine, const Piece& p, const char* row, char* out
   }
 }
 
-// Row m of x in the engine's numbers. `codes` and `floats` hold K elements each.
-const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, char* numbers) {
+// Row m of x in the engine's numbers. `codes` and `floats` hold K elements each. `scales`: what the values are
+// multiplied by, one a block; null: nothing.
+const void* x_row(const Call& call, int64_t m, const float* scales, uint8_t* codes, float* floats, char* numbers) {
   const GemmArgs& a = call.args;
   const GemmIsa& isa = call.isa;
   const int64_t k = a.k;
@@ -88,6 +89,13 @@ const void* x_row(const Call& call, int64_t m, uint8_t* codes, float* floats, ch
     isa.lookup32(codes, k, *call.plan.x, floats);
     if (a.xq->zero) {
       for (int64_t c = 0; c < k; ++c) floats[c] -= a.xq->zero.at(m, c);
+    }
+    if (scales != nullptr) {
+      const int64_t block = a.xq->scale.block.cols;
+      for (int64_t c0 = 0; c0 < k; c0 += block, ++scales) {
+        const float scale = *scales;
+        for (int64_t c = c0; c < std::min(c0 + block, k); ++c) floats[c] *= scale;
+      }
     }
   } else {
     const Matrix& x = a.x;
@@ -119,8 +127,9 @@ PackedRows carve_rows(const Call& call, int64_t rows, Carver* carver) {
   if (integer) p.sum = carver->take<int32_t>(values);
   if (call.use_wsum) p.zero = carver->take<int32_t>(values);
   if (plan.w_float_zero) p.float_sum = carver->take<float>(values);
-  if (plan.x_scale_along_k) p.scale = carver->take<float>(values);
+  if (plan.x_scale_along_k && !call.scaled) p.scale = carver->take<float>(values);
   p.row_scale = carver->take<float>(rows);
+  if (call.scaled) p.powers = carver->take<Powers>(blocks_of(call.engine, rows));
   return p;
 }
 
@@ -146,11 +155,15 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
   const CodeTables* scale_tables =
       scale_rows && xq->scale.codes.format != nullptr ? code_tables(*xq->scale.codes.format) : plan.x;
   const bool by_row = scale_rows && scale_tables != nullptr;
+  Powers powers;
   for (int64_t r = begin; r < end; ++r) {
     const int64_t m = m0 + r;
-    const void* row = x_row(call, m, codes, floats, numbers);
-    if (by_row) {
-      load_row(call.isa, xq->scale, *scale_tables, m, 0, ceil_div(a.k, xq->scale.block.cols), codes, scales);
+    const int64_t row_scales = by_row ? ceil_div(a.k, xq->scale.block.cols) : 0;
+    if (by_row) load_row(call.isa, xq->scale, *scale_tables, m, 0, row_scales, codes, scales);
+    const void* row = x_row(call, m, call.scaled && by_row ? scales : nullptr, codes, floats, numbers);
+    if (call.scaled) {
+      powers.add(by_row ? scaled_powers(*plan.x, scales, row_scales)
+                        : float_powers(static_cast<const uint16_t*>(row), a.k));
     }
     char* to = nullptr;
     int64_t at = 0;
@@ -194,7 +207,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
         segment_sum = (p.first ? 0 : segment_sum) + sum;
       }
       if (plan.w_float_zero) out.float_sum[at] = static_cast<float>(segment_sum);
-      if (plan.x_scale_along_k) {
+      if (out.scale != nullptr) {
         const float scale = by_row ? scales[value_column(xq->scale, p)] : xq->scale.at(m, p.column);
         out.scale[at] = scale * call.x_factor;
       }
@@ -205,6 +218,7 @@ void pack_block(const Call& call, int64_t m0, int64_t block, int64_t blocks, int
                        : xq != nullptr && xq->scale ? xq->scale.at(m, 0) * call.x_factor
                                                     : call.x_factor;
   }
+  if (call.scaled) out.powers[block] = powers;
 }
 
 }  // namespace lowbit::cpu

@@ -14,6 +14,7 @@ struct PackedRows {
   float* float_sum;
   float* scale;
   float* row_scale;  // [rows]
+  Powers* powers;    // [block], where scales are part of x
 };
 
 inline int64_t blocks_of(const Engine& engine, int64_t rows) { return ceil_div(rows, engine.rows); }

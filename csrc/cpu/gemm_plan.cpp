@@ -91,8 +91,10 @@ bool find_integer_tables(const GemmArgs& args, Plan* plan) {
 int32_t segment_quads(const GemmArgs& args) {
   if (args.w.high != nullptr) return 0;
   int64_t columns = args.k;
-  for (const BlockValues* v : {&args.w.scale, &args.w.zero, &args.xq->scale, &args.xq->zero}) {
-    if (!*v || v->block.cols == 0) continue;
+  const QMatrix* xq = args.xq;
+  for (const BlockValues* v :
+       {&args.w.scale, &args.w.zero, xq != nullptr ? &xq->scale : nullptr, xq != nullptr ? &xq->zero : nullptr}) {
+    if (v == nullptr || !*v || v->block.cols == 0) continue;
     if (v->block.cols % kTileCols != 0) return 0;
     columns = min_end(columns, v->block.cols);
   }

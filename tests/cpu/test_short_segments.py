@@ -4,7 +4,7 @@ every number of rows, with segments that fill a tile of the matrix unit and that
 import lowbit  # noqa: F401
 import pytest
 import torch
-from compare import assert_bits
+from compare import assert_bits, assert_near
 from numpy.random import default_rng
 from operands import Operand, operand
 from oracle import gemm
@@ -50,6 +50,23 @@ def test_rows_do_not_depend_on_the_batch(isa, pair):
     whole = multiply(x, w, k)
     for begin, end in [(0, 1), (3, 5), (7, 23), (20, 51), (60, 100)]:
         assert torch.equal(multiply(x, w, k, slice(begin, end)), whole[begin:end])
+
+
+@pytest.mark.parametrize("weight", ["nvfp4", "nvint4", "int4:g16", "int3:g12", "int4:g16 zero", "int4:g32", "mxfp4"])
+def test_rows_of_floats_do_not_depend_on_the_batch(isa, weight):
+    rng = default_rng(3)
+    n, k = 70, 331
+    format, _, zero = weight.partition(" ")
+    w = operand(rng, format, n, k, layout="tile16", zero="int" if zero else None)
+    x = torch.from_numpy(rng.standard_normal((100, k))).to(torch.bfloat16)
+
+    def product(rows: slice) -> torch.Tensor:
+        return OPS.dequant_gemm(x[rows], w.codes, w.scale, w.zero, w.format, w_scale2=w.scale2, out_dtype=torch.float32)
+
+    whole = product(slice(0, 100))
+    assert_near(whole, gemm.dense(x.double().numpy()), w.matrix)
+    for begin, end in [(0, 1), (3, 5), (7, 23), (20, 51), (60, 100)]:
+        assert torch.equal(product(slice(begin, end)), whole[begin:end])
 
 
 def test_scales_below_the_normal_numbers(isa):

@@ -13,13 +13,9 @@
 namespace lowbit::amx {
 namespace {
 
-struct BF16Math {
+struct BF16Math : BF16Products {
   using Number = float;
   static constexpr int kStepQuads = 8;
-  static LOWBIT_INLINE void dot00() { _tile_dpbf16ps(0, 4, 6); }
-  static LOWBIT_INLINE void dot01() { _tile_dpbf16ps(1, 4, 7); }
-  static LOWBIT_INLINE void dot10() { _tile_dpbf16ps(2, 5, 6); }
-  static LOWBIT_INLINE void dot11() { _tile_dpbf16ps(3, 5, 7); }
 
   static LOWBIT_INLINE __m512 load(const float* p) { return _mm512_loadu_ps(p); }
   static LOWBIT_INLINE void store(float* p, __m512 v) { _mm512_storeu_ps(p, v); }

@@ -21,4 +21,7 @@ extern const cpu::Engine kBF16Engine;
 extern const cpu::Engine kIntegerSegmentEngines[2];
 extern const cpu::Engine kFloatSegmentEngines[2];
 
+// For scales that are powers of two: of integers, and of floats with denormals flushed.
+extern const cpu::Engine kScaledEngines[2];
+
 }  // namespace lowbit::amx

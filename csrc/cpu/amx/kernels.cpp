@@ -53,6 +53,7 @@ cpu::GemmIsa gemm_isa(int64_t rows) {
       isa.segments[0][i] = &kIntegerSegmentEngines[i];
       isa.segments[1][i] = &kFloatSegmentEngines[i];
     }
+    for (int i = 0; i < 2; ++i) isa.scaled[i] = &kScaledEngines[i];
   }
   return isa;
 }

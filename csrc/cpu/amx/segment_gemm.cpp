@@ -1,11 +1,11 @@
-// Two operands of codes with segments of at most 16 or 32 columns, on tiles of bf16: a segment's sum leaves the tiles
+// Segments of at most 16 or 32 columns whose scales are any numbers, on tiles of bf16: a segment's sum leaves the tiles
 // after one tdpbf16ps. Of integers the products and their sums are exact in fp32, which saves the joins a conversion;
 // of floats they are those of kBF16Engine. y stays in registers through a K block, and products run ahead of the joins.
 //
 // Floors, for 16 x 16 sums: 16 cycles of tdpbf16ps; 32 vector instructions of the join over two ports; 16 stores of the
 // tile's rows; 57 loads (65 of 32 columns), two a cycle. A loop of nothing else that reads the first cache takes 58
 // (75) cycles on Sapphire Rapids, and 20 % more where x of 32 columns comes from the second; the stores, the loads and
-// the vector instructions add up where they should overlap. In products of 512 rows a third of the time is not the
+// the vector instructions add up where they should overlap. In products of 512 rows a quarter of the time is not the
 // loop's.
 #include "cpu/amx/engines.h"
 #include "cpu/amx/tile_gemm.h"
@@ -18,6 +18,8 @@ constexpr int32_t kPanelQuads = 64;
 // Pieces between the products of a segment and their join: until then they are on their way to the first cache.
 constexpr int32_t kJoinDelay = 3;
 constexpr int kBuffers = kJoinDelay + 1;
+// Beyond the second cache: x is asked for ahead, and a row of w is decoded the less often.
+constexpr int32_t kBytesOfX = 4 << 20;
 
 // Tiles of x and of w hold kUnit quads of bf16: 16 rows of x, pairs of columns of 16 rows of w.
 template <int kUnit>
@@ -146,7 +148,7 @@ void fill(const cpu::FillArgs& a) { avx512::kBF16Engine.fill(a); }
 
 template <int kUnit>
 constexpr cpu::Engine engine(void (*begin)(), void (*end)()) {
-  return {kPanelQuads, 8, 128, kTile, kTile, kUnit, kResidentBytes, segments<kUnit>, nullptr, fill, begin, end};
+  return {kPanelQuads, 8, 128, kTile, kTile, kUnit, kBytesOfX, segments<kUnit>, nullptr, fill, begin, end};
 }
 
 }  // namespace

@@ -57,6 +57,13 @@ LOWBIT_INLINE void load_step(const char* x, const char* w, int64_t tile_stride) 
   }
 }
 
+struct BF16Products {
+  static LOWBIT_INLINE void dot00() { _tile_dpbf16ps(0, 4, 6); }
+  static LOWBIT_INLINE void dot01() { _tile_dpbf16ps(1, 4, 7); }
+  static LOWBIT_INLINE void dot10() { _tile_dpbf16ps(2, 5, 6); }
+  static LOWBIT_INLINE void dot11() { _tile_dpbf16ps(3, 5, 7); }
+};
+
 // between(i): after the products of C i.
 template <class Math, int kA, int kB, class F>
 LOWBIT_INLINE void multiply_step(const F& between) {
