@@ -150,7 +150,7 @@ class QuantTensor:
 
     def prepack(self, layout: str = "tile16") -> QuantTensor:
         """The same weight in the layout that kernels read; itself where it has none. With "tile16" numbers of a column
-        of scales and zero points lie together, as rows of codes do, where each row has its own: their shapes stay."""
+        of scales and zero points lie together where each row has its own and they are few: their shapes stay."""
         if self.layout != "canonical" or not self.can_prepack:
             return self
         codes = torch.ops.lowbit.prepack(self.codes, self.spec.element, self.shape[1], layout=layout)
@@ -262,9 +262,15 @@ class QuantTensor:
             )
 
 
+# of scales or zero points: those of more come from memory, quicker as one stream of rows than as parts of columns
+_MOST_BY_COLUMNS = 1 << 16
+
+
 def _by_columns(part: Tensor | None) -> Tensor | None:
-    """The same numbers, stored column by column."""
-    return part if part is None or part.dim() != 2 else part.t().contiguous().t()
+    """The same numbers, stored column by column where they are few."""
+    if part is None or part.dim() != 2 or part.numel() > _MOST_BY_COLUMNS:
+        return part
+    return part.t().contiguous().t()
 
 
 def canonical_shape(spec: FormatSpec, rows: int, cols: int) -> tuple[int, ...]:

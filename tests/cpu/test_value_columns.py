@@ -89,3 +89,10 @@ def test_prepacked_weights_hold_columns() -> None:
     assert other.scale.is_contiguous()
     assert other.zero is not None
     assert other.zero.is_contiguous()
+
+
+def test_many_scales_stay_in_rows() -> None:
+    held = QuantTensor.quantize(torch.randn(1025, 1024), "int4:g16")
+    packed = held.prepack()
+    assert packed.scale is not None
+    assert packed.scale.is_contiguous()
