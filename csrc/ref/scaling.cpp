@@ -216,14 +216,10 @@ void read_blocks(const BlockValues& v, int64_t r, int64_t first, int64_t count, 
     }
   }
   if (v.second != nullptr) {
-    int64_t same_until = first;
-    float second = 1;
-    for (int64_t j = first; j < first + count; ++j) {
-      if (j == same_until) {
-        second = v.second->at(i, j);
-        same_until = v.second->block_end(j, first + count);
-      }
-      out[j - first] *= second;
+    for (int64_t j = first; j < first + count;) {
+      const float second = v.second->at(i, j);
+      const int64_t end = v.second->block_end(j, first + count);
+      for (; j < end; ++j) out[j - first] *= second;
     }
   }
   for (int64_t j = 0; j < count && v.unit != 1.0f; ++j) out[j] *= v.unit;

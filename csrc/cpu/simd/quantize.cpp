@@ -443,8 +443,8 @@ class FloatArray {
 };
 
 // Extents of all blocks, for scales that no single row tells. `of_rows` and `low_of_rows` are as large as if every row
-// had blocks of its own: rows are the tasks, so that one block for all of the matrix is not one thread's work. False
-// when a value is not finite.
+// had blocks of its own: rows are the tasks, so that one block for all of the matrix is not one thread's work. They may
+// be `extent` and `low` where every row has. False when a value is not finite.
 bool extents(const QuantizeArgs& a, const FloatArray& of_rows, const FloatArray& low_of_rows, const FloatArray& extent,
              const FloatArray& low, const Parallel& parallel) {
   const BlockStore& s = a.scaling.scale;
@@ -475,7 +475,7 @@ bool extents(const QuantizeArgs& a, const FloatArray& of_rows, const FloatArray&
     }
   });
   if (!good.load()) return false;
-  for (int64_t r = 0; r < a.rows; ++r) {
+  for (int64_t r = 0; extent.get() != of_rows.get() && r < a.rows; ++r) {
     const int64_t to = (block.rows == 0 ? 0 : r / block.rows) * s.cols;
     for (int64_t j = 0; j < s.cols; ++j) {
       extent[to + j] = std::max(extent[to + j], of_rows[r * s.cols + j]);
@@ -556,8 +556,10 @@ Status quantize(const QuantizeArgs& a, const Parallel& parallel) {
   if (!job.fused && a.scaling.scale.data != nullptr) {
     const int64_t blocks = a.scaling.scale.rows * a.scaling.scale.cols, of_rows = a.rows * a.scaling.scale.cols;
     const bool range = a.scaling.asymmetric;
-    const FloatArray high(of_rows), low(range ? of_rows : 0), extent(blocks), least(range ? blocks : 0);
-    if (!high || !low || !extent || !least) return Status(Code::kOutOfMemory, "");
+    const int64_t shared = a.scaling.spec.block.rows == 1 ? 0 : blocks;
+    const FloatArray high(of_rows), low(range ? of_rows : 0), most(shared), lowest(range ? shared : 0);
+    const FloatArray &extent = shared ? most : high, &least = shared ? lowest : low;
+    if (!high || !low || !most || !lowest) return Status(Code::kOutOfMemory, "");
     if (!extents(a, high, low, extent, least, parallel)) return ref::quantize(a, parallel);
     if (is_two_level(a.scaling)) {
       if (!two_level(a.scaling, extent.get(), parallel)) return ref::quantize(a, parallel);
