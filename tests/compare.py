@@ -9,8 +9,8 @@ OVERFLOW = {torch.float32: 2.0**128 * (1 - 2.0**-25), torch.bfloat16: 2.0**128 *
 
 
 def vectors_of(isa: str) -> str:
-    """The ISA whose kernels `isa` runs beside products: AMX has tiles for these alone."""
-    return "avx512" if isa == "amx" else isa
+    """The ISA whose kernels `isa` runs beside products: AMX and AVX-VNNI differ in these alone."""
+    return {"amx": "avx512", "avxvnni": "avx2"}.get(isa, isa)
 
 
 def assert_bits(got: torch.Tensor, want: np.ndarray) -> None:

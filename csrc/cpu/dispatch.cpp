@@ -40,7 +40,7 @@ struct Isa {
   void (*override)(Kernels*);
 };
 
-#if defined(LOWBIT_HAVE_AVX2) || defined(LOWBIT_HAVE_AVXVNNI)
+#ifdef LOWBIT_HAVE_AVX2
 bool has_avx2() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
@@ -66,7 +66,7 @@ constexpr Isa kIsas[] = {
 #ifdef LOWBIT_HAVE_AVX512
     {"avx512", has_avx512, avx512::override_kernels},
 #endif
-#ifdef LOWBIT_HAVE_AVXVNNI
+#if defined(LOWBIT_HAVE_AVXVNNI) && defined(LOWBIT_HAVE_AVX2)
     {"avxvnni", [] { return has_avx2() && __builtin_cpu_supports("avxvnni"); }, avxvnni::override_kernels},
 #endif
 #ifdef LOWBIT_HAVE_AVX2

@@ -1,5 +1,5 @@
 // The instances of the block-scaled engines: MXFP8, MXFP6, MXFP4 and NVFP4 pairs by mma.sync with the scales of their
-// blocks, fp32 sums of at most 128 columns. Serve scaled_gemm on sm_12x; empty elsewhere.
+// blocks, fp32 sums of at most 128 columns. Serve scaled_gemm on sm_12x.
 #include "cuda/tile/gemm_instances.cuh"
 
 namespace lowbit::cuda {

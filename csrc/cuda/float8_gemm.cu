@@ -1,5 +1,5 @@
 // The instances of the FP8 engines: codes by mma m16n8k32, fp32 sums of at most 128 products. Serve scaled_gemm where
-// both operands are FP8; empty but on sm_89 and sm_12x.
+// both operands are FP8, on sm_89 and sm_12x.
 #include "cuda/tile/gemm_instances.cuh"
 
 namespace lowbit::cuda {

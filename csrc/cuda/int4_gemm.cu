@@ -1,5 +1,5 @@
-// The instances of the s4 engine: 4-bit codes by mma m16n8k64, exact. Serve 4-bit integer pairs without zero points;
-// empty but on sm_80 to sm_89.
+// The instances of the s4 engine: 4-bit codes by mma m16n8k64, exact. Serve 4-bit integer pairs without zero points, on
+// sm_80 to sm_89.
 #include "cuda/tile/gemm_instances.cuh"
 
 namespace lowbit::cuda {

@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -136,22 +136,17 @@ def occupancy(kernel: Kernel, arch: str, threads: int, dynamic_shared: int = 0) 
 
 @dataclass
 class Row:
-    """What a kernel must be made of. `per_arch` adds to `needs` where the machine differs; `never` may not be there.
+    """What a kernel must be made of, and on which architectures it is there; `never` may not be in it.
 
     Local memory is never allowed: neither spills nor arrays that are indexed at run time. Nor is a tensor instruction
-    that no row asks for on the architecture: where an engine is not native, ptxas makes it of several others, and the
-    kernel must be empty.
+    that the row does not ask for: where an engine is not native, ptxas makes it of several others.
     """
 
     kernel: str  # pattern of its whole name
     threads: int  # a block of the usual launch
     needs: tuple[str, ...] = ()
-    per_arch: dict[str, tuple[str, ...]] = field(default_factory=dict)
     never: tuple[str, ...] = ()
     archs: tuple[str, ...] = ("80", "89", "90", "120f")
-
-    def wanted(self, arch: str) -> tuple[str, ...]:
-        return (*self.needs, *self.per_arch.get(arch, ()))
 
 
 # what multiplies on tensor cores
@@ -159,10 +154,10 @@ TENSOR = re.compile(r"[A-Z]*MMA")
 
 
 def faults(kernel: Kernel, row: Row, arch: str) -> list[str]:
-    wanted = row.wanted(arch)
-    found = [f"lacks {o}" for o in wanted if not kernel.has(o)]
+    found = [] if arch in row.archs else [f"is there for sm_{arch}"]
+    found += [f"lacks {o}" for o in row.needs if not kernel.has(o)]
     found += [f"has {o}" for o in row.never if kernel.has(o)]
-    tensor = {o.split(".")[0] for o in wanted}
+    tensor = {o.split(".")[0] for o in row.needs}
     for opcode in kernel.opcodes:
         name = opcode.split(".")[0]
         if name in ("LDL", "STL") or (TENSOR.fullmatch(name) and name not in tensor):
@@ -208,9 +203,8 @@ COPIES = ("LDGSTS.E.BYPASS.128", "LDGDEPBAR")
 
 
 def gemm(engine: str, bits: str, multiply: str, *, archs: tuple[str, ...] = ("80", "89", "90", "120f")) -> Row:
-    """Both loops of an engine; empty kernels where it is not native."""
-    needs = (multiply, *COPIES)
-    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, per_arch=dict.fromkeys(archs, needs))
+    """Both loops of an engine, where it is native."""
+    return Row(rf"{LOOPS}<{engine}, {bits}>", 128, (multiply, *COPIES), archs=archs)
 
 
 FLOAT8 = {"false": "E4M3", "true": "E5M2"}
@@ -241,8 +235,7 @@ GEMM = [
         gemm(rf"BlockScaledEngine<\(BlockScaled\){i + 1}>", "[0468]", multiply, archs=("120f",))
         for i, multiply in enumerate(BLOCKS)
     ),
-    Row(r"binary_gemm<\d, [1248]>", 128,
-        per_arch=dict.fromkeys(("80", "89", "90"), ("BMMA.168256.AND.POPC", "LDSM.16.M88.4"))),
+    Row(r"binary_gemm<\d, [1248]>", 128, ("BMMA.168256.AND.POPC", "LDSM.16.M88.4"), archs=("80", "89", "90")),
 ]  # fmt: skip
 STRIPES = [Row("join_stripes<(true|false)>", 128, ("LDG.E", "STG.E", "FFMA"))]
 # Sides of a change of layout: 0 rows of codes, 1 mma64, 2 tile16, whose words lie apart by rows.

@@ -1,5 +1,5 @@
 // The vectors of cpu/simd/vector.h on AVX2, FMA and F16C: 8 lanes, masks in vectors. Also compiled with AVX-VNNI, in
-// that row's namespace. Static, as all of this folder's headers.
+// that namespace. Static, as all of this folder's headers.
 #pragma once
 
 #include <immintrin.h>

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include "cuda/ptx/features.cuh"
-
 namespace lowbit::cuda::ptx {
 
 // Two floats to two 16-bit ones, `low` in the low half; ties to even.
@@ -46,29 +44,5 @@ __device__ __forceinline__ uint32_t cvt_pack_sat_s8_s32(int32_t a, int32_t b, ui
   asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
 }
-
-#if LOWBIT_HAS_FP8_CVT
-__device__ __forceinline__ uint16_t cvt_rn_satfinite_e4m3x2_f32(float high, float low) {
-  uint16_t d;
-  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(d) : "f"(high), "f"(low));
-  return d;
-}
-__device__ __forceinline__ uint16_t cvt_rn_satfinite_e5m2x2_f32(float high, float low) {
-  uint16_t d;
-  asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(d) : "f"(high), "f"(low));
-  return d;
-}
-// Exact: every FP8 value is a half.
-__device__ __forceinline__ uint32_t cvt_rn_f16x2_e4m3x2(uint16_t codes) {
-  uint32_t d;
-  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(d) : "h"(codes));
-  return d;
-}
-__device__ __forceinline__ uint32_t cvt_rn_f16x2_e5m2x2(uint16_t codes) {
-  uint32_t d;
-  asm("cvt.rn.f16x2.e5m2x2 %0, %1;" : "=r"(d) : "h"(codes));
-  return d;
-}
-#endif
 
 }  // namespace lowbit::cuda::ptx

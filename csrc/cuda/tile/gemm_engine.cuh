@@ -62,7 +62,7 @@ struct FloatEngine : Engine {
     }
   }
 };
-// FP8 codes, fp32 sums. Where an architecture has no such instruction its kernels are empty and are not chosen.
+// FP8 codes, fp32 sums.
 template <bool kWeightE5M2, bool kInputE5M2>
 struct Float8Engine : Engine {
   using Sum = float;
@@ -145,7 +145,7 @@ struct FloatWeights : E {
 template <class E, int kBits>
 inline constexpr int kLift = E::kInteger && !E::kFloatWeights && !E::kNibbles && kBits > 0 ? 8 - kBits : 0;
 
-// Whether the architecture being compiled for has the engine's instruction.
+// Whether the PTX being compiled has the engine's instruction: else its kernels are empty.
 template <class E>
 struct IsNative {
   static constexpr bool value = true;
