@@ -17,7 +17,8 @@ Reads and copies in GB/s (of a copy the payload once), instructions in thousand 
 PRODUCTS = """
 ## Products, {n} x {k}, {threads}
 
-Microseconds, medians of calls that took turns. "Of limit": the time of the weight's bytes at the bandwidth of the same
+Microseconds, medians of calls that took turns; at M = 1 each after one on another copy of the weight, so that its code
+is in the caches and its weight in memory. "Of limit": the time of the weight's bytes at the bandwidth of the same
 minute, or of the operations at the measured peak, whichever is longer ("bound"), over the time taken. "Error" is
 relative to the same weight with exact activations. \\* marks a spread above 15 %.{scaling}
 

@@ -33,8 +33,9 @@ CHECK = -1
 
 def copy_count() -> int:
     """Copies of a weight that a candidate rotates among: while M = 1 each round reads PROBE_BYTES for its probe, so
-    that between two turns of a copy more than the caches hold went through them."""
-    return microbench.cache_bytes() // PROBE_BYTES + 2
+    that between two turns of a copy, also where one leads the next round's, more than the caches hold went through
+    them."""
+    return microbench.cache_bytes() // PROBE_BYTES + 3
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,28 @@ def test_calls_take_turns_in_both_orders() -> None:
     assert {name: len(t) for name, t in times.items()} == {"a": 2, "b": 2, "c": 2}
 
 
+def test_a_turn_that_does_not_count_leads_each() -> None:
+    order: list[tuple[str, int]] = []
+    calls = {name: lambda turn, name=name: order.append((name, turn)) for name in "ab"}
+    times = microbench.interleaved(calls, 1, lead=True)
+    assert order == [("a", -1), ("a", 0), ("b", -1), ("b", 0), ("b", 0), ("b", 1), ("a", 0), ("a", 1)]
+    assert {name: len(t) for name, t in times.items()} == {"a": 1, "b": 1}
+
+
+def test_products_of_one_row_have_a_lead(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    led: dict[int, bool] = {}
+    sampled = microbench.sampled
+
+    def watch(calls: Any, *rest: Any, lead: bool) -> Any:
+        led[len(led)] = lead
+        return sampled(calls, *rest, lead=lead)
+
+    monkeypatch.setattr(microbench, "sampled", watch)
+    case, dense = cases.Product(32, 64, "int4:g32", ("int8:row",), (1, 17)), torch.randn(32, 64)
+    list(products.measure(case, dense, limits, 1, products.PeerCache(()), probe_bytes=4096))  # type: ignore[arg-type]
+    assert led == {0: True, 1: False}
+
+
 def test_spread_is_between_the_quartiles() -> None:
     sample = Sample.of([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (sample.median, sample.least, sample.spread) == (3.0, 1.0, pytest.approx(2 / 3))
@@ -356,9 +378,9 @@ def test_effort_shortens_a_row(limits: Limits, monkeypatch: pytest.MonkeyPatch) 
     asked: list[tuple[int, float, int, float]] = []
     sampled = microbench.sampled
 
-    def watch(calls: Any, rounds: int, seconds: float, tries: int, most: float, judged: Any) -> Any:
+    def watch(calls: Any, rounds: int, seconds: float, tries: int, most: float, judged: Any, lead: bool) -> Any:
         asked.append((rounds, seconds, tries, most))
-        return sampled(calls, rounds, 0.0, tries, most, judged)
+        return sampled(calls, rounds, 0.0, tries, most, judged, lead)
 
     monkeypatch.setattr(microbench, "sampled", watch)
     case, dense = cases.Product(32, 64, "int4:g32", ("int8:row",), (3, 17)), torch.randn(32, 64)
