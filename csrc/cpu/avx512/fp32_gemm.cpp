@@ -1,5 +1,5 @@
-// The fp32 engine: weights decoded to fp32, FMA with broadcast activations, for activations or formats that are not
-// exact in bf16. Operand c of a tile is its column c.
+// The fp32 engines: weights decoded to fp32, FMA with broadcast activations; one for activations or formats that are
+// not exact in bf16, one with the sums of vdpbf16ps. They cut sums elsewhere, and are the same code.
 //
 // Floors: the weight's packed bytes over the memory bandwidth (M small); M N K / 16 FMA over 2 a cycle.
 #include "cpu/avx512/bf16_gemm.h"
@@ -8,9 +8,9 @@
 namespace lowbit::avx512 {
 namespace {
 
-// The sums of vdpbf16ps, which adds the products of a pair one after the other, each fused, the odd column first:
-// operands are columns 2, 0, 3, 1 (bf16_gemm.cpp pairs 0, 2 and 1, 3).
-struct BF16FmaMath : F32Math {
+// vdpbf16ps adds the products of a pair one after the other, each fused, the odd column first: operands are columns 2,
+// 0, 3, 1 (bf16_gemm.cpp pairs 0, 2 and 1, 3).
+struct FmaMath : F32Math {
   static constexpr int word(int operand) { return operand == 0 ? 2 : operand == 1 ? 0 : operand == 2 ? 3 : 1; }
 
   template <int kBits>
@@ -35,7 +35,7 @@ struct BF16FmaMath : F32Math {
 
 }  // namespace
 
-const cpu::Engine kF32Engine = engine<F32Math>(64);
-const cpu::Engine kBF16FmaEngine = engine<BF16FmaMath>(128);  // as many quads as kBF16Engine: sums are cut alike
+const cpu::Engine kF32Engine = engine<FmaMath>(64);
+const cpu::Engine kBF16FmaEngine = engine<FmaMath>(128);  // as many quads as kBF16Engine: sums are cut alike
 
 }  // namespace lowbit::avx512
