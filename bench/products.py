@@ -174,7 +174,7 @@ def _row(
     rounds = round(effort * (ROUNDS if m <= FEW_ROWS else ROUNDS_BEYOND))
     samples = microbench.sampled(
         calls, max(microbench.FEWEST, rounds), effort * seconds, 2 if effort == 1 else 1, effort * MOST_SECONDS,
-        _deciding, lead=m == 1,
+        _deciding, lead=timed if m == 1 else (),
     )  # fmt: skip
     spread = max(samples[name].spread for name in _deciding(samples))
     read = probe_bytes / samples[PROBE].median if probe is not None else ceilings.rates[f"read_{pages}"][threads]

@@ -102,20 +102,20 @@ def interleaved(
     rounds: int,
     seconds: float = 0.0,
     most: float = math.inf,
-    lead: bool = False,
+    lead: Collection[str] = (),
 ) -> dict[str, list[float]]:
     """Seconds of each call. They take turns, in both orders by turns, since a call finds the caches and clock that the
     one before left: `rounds` times, and on until `seconds` are over, after one round that does not count. A call is
     given the number of its round; one that took `most` seconds in all takes no more turns than FEWEST. One that works
     in another thread may say by an attribute `seconds` how long its last turn took, without the way there and back.
-    `lead`: before each turn that of the round before, which does not count, so that its code is in the caches, as in a
-    model that calls it layer after layer."""
+    `lead`: names of calls whose turn comes after that of the round before once more, which does not count, so that
+    their code is in the caches, as in a model that calls it layer after layer."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     end, turn = time.perf_counter() + seconds, 0
     going = list(calls)
     while going and (turn <= rounds or time.perf_counter() < end):
         for name in going if turn % 2 == 0 else reversed(going):
-            if lead:
+            if turn and name in lead:
                 calls[name](turn - 1)
             start = time.perf_counter()
             calls[name](turn)
@@ -133,7 +133,7 @@ def sampled(
     tries: int = 2,
     most: float = math.inf,
     judged: Callable[[Mapping[str, Sample]], Collection[str]] = tuple,
-    lead: bool = False,
+    lead: Collection[str] = (),
 ) -> dict[str, Sample]:
     """`interleaved`, again where a spread exceeds SPREAD, `tries` times in all; the try with the least such spread
     counts, whole, since its calls shared the same minutes. `judged` names the calls whose spread is looked at, all

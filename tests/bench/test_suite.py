@@ -93,23 +93,24 @@ def test_calls_take_turns_in_both_orders() -> None:
 def test_a_turn_that_does_not_count_leads_each() -> None:
     order: list[tuple[str, int]] = []
     calls = {name: lambda turn, name=name: order.append((name, turn)) for name in "ab"}
-    times = microbench.interleaved(calls, 1, lead=True)
-    assert order == [("a", -1), ("a", 0), ("b", -1), ("b", 0), ("b", 0), ("b", 1), ("a", 0), ("a", 1)]
+    times = microbench.interleaved(calls, 1, lead="a")
+    assert order == [("a", 0), ("b", 0), ("b", 1), ("a", 0), ("a", 1)]
     assert {name: len(t) for name, t in times.items()} == {"a": 1, "b": 1}
 
 
 def test_products_of_one_row_have_a_lead(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
-    led: dict[int, bool] = {}
+    """But not the probe, which has one buffer."""
+    led: list[list[str]] = []
     sampled = microbench.sampled
 
-    def watch(calls: Any, *rest: Any, lead: bool) -> Any:
-        led[len(led)] = lead
+    def watch(calls: Any, *rest: Any, lead: Any) -> Any:
+        led.append(list(lead))
         return sampled(calls, *rest, lead=lead)
 
     monkeypatch.setattr(microbench, "sampled", watch)
     case, dense = cases.Product(32, 64, "int4:g32", ("int8:row",), (1, 17)), torch.randn(32, 64)
     list(products.measure(case, dense, limits, 1, products.PeerCache(()), probe_bytes=4096))  # type: ignore[arg-type]
-    assert led == {0: True, 1: False}
+    assert led == [[products.OWN], []]
 
 
 def test_spread_is_between_the_quartiles() -> None:
@@ -228,12 +229,17 @@ def test_torch_peers_are_right(limits: Limits) -> None:
 
 
 def test_weights_rotate(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One row reads the weight from memory: calls of adjacent turns have different codes."""
+    """One row reads the weight from memory: calls of adjacent turns have different codes, and what leads a turn has
+    those of the turn before."""
     seen = []
     gemm = ops.gemm
     monkeypatch.setattr(ops, "gemm", lambda x, codes, *a, **k: seen.append(codes.data_ptr()) or gemm(x, codes, *a, **k))
+    monkeypatch.setattr(microbench, "SPREAD", float("inf"))  # one try
     rows(limits, m=(1,))
-    assert all(a != b for a, b in pairwise(seen[1:]))
+    timed, leads = [seen[1], *seen[3::2]], seen[2::2]
+    assert len(timed) > 3
+    assert all(a != b for a, b in pairwise(timed))
+    assert leads == timed[:-1]
 
 
 def test_transform_and_codec_rows(limits: Limits) -> None:
@@ -378,7 +384,7 @@ def test_effort_shortens_a_row(limits: Limits, monkeypatch: pytest.MonkeyPatch) 
     asked: list[tuple[int, float, int, float]] = []
     sampled = microbench.sampled
 
-    def watch(calls: Any, rounds: int, seconds: float, tries: int, most: float, judged: Any, lead: bool) -> Any:
+    def watch(calls: Any, rounds: int, seconds: float, tries: int, most: float, judged: Any, lead: Any) -> Any:
         asked.append((rounds, seconds, tries, most))
         return sampled(calls, rounds, 0.0, tries, most, judged, lead)
 
