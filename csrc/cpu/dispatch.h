@@ -54,8 +54,8 @@ LOWBIT_EXPORT Status force_isa(const char* name);
 LOWBIT_EXPORT bool bf16_dot_is_fast();
 LOWBIT_EXPORT void force_bf16_dot(bool use);
 
-// The micro-kernel that ran last in this process, as "<family>:<isa>", and ":popcount" where it counts bit planes;
-// tests ask it which code they tested.
+// The micro-kernel that ran last in this process, as "<family>:<isa>", and ":popcount" where it counts bit planes,
+// ":scaled" where its operands hold the scales; tests ask it which code they tested.
 LOWBIT_EXPORT const char* last_kernel();
 void ran(const char* name);  // `name` must live for ever
 

@@ -424,7 +424,7 @@ int64_t chunk_rows_of(const Engine& engine, int64_t row_bytes) {
   return rows / engine.rows * engine.rows;
 }
 
-// Most tiles of a panel. Where x stays in the second cache, a panel stays in the first.
+// Most tiles of a panel. Where x goes through the cache for each panel, the panel stays in the first.
 int panel_tiles(const Engine& engine) {
   if (engine.resident_bytes == 0) return kPanelTiles;
   return engine.quads * engine.w_quad * kPanelTiles <= kFirstCacheBytes ? kPanelTiles : 2;
@@ -509,8 +509,7 @@ Status multiply(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel,
     if (scaled) {
       Powers powers;
       for (int64_t b = 0; b < blocks && !failed; ++b) powers.add(x.powers[b]);
-      const Powers values = plan.x != nullptr ? Powers{plan.x->powers_low, plan.x->powers_high} : powers;
-      *misfit = !failed && !find_window(*plan.w[0], powers, values, &window);
+      *misfit = !failed && !find_window(*plan.w[0], plan.x, powers, &window);
       if (*misfit) return Status();
     }
     const int64_t chunks =
@@ -552,11 +551,13 @@ Status multiply(const GemmArgs& a, const GemmIsa& isa, const Parallel& parallel,
 
 }  // namespace
 
-Status blocked_gemm(const GemmArgs& args, const GemmIsa& isa, const Parallel& parallel) {
+Status blocked_gemm(const GemmArgs& args, const GemmIsa& isa, const Parallel& parallel, bool* scaled) {
+  *scaled = false;
   if (args.m == 0 || args.n == 0) return Status();
   bool misfit = true;
   if (takes_scales(args, isa)) {
     Status status = multiply(args, isa, parallel, true, &misfit);
+    *scaled = !misfit && status.ok();
     if (!misfit || !status.ok()) return status;
   }
   return multiply(args, isa, parallel, false, &misfit);

@@ -115,9 +115,9 @@ struct Engine {
   int32_t rows;
   int32_t row_unit;
   int32_t unit;
-  // Of packed x that stay in cache while a thread goes through the weights, where the products are quicker than a
-  // second cache feeds them. 0: tasks of many rows, which go through x first, while the codes of their weights stay in
-  // cache.
+  // Of packed x that a thread takes through all weights, each panel decoded for them once: as much as stays in the
+  // second cache, or more where decoding costs more than x from beyond it. 0: tasks of many rows, which go through x
+  // first, while the codes of their weights stay in cache.
   int32_t resident_bytes;
   void (*panel)(int tiles, int rows, const BlockArgs& args);
   void (*direct)(int rows, const BlockArgs& args);  // kDirectTiles tiles, at most kDirectRows rows
@@ -161,6 +161,7 @@ struct GemmIsa {
 };
 
 // The GEMM of ref/gemm_args.h.
-Status blocked_gemm(const GemmArgs& args, const GemmIsa& isa, const Parallel& parallel);
+// *scaled: whether the operands held the scales (gemm_powers.h).
+Status blocked_gemm(const GemmArgs& args, const GemmIsa& isa, const Parallel& parallel, bool* scaled);
 
 }  // namespace lowbit::cpu

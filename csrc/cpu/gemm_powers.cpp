@@ -22,10 +22,14 @@ PowerWindow scale_window(const CodeTables& w, Powers x) {
 
 }  // namespace
 
-bool find_window(const CodeTables& w, Powers x, Powers values, PowerWindow* window) {
-  const PowerWindow plain = scale_window(w, values);
-  *window = scale_window(w, x);
-  return plain.least <= 0 && plain.most >= 0 && x.low >= kLeast && x.high <= kMost && window->least <= window->most;
+bool find_window(const CodeTables& w, const CodeTables* x, Powers of_x, PowerWindow* window) {
+  for (const CodeTables* table : {&w, x}) {
+    if (table != nullptr && (table->powers_low > 0 || table->powers_high < 0)) return false;
+  }
+  const PowerWindow plain = scale_window(w, x != nullptr ? Powers{x->powers_low, x->powers_high} : of_x);
+  *window = scale_window(w, of_x);
+  return plain.least <= 0 && plain.most >= 0 && of_x.low >= kLeast && of_x.high <= kMost &&
+         window->least <= window->most;
 }
 
 Powers scaled_powers(const CodeTables& table, const float* scale, int64_t n) {

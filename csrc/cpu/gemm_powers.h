@@ -27,12 +27,10 @@ struct PowerWindow {
   int32_t least, most;
 };
 
-// The exponent of a power of two; below the normal numbers and of NaN: outside every window.
-inline int32_t exponent_of(float power) { return static_cast<int32_t>(float_to_bits(power) >> 23) - 127; }
-
-// The exponents that scales of w may have for the bits to be kept. x: as it is multiplied; values: before its scales.
-// False where there are none.
-bool find_window(const CodeTables& w, Powers x, Powers values, PowerWindow* window);
+// The exponents that scales of w may have for the bits to be kept. x: the values of its codes, nullptr: it is floats;
+// of_x: as it is multiplied. False where there are none. Values of codes must span 1: then a scale that is no normal
+// number is outside of the window by its exponent field, and products of scales that are inside are finite.
+bool find_window(const CodeTables& w, const CodeTables* x, Powers of_x, PowerWindow* window);
 
 // The numbers that n values of `scale`, powers of two, make of a table's; of n floats in bf16, of which denormals are
 // zeros to the instruction.

@@ -111,6 +111,10 @@ int64_t codes_rank(const ElementFormat& f, Layout layout);
 // layout is planes.
 Layout layout_of(const Spec& spec, const Tensor& codes);
 
+// Raises where tiles of `layout` would not tell how many rows they hold: they are whole sixteens, and a scale that
+// several rows share does not say it either.
+void check_rows_of_tiles(const char* op, const char* argument, const Spec& spec, Layout layout, int64_t rows);
+
 // Views `t` as codes of `cols` columns under `lead` leading dimensions, of which the view is the first matrix; rows are
 // unknown for tiles (0). Copied into `hold` when the last dimension is not contiguous.
 Codes codes_view(const char* op, const std::string& name, const Tensor& t, const ElementFormat& f, Layout layout,

@@ -256,7 +256,9 @@ PYBIND11_MODULE(_C, m) {
       "The op that serves lowbit.gemm; x_format is None where x stays float.");
   m.def(
       "last_kernel", [] { return std::string(cpu::last_kernel()); },
-      "The kernel that ran last, \"<family>:<isa>\"; with \":popcount\" where bit planes were counted.");
+      "The kernel that ran last, \"<family>:<isa>\"; with \":popcount\" where bit planes were counted, \":scaled\" "
+      "where "
+      "operands held their scales.");
   m.def(
       "popcount_rows",
       [](const std::string& isa, int w_bits, int x_bits) {

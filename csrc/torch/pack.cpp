@@ -186,6 +186,7 @@ Tensor prepack(const Tensor& w, std::string format, int64_t cols, std::string to
   const ElementFormat& f = *spec.element;
   Tensor hold;
   Codes codes = batched_codes("prepack", "w", w, f, layout, cols, &hold);
+  check_rows_of_tiles("prepack", "w", spec, target, codes.rows);
   const Batch batch(hold, codes_rank(f, layout));
   Tensor out =
       batch.make({ceil_div(codes.rows, kTileRows), ceil_div(cols, tile_cols(target)), tile_bytes(target, f.bits)},

@@ -104,6 +104,7 @@ Request read(const Tensor& x, const std::string& format, const std::string& layo
     for (int64_t i = 0; i + 2 < x.dim(); ++i) q.lead.push_back(x.size(i));
   }
   if (q.cols == 0) check(invalid("quantize: x must have at least 1 column, got shape ", shape(x), "; drop the call"));
+  check_rows_of_tiles("quantize", "x", q.spec, q.layout, q.rows);
   for (int64_t n : q.lead) q.batch *= n;
   q.x.rows = q.batch * q.rows;
   return q;

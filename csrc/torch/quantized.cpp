@@ -14,6 +14,14 @@ Layout layout_of(const Spec& spec, const Tensor& codes) {
   return bytes && canonical(*spec.element) == Canonical::kPlanes ? Layout::kPlain : Layout::kCanonical;
 }
 
+void check_rows_of_tiles(const char* op, const char* argument, const Spec& spec, Layout layout, int64_t rows) {
+  if (!is_tiled(layout) || spec.block.rows == 1 || rows % kTileRows == 0) return;
+  check(invalid(op, ": ", argument,
+                " must have a multiple of 16 rows to be prepacked with scales that rows share, got ", rows,
+                "; give each row its own, as in \"",
+                spec.block.cols == 0 ? std::string("row") : "g" + std::to_string(spec.block.cols), "\""));
+}
+
 int64_t codes_rank(const ElementFormat& f, Layout layout) {
   if (is_tiled(layout)) return 3;
   return layout == Layout::kCanonical && canonical(f) == Canonical::kPlanes ? 3 : 2;

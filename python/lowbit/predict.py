@@ -259,7 +259,7 @@ def _call(
         what = {"m": 0, "n": len(dense), "weight": weight, "activation": activation}
         return _OF_WEIGHT[name](dense.to(dtype), spec), what
     codes, *scales = _quantized(dense, spec)
-    if prepacked and not spec.is_complex:
+    if prepacked and not spec.is_complex and (spec.block_rows == 1 or len(dense) % 16 == 0):
         codes = ops.prepack(codes, spec.text, x.shape[1], layout="mma64")
         spec = spec.with_layout("mma64")
     what = {"m": len(x), "n": len(dense), "weight": spec.text_with_layout, "activation": activation}

@@ -170,7 +170,7 @@ class QuantTensor:
 
     def to(self, device: torch.device | str) -> QuantTensor:
         """On another device. Dtypes do not change: they belong to the format."""
-        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in self._parts()}
+        moved: dict[str, Any] = {name: None if part is None else _moved(part, device) for name, part in self._parts()}
         return dataclasses.replace(self, **moved)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -266,9 +266,15 @@ class QuantTensor:
 _MOST_BY_COLUMNS = 1 << 16
 
 
+def _moved(part: Tensor, device: torch.device | str) -> Tensor:
+    """On another device, where kernels read rows; itself on its own."""
+    moved = part.to(device)
+    return moved if moved is part else moved.contiguous()
+
+
 def _by_columns(part: Tensor | None) -> Tensor | None:
-    """The same numbers, stored column by column where they are few."""
-    if part is None or part.dim() != 2 or part.numel() > _MOST_BY_COLUMNS:
+    """The same numbers, stored column by column where they are few; CUDA kernels read rows."""
+    if part is None or part.dim() != 2 or part.numel() > _MOST_BY_COLUMNS or part.device.type != "cpu":
         return part
     return part.t().contiguous().t()
 

@@ -4,6 +4,7 @@ bits are those of the oracle and do not depend on the rows beside a row."""
 from dataclasses import replace
 
 import lowbit  # noqa: F401
+import lowbit._C as _C
 import numpy as np
 import pytest
 import torch
@@ -85,6 +86,17 @@ def test_bits_are_those_of_the_oracle(isa, pair, case):
         x = scaled_operand(rng, pair[0], m, k, of_x, "plain")
         w = scaled_operand(rng, pair[1], n, k, of_w, "tile16" if m % 2 else "canonical")
         assert_oracle(x, w, k)
+
+
+@pytest.mark.parametrize("fits", ["least", "most", "least_w", "most_w", "below", "below_w", "above_w", "nan", "nan_w"])
+def test_operands_of_tiles_hold_scales_that_fit(isa, fits):
+    rng = default_rng(8)
+    of_x, of_w = borders("mxfp4", "mxfp4")[fits]
+    x = scaled_operand(rng, "mxfp4", 40, 320, of_x, "plain")
+    w = scaled_operand(rng, "mxfp4", 48, 320, of_w, "tile16")
+    multiply(x, w, 320)
+    scaled = isa == "amx" and fits in ("least", "most", "least_w", "most_w")
+    assert _C.last_kernel() == f"scaled_gemm:{isa}" + (":scaled" if scaled else "")
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])

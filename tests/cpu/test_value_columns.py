@@ -4,13 +4,12 @@ rows, for the few rows of x that read scales where they are and for panels."""
 from collections.abc import Iterator
 
 import lowbit  # noqa: F401
-import lowbit._C as _C
 import pytest
 import torch
+from lowbit.nn.weight import QuantWeight
 from lowbit.tensor import QuantTensor
 from torch import Tensor
 
-FAST = [name for name in _C.isa_list() if name != "ref"]
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 # format of w, rows, columns, format of x: windows of values that follow each other, groups that are cut into pieces,
 # pieces shorter than the groups of w, columns that end within a vector
@@ -43,14 +42,6 @@ def zeros_of(kind: str, shape: torch.Size, g: torch.Generator) -> Iterator[Tenso
         yield torch.randint(0, 9, shape, generator=g).to(torch.uint8)
         yield torch.randint(-40, 40, shape, generator=g).to(torch.int32)
         yield torch.randn(shape, generator=g).half()
-
-
-@pytest.fixture(params=FAST)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _C.isa()
-    _C.force_isa(request.param)
-    yield request.param
-    _C.force_isa(before)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -96,3 +87,12 @@ def test_many_scales_stay_in_rows() -> None:
     packed = held.prepack()
     assert packed.scale is not None
     assert packed.scale.is_contiguous()
+
+
+def test_other_devices_hold_rows() -> None:
+    held = QuantTensor.quantize(torch.randn(40, 128), "uint4:g32", asymmetric=True).prepack()
+    linear = QuantWeight(held)
+    for part in (held.to("meta").scale, held.to("meta").zero, linear.to("meta").scale, linear.zero):
+        assert part is not None
+        assert part.is_contiguous()
+    assert held.to("cpu").scale is held.scale

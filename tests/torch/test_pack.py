@@ -220,6 +220,10 @@ SCALE = torch.ones(6, 1)
             r'prepack: layout must be "tile16" or "mma64", got "mma32"',
         ),
         (lambda: OPS.prepack(TILES, "int4@mma64", 10), r"prepack: format must name the layout of w before"),
+        (
+            lambda: OPS.prepack(PLANES, "int4:tensor", 10),
+            r'prepack: w must have a multiple of 16 rows .* rows share, got \d+; give each row its own, as in "row"',
+        ),
         (lambda: OPS.unprepack(TILES, "int4@mma64", 16, 10), r"unprepack: w must be \[rows / 16, 1, 512\] for K = 10"),
         (lambda: OPS.prepack(U8, "int4", 11), r"prepack: w must have 11 bytes|prepack: w must have 11 words"),
         (lambda: OPS.prepack(PLANES, "int4", -3), r"prepack: k must be at least 0, got -3"),

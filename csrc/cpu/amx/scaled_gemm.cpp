@@ -63,11 +63,7 @@ void tiles_of(int rows, const BlockArgs& a) {
   rows <= kTile ? run_rows<kTiles, 1>(rows, a) : run_rows<kTiles, 2>(rows, a);
 }
 void panel(int tiles, int rows, const BlockArgs& a) {
-  switch (tiles) {
-    case 1: return tiles_of<1>(rows, a);
-    case 2: return tiles_of<2>(rows, a);
-    default: return tiles_of<4>(rows, a);
-  }
+  tiles == 1 ? tiles_of<1>(rows, a) : tiles_of<2>(rows, a);  // more of kPanelQuads are too large for a panel
 }
 
 // Multiplies 16 rows of pairs by 2^e: added to the exponents of all but zeros, infinities and NaN, which stay.

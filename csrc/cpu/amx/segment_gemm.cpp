@@ -84,7 +84,7 @@ struct RowsInMemory {
 template <int kUnit, int kTiles, bool kScaled, class Rows>
 void run_segments(int rows, const BlockArgs& args) {
   const BlockArgs a = args;  // a copy of its own, which stores to y cannot be thought to change
-  constexpr int64_t kBytesOfX = kTile * 8 * kUnit, kBytesOfW = 128 * kUnit;
+  constexpr int64_t kTileOfX = kTile * 8 * kUnit, kTileOfW = 128 * kUnit;
   alignas(64) float sums[kBuffers][kTile * kTile];
   const auto* w = static_cast<const char*>(a.w);
   const char* x = static_cast<const char*>(a.x);
@@ -96,8 +96,8 @@ void run_segments(int rows, const BlockArgs& args) {
     _tile_zero(0);
     _tile_dpbf16ps(0, 4, 6);
     _tile_stored(0, sums[buffer % kBuffers], 64);
-    x += kBytesOfX;
-    w += kBytesOfW;
+    x += kTileOfX;
+    w += kTileOfW;
     --left;
     if (++piece == a.count) piece = 0, x = static_cast<const char*>(a.x);
   };
@@ -110,9 +110,9 @@ void run_segments(int rows, const BlockArgs& args) {
     for (int32_t p = 0; p < a.count; ++p, ++buffer, scales += kTiles * kTile) {
       multiply(buffer + kJoinDelay);
       if (tile + 1 == kTiles) {  // the rows of the next block, which follow these, to the first cache
-        const char* next = static_cast<const char*>(a.x) + (a.count + p) * kBytesOfX;
+        const char* next = static_cast<const char*>(a.x) + (a.count + p) * kTileOfX;
 #pragma GCC unroll 16
-        for (int64_t at = 0; at < kBytesOfX; at += 64) _mm_prefetch(next + at, _MM_HINT_T0);
+        for (int64_t at = 0; at < kTileOfX; at += 64) _mm_prefetch(next + at, _MM_HINT_T0);
       }
       const float* sum = sums[buffer % kBuffers];
       const __m512 scale = _mm512_loadu_ps(scales);

@@ -18,33 +18,39 @@ bool is_native(const GemmArgs& a) {
          (!a.xq->codes.format->is_complex() && a.xq->high == nullptr && a.w.outliers.offsets == nullptr);
 }
 
+// As cpu::last_kernel() tells.
+struct Names {
+  const char *plain, *by_planes, *scaled;
+};
+#define LOWBIT_KERNEL_NAMES(family) \
+  Names{LOWBIT_KERNEL(family), LOWBIT_KERNEL(family) ":popcount", LOWBIT_KERNEL(family) ":scaled"}
+
 // Counts of bit planes where they are quicker: the sums are the same.
-Status run(const char* name, const char* by_planes, const GemmArgs& args, const Parallel& parallel) {
+Status run(const Names& names, const GemmArgs& args, const Parallel& parallel) {
   cpu::GemmIsa isa = gemm_isa(args.m);
-  if (cpu::find_plane_product(args, LOWBIT_ISA_STRING(LOWBIT_ISA_NAMESPACE), &isa.planes)) {
-    isa.engines[static_cast<int>(cpu::Numbers::kPlanes)] = popcount_engine(isa.planes);
-    name = by_planes;
-  }
-  cpu::ran(name);
-  return cpu::blocked_gemm(args, isa, parallel);
+  const bool by_planes = cpu::find_plane_product(args, LOWBIT_ISA_STRING(LOWBIT_ISA_NAMESPACE), &isa.planes);
+  if (by_planes) isa.engines[static_cast<int>(cpu::Numbers::kPlanes)] = popcount_engine(isa.planes);
+  bool scaled = false;
+  Status status = cpu::blocked_gemm(args, isa, parallel, &scaled);
+  cpu::ran(by_planes ? names.by_planes : scaled ? names.scaled : names.plain);
+  return status;
 }
 
 }  // namespace
 
 Status bitplane_gemm(const GemmArgs& args, const Parallel& parallel) {
   if (!is_native(args)) return ref::bitplane_gemm(args, parallel);
-  return run(LOWBIT_KERNEL("bitplane_gemm"), LOWBIT_KERNEL("bitplane_gemm") ":popcount", args, parallel);
+  return run(LOWBIT_KERNEL_NAMES("bitplane_gemm"), args, parallel);
 }
 
 Status dequant_gemm(const GemmArgs& args, const Parallel& parallel) {
   if (!is_native(args)) return ref::dequant_gemm(args, parallel);
-  cpu::ran(LOWBIT_KERNEL("dequant_gemm"));
-  return cpu::blocked_gemm(args, gemm_isa(args.m), parallel);
+  return run(LOWBIT_KERNEL_NAMES("dequant_gemm"), args, parallel);
 }
 
 Status scaled_gemm(const GemmArgs& args, const Parallel& parallel) {
   if (!is_native(args)) return ref::scaled_gemm(args, parallel);
-  return run(LOWBIT_KERNEL("scaled_gemm"), LOWBIT_KERNEL("scaled_gemm") ":popcount", args, parallel);
+  return run(LOWBIT_KERNEL_NAMES("scaled_gemm"), args, parallel);
 }
 
 }  // namespace lowbit::LOWBIT_ISA_NAMESPACE

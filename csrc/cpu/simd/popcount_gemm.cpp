@@ -14,8 +14,6 @@
 // of bytes 170.
 #include "cpu/simd/popcount_gemm.h"
 
-#include <algorithm>
-
 #include "cpu/simd/bit_planes.h"
 #include "cpu/simd/gemm_tiles.h"
 
@@ -188,7 +186,9 @@ void run_direct(const BlockArgs& a) {
       counts.copy(sums);
       for (int t = 0; t < kStep; ++t) {
         Ints of_tile[kR][kParts];
-        for (int r = 0; r < kR; ++r) std::copy_n(&sums[r][t * kParts], kParts, of_tile[r]);
+        for (int r = 0; r < kR; ++r) {
+          for (int i = 0; i < kParts; ++i) of_tile[r][i] = sums[r][t * kParts + i];
+        }
         join<kTiles, 1, kR>(a, p, first + t * kStream, of_tile);
       }
     }

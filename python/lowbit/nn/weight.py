@@ -63,8 +63,12 @@ class QuantWeight(nn.Module):
         super()._apply(fn, recurse)
         for name, old in before.items():
             new = self._buffers[name]
-            if old is not None and new is not None and new.dtype != old.dtype:
-                self._buffers[name] = old.to(new.device)
+            if old is None or new is None:
+                continue
+            if new.dtype != old.dtype:
+                new = old.to(new.device)
+            # kernels of other devices read rows
+            self._buffers[name] = new if new.device == old.device else new.contiguous()
         return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

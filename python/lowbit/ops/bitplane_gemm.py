@@ -33,7 +33,8 @@ def bitplane_gemm(
         x: codes of M x k activations: planes `[q, M, ceil(k / 32)]` or plain `[M, k]`.
         x_scale, x_zero: scales and zero points of x, `[M, groups]`, `[M]` or one value.
         x_format: format string of x, as in "uint4" or "int8:g128".
-        w: codes of the N x k weight: planes, plain or prepacked ("@tile16": then w_scale is `[N, groups]`).
+        w: codes of the N x k weight: planes, plain or prepacked ("@tile16": w_scale must be `[N, groups]`, or of blocks
+            of rows or one for all, N being a multiple of 16).
         w_scale, w_zero: of w.
         w_format: format string of w.
         k: columns of both.

@@ -44,7 +44,8 @@ def quantize(
             two up to 4096 that divides K.
         scale_dtype: of computed float scales; None: float32.
         layout: "canonical"; "plain" for one code per byte (int8 for signed and ternary integers, else uint8);
-            "tile16" or "mma64" for a weight that is prepacked at once.
+            "tile16" or "mma64" for a weight that is prepacked at once; with scales that rows share, `rows` must be a
+            multiple of 16.
 
     Returns:
         codes, scale `[..., rows, groups]`, zero (uint8, like scale), scale2. What the format does not have, or what was
@@ -85,7 +86,8 @@ def dequantize(
     """The values of a quantized matrix, `scale * (code value - zero)`: `[..., N, k]`.
 
     Args:
-        w: codes in any layout; prepacked ones need scales of shape `[N, groups]`.
+        w: codes in any layout; prepacked ones need scales of shape `[N, groups]`, or of blocks of rows or one for all,
+            N being a multiple of 16.
         scale, zero, scale2: as `quantize` returns them.
         format: the format string of w.
         k: columns.
