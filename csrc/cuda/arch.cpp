@@ -43,7 +43,8 @@ Status require_arch(const char* op, int sm, Arch* code) {
   const Arch* found = select_arch(built_archs(), sm);
   if (found == nullptr) {
     return unsupported(op, ": the device must be one that the kernels were built for (", list(built_archs()),
-                       "), got sm_", sm, "; build with LOWBIT_CUDA_ARCHS=", sm, " or move the tensors to the CPU");
+                       "), got sm_", sm, "; build with LOWBIT_CUDA_ARCHS=", sm, sm / 10 == 12 ? "f" : "",
+                       " or move the tensors to the CPU");
   }
   *code = *found;
   return Status();

@@ -192,7 +192,8 @@ def once() -> Iterator[None]:
 
 
 def twice(call: Callable[[], Result]) -> Result:
-    """`call()`, of which a second run, whose blocks and warps take turns in another order, gives the same bits."""
+    """`call()`, of which a second run, whose blocks (and warps, where a seed orders them) take turns in another order,
+    gives the same bits."""
     first = call()
     if _once:
         return first

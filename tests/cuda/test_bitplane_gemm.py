@@ -252,9 +252,16 @@ def test_a_row_alone_and_in_a_batch(formats: tuple[str, str]) -> None:
     for rows in (slice(0, 1), slice(40, 49), slice(64, 65)):
         part = (x.codes[:, rows], x.scale[rows], None, x.format, w.codes, w.scale, w.zero, w.format, 4300)
         product = lambda ops, part=part: ops.bitplane_gemm(*part)  # noqa: E731
-        assert shares_of_k(product, 1) < shares_of_k(product, 8)
         for count in (1, 8):
             assert same_bits(run(product, multiprocessors=count), whole[rows])
+
+
+@pytest.mark.parametrize("formats", [("int2", "uint3:g128"), ("int8", "uint5:g32")], ids="-".join)
+def test_multiprocessors_share_k(formats: tuple[str, str]) -> None:
+    """One row: more multiprocessors, more shares."""
+    rng = np.random.default_rng(9)
+    x, w = operand(rng, formats[0], 1, 4300), operand(rng, formats[1], 20, 4300, zero="int")
+    assert shares_of_k(lambda ops: call(ops, x, w), 1) < shares_of_k(lambda ops: call(ops, x, w), 8)
 
 
 # ---- the binary engine's tiles and how its blocks share K
@@ -348,8 +355,15 @@ def test_raw_sums_of_shared_k() -> None:
         w = operand(rng, formats[1], 70, 5000, zero="int" if m == 2 else None, scaled=False)
         x, w = replace(x, zero=as_bytes(x.zero)), replace(w, zero=as_bytes(w.zero))
         product = lambda ops, x=x, w=w: call(ops, x, w, out_dtype=torch.int32)  # noqa: E731
-        assert shares_of_k(product, 8) > 1
         assert same_bits(run(product, multiprocessors=8), product(torch.ops.lowbit))
+
+
+def test_raw_sums_share_k() -> None:
+    rng = np.random.default_rng(12)
+    for m, formats in [(2, ("uint4:g128", "uint3:g128")), (3, ("int8", "bipolar2"))]:
+        x = operand(rng, formats[0], m, 5000, scaled=False)
+        w = operand(rng, formats[1], 70, 5000, scaled=False)
+        assert shares_of_k(lambda ops, x=x, w=w: call(ops, x, w, out_dtype=torch.int32), 8) > 1
 
 
 def test_planes_far_apart() -> None:

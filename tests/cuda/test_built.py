@@ -72,6 +72,8 @@ COMPILED = {
         "quantize": {"86": "86 89", "120": "120"}, "block_scaled_gemm": {"86": "86 89", "120": "120"},
         "int4_gemm": {"86": "86 89"}, "float8_gemm": {"89": "89", "120": "120"},
     },
+    "90;90a": {file: {"90": "90", "90a": "90a"} for file in ("int8_gemm", "binary_gemm")},
+    "100": {file: {"100": "100"} for file in ("int8_gemm", "int4_gemm", "binary_gemm")},
 }  # fmt: skip
 
 

@@ -118,12 +118,11 @@ def test_the_bound_is_far_below_one_term(out_dtype):
      "float7_e3m3fn", "float4_e3m0fn"],
 )  # fmt: skip
 def test_formats_and_layouts(format, layout):
-    if layout in ("tile16", "mma64") and format.endswith((":tensor", "x16")):
-        format = format.split(":")[0]
+    n = 48 if format.endswith((":tensor", "x16")) else 37  # rows that share scales fill their tiles
     rng = np.random.default_rng(2)
     with kernels.on():
-        made = [operand(np.random.default_rng(3), format, 37, 85, layout=it) for it in ("canonical", layout)]
-        dy = gradients(rng, 6, 37, torch.float32)
+        made = [operand(np.random.default_rng(3), format, n, 85, layout=it) for it in ("canonical", layout)]
+        dy = gradients(rng, 6, n, torch.float32)
         want, got = (check(dy, w) for w in made)
         assert torch.equal(got, want)  # the layout changes nothing
 

@@ -52,7 +52,7 @@ def table_of(format: str) -> Tensor | None:
 
 
 def quantize(
-    x: Tensor, format: str, arch: str = ARCH, *, device_seed: bool = False, run: int = 0, **options: Any
+    x: Tensor, format: str, arch: str = ARCH, *, device_seed: bool = False, run: int | None = None, **options: Any
 ) -> tuple[list[Tensor], set[str]]:
     """As ops.quantize of one matrix, on the emulated device; and the findings."""
     like = ops.quantize(x, format, **options)  # shapes and dtypes

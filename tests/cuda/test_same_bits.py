@@ -134,7 +134,7 @@ def test_every_entry_point_is_here() -> None:
 
 @pytest.mark.parametrize("arch", kernels.ARCHS)
 @pytest.mark.parametrize(
-    ("op", "model"), [(op, m) for op in OPS for m in (kernels.MODELS if op in FLOATS else ["exact"])]
+    ("op", "model"), [(op, m) for op in OPS for m in (kernels.MODELS if op in FLOATS else ["hardware"])]
 )
 def test_the_same_bits(op: str, model: str, arch: str) -> None:
     def call() -> object:

@@ -45,6 +45,7 @@ def test_kernels_fit_as_they_are_launched(built: Path, arch: str) -> None:
     kernels, launched = sass.kernels(built, arch), sample(arch)
     print(f"\nsm_{arch}: kernel, registers, shared bytes static and dynamic, occupancy")
     for name, (threads, dynamic) in sorted(launched.items()):
+        assert name in kernels, f"{name}: is launched and is not there"
         kernel = kernels[name]
         share = sass.occupancy(kernel, arch, threads, dynamic)
         print(f"  {name:50} {kernel.registers:4} {kernel.shared:6} {dynamic:6} {100 * share:4.0f} %")

@@ -32,6 +32,7 @@ struct Section {
 std::vector<Section> sections_of(std::string_view elf) {
   const auto header = read<Elf64_Ehdr>(elf, 0);
   if (header.e_shentsize != sizeof(Elf64_Shdr)) return {};
+  if (header.e_shoff > elf.size() || (elf.size() - header.e_shoff) / sizeof(Elf64_Shdr) < header.e_shnum) return {};
   std::vector<Section> found;
   std::vector<uint32_t> names;
   for (uint64_t i = 0; i < header.e_shnum; ++i) {
